@@ -1,0 +1,30 @@
+"""Tier: the order in which groups of policies are asked (api.md, section 2)."""
+
+from typing import Any, Literal
+
+from tortie.api.resource import V3, Metadata, Resource, Value
+
+
+class TierSpec(Value):
+    """`order` ascending, None last. `default_action` applies when a policy of the tier selected the endpoint and none decided."""
+
+    order: float | None = None
+    default_action: Literal["Deny", "Pass"] = "Deny"
+
+
+class Tier(Resource):
+    """A tier."""
+
+    api_version: str = V3
+    kind: str = "Tier"
+    metadata: Metadata = Metadata()
+    spec: TierSpec = TierSpec()
+    status: Any = None
+
+
+PREDEFINED: dict[str, TierSpec] = {
+    "kube-admin": TierSpec(order=1000, default_action="Pass"),
+    "default": TierSpec(order=1_000_000, default_action="Deny"),
+    "kube-baseline": TierSpec(order=10_000_000, default_action="Pass"),
+}
+"""The tiers that always exist, with the only values they may have."""

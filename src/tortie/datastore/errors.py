@@ -1,0 +1,40 @@
+"""Errors of the datastore boundary, with Calico's texts (api.md, section 1.1)."""
+
+from tortie.api.resource import Key
+from tortie.base.errors import TortieError
+
+
+class DatastoreError(TortieError):
+    """Root of this boundary."""
+
+
+class AlreadyExists(DatastoreError):
+    """Create of a key that is there."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(f"resource already exists: {key}")
+        self.key = key
+
+
+class DoesNotExist(DatastoreError):
+    """Get, update or delete of a key that is not there."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(f"resource does not exist: {key}")
+        self.key = key
+
+
+class UpdateConflict(DatastoreError):
+    """Somebody else wrote in between: read again and decide again."""
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(f"update conflict: {key}")
+        self.key = key
+
+
+class Compacted(DatastoreError):
+    """The history that a watch asked for is gone: list again and watch from there."""
+
+
+class Unavailable(DatastoreError):
+    """The store cannot be reached, read or written just now; the text says why."""

@@ -1,0 +1,4 @@
+"""What one node must enforce, as frozen values: all that calc, verdict, dataplane and bgp share. Pure.
+
+In reading order: keys, policy, sets, endpoint, routing, messages (the hand-over), state (messages applied).
+"""

@@ -1,0 +1,31 @@
+"""Names of the things that an agent enforces. All sort and hash by value."""
+
+from typing import NamedTuple
+
+SetId = str
+"""IP set identity: `s:...` selector, `n:...` selector and named port (selectors.md, section 5)."""
+
+
+class PolicyId(NamedTuple):
+    """A policy of any kind: NetworkPolicy, GlobalNetworkPolicy, KubernetesNetworkPolicy ...; namespace "" when global."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+class ProfileId(NamedTuple):
+    """A profile by name."""
+
+    name: str
+
+
+class EndpointId(NamedTuple):
+    """A workload endpoint: the node it is on, its namespace and the WorkloadEndpoint's name."""
+
+    node: str
+    namespace: str
+    name: str

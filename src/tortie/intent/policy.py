@@ -1,0 +1,117 @@
+"""Policies and profiles as one node enforces them: every selector resolved to an IP set, every name to a number."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
+
+from tortie.base.net import Prefix
+from tortie.intent.keys import PolicyId, ProfileId, SetId
+
+
+class Action(Enum):
+    """What a rule does. LOG goes on to the next rule, PASS goes on to the next tier."""
+
+    ALLOW = "Allow"
+    DENY = "Deny"
+    PASS = "Pass"  # noqa: S105
+    LOG = "Log"
+
+
+class Direction(Enum):
+    """As seen from the endpoint: INGRESS is traffic to it."""
+
+    INGRESS = "Ingress"
+    EGRESS = "Egress"
+
+
+class PortRange(NamedTuple):
+    """Inclusive."""
+
+    first: int
+    last: int
+
+
+class Icmp(NamedTuple):
+    """ICMP type, and code when given. Which ICMP it is follows from the rule's protocol."""
+
+    type: int
+    code: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One side of a rule. Criteria are ANDed; entries of nets and of ports are ORed.
+
+    `sets` (NET) are ANDed with each other; `not_sets` must not contain the address. `named_ports` (IP_PORT sets: address,
+    protocol, port) are ORed with `ports`; `not_named_ports` and `not_ports` must all miss.
+    """
+
+    nets: tuple[Prefix, ...] = ()
+    not_nets: tuple[Prefix, ...] = ()
+    sets: tuple[SetId, ...] = ()
+    not_sets: tuple[SetId, ...] = ()
+    ports: tuple[PortRange, ...] = ()
+    named_ports: tuple[SetId, ...] = ()
+    not_ports: tuple[PortRange, ...] = ()
+    not_named_ports: tuple[SetId, ...] = ()
+
+
+ANY = Match()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a rule comes from: policy or profile, direction, index in the list the user (or the conversion) wrote."""
+
+    owner: PolicyId | ProfileId
+    direction: Direction
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule, family-neutral. Protocols are numbers (RFC 790 registry); None matches any.
+
+    `ip_version` 4 or 6 restricts the rule to a family. `unenforceable`, when set, says why the rule cannot be rendered:
+    an Allow or Pass rule then matches nothing, a Deny rule matches everything (fail closed).
+    """
+
+    action: Action
+    origin: Origin
+    ip_version: int | None = None
+    protocol: int | None = None
+    not_protocol: int | None = None
+    icmp: Icmp | None = None
+    not_icmp: Icmp | None = None
+    source: Match = ANY
+    destination: Match = ANY
+    log_prefix: str = "calico-packet"
+    comments: tuple[tuple[str, str], ...] = ()
+    unenforceable: str | None = None
+    text: str = field(default="", compare=False)
+    """The rule as a person would say it; for explain only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An active policy. Its place in the order stands in the endpoints' tiers, not here."""
+
+    id: PolicyId
+    tier: str
+    ingress: tuple[Rule, ...]
+    egress: tuple[Rule, ...]
+    staged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """An active profile. A profile that is referred to and missing is simply absent: it denies."""
+
+    id: ProfileId
+    ingress: tuple[Rule, ...]
+    egress: tuple[Rule, ...]
+
+
+def rules(owner: Policy | Profile, direction: Direction) -> tuple[Rule, ...]:
+    """The rules of one direction."""
+    return owner.ingress if direction is Direction.INGRESS else owner.egress

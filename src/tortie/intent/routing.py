@@ -1,0 +1,78 @@
+"""Pools, blocks, hosts and BGP: what one node must know to route."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tortie.base.net import Interface, Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """An IP pool. Encapsulation modes are "Never", "Always" or "CrossSubnet"."""
+
+    cidr: Prefix
+    nat_outgoing: bool
+    ipip_mode: str
+    vxlan_mode: str
+    disabled: bool
+    disable_bgp_export: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A node's addresses, None where it lacks the family."""
+
+    name: str
+    ipv4: Interface | None
+    ipv6: Interface | None
+
+
+class Block(NamedTuple):
+    """A block that this node holds. `confirmed` False: listed (blackhole) but not exported."""
+
+    cidr: Prefix
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BgpPeer:
+    """One BGP session, one family (the family of `address`)."""
+
+    name: str
+    """Protocol name without suffix, e.g. Mesh_172_18_0_2."""
+    address: Interface
+    as_number: int
+    port: int
+    description: str
+    passive: bool = False
+    is_mesh: bool = True
+    next_hop_mode: str = "Auto"
+    ttl_security: int = 0
+    source_node_ip: bool = True
+    restart_seconds: int | None = None
+    keepalive_seconds: int | None = None
+    rr_client: bool = False
+    password_ref: tuple[str, str] | None = None
+    """Secret name and key; the password itself never enters intent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bgp:
+    """All that BIRD on this node must do. One whole value: BIRD's configuration is rendered from it alone."""
+
+    node: str
+    as_number: int
+    router_id: str
+    ipv4: Interface | None
+    ipv6: Interface | None
+    listen_port: int
+    bind_node_ip: bool
+    log_level: str
+    blocks: tuple[Block, ...]
+    pools: tuple[Pool, ...]
+    peers: tuple[BgpPeer, ...]
+    ignored_interfaces: tuple[str, ...]
+    cluster_id: str
+    ipv4_priority: int
+    ipv6_priority: int
+    programs_no_encap: bool
