@@ -10,7 +10,7 @@ DEFAULT_AS_NUMBER = 64512
 DEFAULT_LISTEN_PORT = 179
 
 
-class SecretKeyRef(Value):
+class SecretKeyRef(Value, frozen=True, kw_only=True):
     """Where a password lies."""
 
     key: str
@@ -18,33 +18,33 @@ class SecretKeyRef(Value):
     optional: bool | None = None
 
 
-class BGPPassword(Value):
+class BGPPassword(Value, frozen=True, kw_only=True):
     """A password, by reference only."""
 
     secret_key_ref: SecretKeyRef | None = None
 
 
-class Community(Value):
+class Community(Value, frozen=True, kw_only=True):
     """A named community value: a:b or a:b:c."""
 
     name: str = ""
     value: str = ""
 
 
-class PrefixAdvertisement(Value):
+class PrefixAdvertisement(Value, frozen=True, kw_only=True):
     """Communities for routes inside `cidr`."""
 
     cidr: str = ""
     communities: tuple[str, ...] = ()
 
 
-class ServiceCIDR(Value):
+class ServiceCIDR(Value, frozen=True, kw_only=True):
     """One block of service addresses."""
 
     cidr: str = ""
 
 
-class BGPConfigurationSpec(Value):
+class BGPConfigurationSpec(Value, frozen=True, kw_only=True):
     """Unset means: mesh on, AS 64512, port 179, bind mode None."""
 
     as_number: int | str | None = None
@@ -68,7 +68,7 @@ class BGPConfigurationSpec(Value):
     service_load_balancer_ips: tuple[ServiceCIDR, ...] = msgspec.field(default=(), name="serviceLoadBalancerIPs")
 
 
-class BGPConfiguration(Resource):
+class BGPConfiguration(Resource, frozen=True, kw_only=True):
     """`default` for the cluster, `node.<name>` for one node."""
 
     api_version: str = V3
@@ -77,7 +77,7 @@ class BGPConfiguration(Resource):
     spec: BGPConfigurationSpec = BGPConfigurationSpec()
 
 
-class BGPPeerSpec(Value):
+class BGPPeerSpec(Value, frozen=True, kw_only=True):
     """Who peers (`node`, `node_selector`, all when both empty) with whom (`peer_ip` or `peer_selector`)."""
 
     as_number: int | str | None = None
@@ -100,7 +100,7 @@ class BGPPeerSpec(Value):
     ttl_security: int | None = None
 
 
-class BGPPeer(Resource):
+class BGPPeer(Resource, frozen=True, kw_only=True):
     """A peering."""
 
     api_version: str = V3

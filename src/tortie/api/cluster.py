@@ -5,7 +5,7 @@ import msgspec
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class ClusterInformationSpec(Value):
+class ClusterInformationSpec(Value, frozen=True, kw_only=True):
     """`datastore_ready` False locks the datastore: agents wait, CNI refuses ADD."""
 
     calico_version: str = ""
@@ -15,7 +15,7 @@ class ClusterInformationSpec(Value):
     variant: str = ""
 
 
-class ClusterInformation(Resource):
+class ClusterInformation(Resource, frozen=True, kw_only=True):
     """A singleton named `default`."""
 
     api_version: str = V3

@@ -6,7 +6,7 @@ from tortie.api.policy import ProtocolText
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class EndpointPort(Value):
+class EndpointPort(Value, frozen=True, kw_only=True):
     """A port that rules can name."""
 
     name: str = ""
@@ -16,14 +16,14 @@ class EndpointPort(Value):
     host_ip: str = msgspec.field(default="", name="hostIP")
 
 
-class IPNAT(Value):
+class IPNAT(Value, frozen=True, kw_only=True):
     """A floating address: `external_ip` is translated to `internal_ip`."""
 
     internal_ip: str = msgspec.field(default="", name="internalIP")
     external_ip: str = msgspec.field(default="", name="externalIP")
 
 
-class QoSControls(Value):
+class QoSControls(Value, frozen=True, kw_only=True):
     """Limits of one endpoint (conversions.md, section 2.1): bit/s, bits, bytes, packets/s, packets, connections."""
 
     ingress_bandwidth: int = 0
@@ -43,7 +43,7 @@ class QoSControls(Value):
     dscp: int | str | None = None
 
 
-class WorkloadEndpointSpec(Value):
+class WorkloadEndpointSpec(Value, frozen=True, kw_only=True):
     """`ip_networks` are single addresses written as /32 or /128."""
 
     orchestrator: str = ""
@@ -65,7 +65,7 @@ class WorkloadEndpointSpec(Value):
     qos_controls: QoSControls | None = None
 
 
-class WorkloadEndpoint(Resource):
+class WorkloadEndpoint(Resource, frozen=True, kw_only=True):
     """The endpoint of a pod, a container or a virtual machine."""
 
     api_version: str = V3

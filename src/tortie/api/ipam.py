@@ -7,7 +7,7 @@ import msgspec
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class AllocationAttribute(Value):
+class AllocationAttribute(Value, frozen=True, kw_only=True):
     """Who holds an address. `secondary` are the active owner's attributes: pod, namespace, node, timestamp."""
 
     handle_id: str = msgspec.field(default="", name="handle_id")
@@ -16,7 +16,7 @@ class AllocationAttribute(Value):
     released_at: str | None = None
 
 
-class IPAMBlockSpec(Value):
+class IPAMBlockSpec(Value, frozen=True, kw_only=True):
     """`allocations[i]` indexes `attributes`, None when free; `unallocated` lists free ordinals, first out first."""
 
     cidr: str
@@ -31,7 +31,7 @@ class IPAMBlockSpec(Value):
     deleted: bool = False
 
 
-class IPAMBlock(Resource):
+class IPAMBlock(Resource, frozen=True, kw_only=True):
     """The unit of compare-and-swap. metadata.name is `block_name(cidr)`."""
 
     api_version: str = V3
@@ -40,7 +40,7 @@ class IPAMBlock(Resource):
     spec: IPAMBlockSpec
 
 
-class IPAMHandleSpec(Value):
+class IPAMHandleSpec(Value, frozen=True, kw_only=True):
     """How many addresses the handle has in which block."""
 
     handle_id: str = msgspec.field(name="handleID")
@@ -48,7 +48,7 @@ class IPAMHandleSpec(Value):
     deleted: bool = False
 
 
-class IPAMHandle(Resource):
+class IPAMHandle(Resource, frozen=True, kw_only=True):
     """Index from a handle to blocks. metadata.name is the handle id."""
 
     api_version: str = V3
@@ -60,7 +60,7 @@ class IPAMHandle(Resource):
 AffinityState = Literal["", "confirmed", "pending", "pendingDeletion"]
 
 
-class BlockAffinitySpec(Value):
+class BlockAffinitySpec(Value, frozen=True, kw_only=True):
     """A claim of block `cidr` by `node`; empty state means confirmed; type is host or virtual."""
 
     state: AffinityState
@@ -70,7 +70,7 @@ class BlockAffinitySpec(Value):
     deleted: bool = False
 
 
-class BlockAffinity(Resource):
+class BlockAffinity(Resource, frozen=True, kw_only=True):
     """A claim. metadata.name is `affinity_name(node, cidr)`."""
 
     api_version: str = V3
@@ -79,7 +79,7 @@ class BlockAffinity(Resource):
     spec: BlockAffinitySpec
 
 
-class IPAMConfigurationSpec(Value):
+class IPAMConfigurationSpec(Value, frozen=True, kw_only=True):
     """Cluster-wide IPAM behaviour; these are the defaults when the object is missing."""
 
     strict_affinity: bool = False
@@ -91,7 +91,7 @@ class IPAMConfigurationSpec(Value):
     )
 
 
-class IPAMConfiguration(Resource):
+class IPAMConfiguration(Resource, frozen=True, kw_only=True):
     """A singleton named `default`."""
 
     api_version: str = V3

@@ -10,7 +10,7 @@ EncapMode = Literal["", "Never", "Always", "CrossSubnet"]
 AllowedUse = Literal["Workload", "Tunnel", "LoadBalancer"]
 
 
-class IPPoolSpec(Value):
+class IPPoolSpec(Value, frozen=True, kw_only=True):
     """Defaults as materialised on write: block size 26 or 122, uses Workload and Tunnel, no encapsulation."""
 
     cidr: str = ""
@@ -26,7 +26,7 @@ class IPPoolSpec(Value):
     disable_bgp_export: bool = msgspec.field(default=False, name="disableBGPExport")
 
 
-class IPPool(Resource):
+class IPPool(Resource, frozen=True, kw_only=True):
     """A range that addresses are taken from."""
 
     api_version: str = V3
@@ -36,13 +36,13 @@ class IPPool(Resource):
     status: Any = None
 
 
-class IPReservationSpec(Value):
+class IPReservationSpec(Value, frozen=True, kw_only=True):
     """CIDRs that automatic assignment leaves alone."""
 
     reserved_cidrs: tuple[str, ...] = msgspec.field(default=(), name="reservedCIDRs")
 
 
-class IPReservation(Resource):
+class IPReservation(Resource, frozen=True, kw_only=True):
     """A reservation."""
 
     api_version: str = V3

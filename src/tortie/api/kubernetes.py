@@ -10,7 +10,7 @@ import msgspec
 from tortie.api.resource import Metadata, Resource, Value
 
 
-class LabelSelectorRequirement(Value):
+class LabelSelectorRequirement(Value, frozen=True, kw_only=True):
     """One expression; operator is In, NotIn, Exists or DoesNotExist."""
 
     key: str
@@ -18,14 +18,14 @@ class LabelSelectorRequirement(Value):
     values: tuple[str, ...] = ()
 
 
-class LabelSelector(Value):
+class LabelSelector(Value, frozen=True, kw_only=True):
     """metav1.LabelSelector: all terms are ANDed; an empty one selects everything."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
 
-class Namespace(Resource):
+class Namespace(Resource, frozen=True, kw_only=True):
     """core/v1 Namespace."""
 
     api_version: str = "v1"
@@ -35,7 +35,7 @@ class Namespace(Resource):
     status: Any = None
 
 
-class ServiceAccount(Resource):
+class ServiceAccount(Resource, frozen=True, kw_only=True):
     """core/v1 ServiceAccount."""
 
     api_version: str = "v1"
@@ -44,7 +44,7 @@ class ServiceAccount(Resource):
     automount_service_account_token: bool | None = None
 
 
-class ContainerPort(Value):
+class ContainerPort(Value, frozen=True, kw_only=True):
     """One declared port."""
 
     container_port: int = 0
@@ -54,7 +54,7 @@ class ContainerPort(Value):
     host_ip: str = msgspec.field(default="", name="hostIP")
 
 
-class Container(Value):
+class Container(Value, frozen=True, kw_only=True):
     """The part of a container that networking looks at."""
 
     name: str = ""
@@ -62,7 +62,7 @@ class Container(Value):
     ports: tuple[ContainerPort, ...] = ()
 
 
-class PodSpec(Value):
+class PodSpec(Value, frozen=True, kw_only=True):
     """The part of a pod's spec that networking looks at."""
 
     node_name: str = ""
@@ -72,13 +72,13 @@ class PodSpec(Value):
     init_containers: tuple[Container, ...] = ()
 
 
-class PodIP(Value):
+class PodIP(Value, frozen=True, kw_only=True):
     """One address of a pod."""
 
     ip: str = ""
 
 
-class PodStatus(Value):
+class PodStatus(Value, frozen=True, kw_only=True):
     """The part of a pod's status that networking looks at."""
 
     phase: str = ""
@@ -88,7 +88,7 @@ class PodStatus(Value):
     host_ip: str = msgspec.field(default="", name="hostIP")
 
 
-class Pod(Resource):
+class Pod(Resource, frozen=True, kw_only=True):
     """core/v1 Pod, a projection."""
 
     api_version: str = "v1"
@@ -98,14 +98,14 @@ class Pod(Resource):
     status: PodStatus = PodStatus()
 
 
-class IPBlock(Value):
+class IPBlock(Value, frozen=True, kw_only=True):
     """networking.k8s.io/v1 IPBlock; `except_` is carved out of `cidr`."""
 
     cidr: str
     except_: tuple[str, ...] = msgspec.field(default=(), name="except")
 
 
-class NetworkPolicyPeer(Value):
+class NetworkPolicyPeer(Value, frozen=True, kw_only=True):
     """Who: an IPBlock alone, or pods and namespaces ANDed. None means absent, which differs from empty."""
 
     pod_selector: LabelSelector | None = None
@@ -113,7 +113,7 @@ class NetworkPolicyPeer(Value):
     ip_block: IPBlock | None = None
 
 
-class NetworkPolicyPort(Value):
+class NetworkPolicyPort(Value, frozen=True, kw_only=True):
     """Which port: protocol defaults to TCP; a missing port means all ports of the protocol."""
 
     protocol: str = "TCP"
@@ -121,21 +121,21 @@ class NetworkPolicyPort(Value):
     end_port: int | None = None
 
 
-class NetworkPolicyIngressRule(Value):
+class NetworkPolicyIngressRule(Value, frozen=True, kw_only=True):
     """Empty `from_` or `ports` mean any."""
 
     from_: tuple[NetworkPolicyPeer, ...] = msgspec.field(default=(), name="from")
     ports: tuple[NetworkPolicyPort, ...] = ()
 
 
-class NetworkPolicyEgressRule(Value):
+class NetworkPolicyEgressRule(Value, frozen=True, kw_only=True):
     """Empty `to` or `ports` mean any."""
 
     to: tuple[NetworkPolicyPeer, ...] = ()
     ports: tuple[NetworkPolicyPort, ...] = ()
 
 
-class KubernetesNetworkPolicySpec(Value):
+class KubernetesNetworkPolicySpec(Value, frozen=True, kw_only=True):
     """networking.k8s.io/v1 NetworkPolicySpec."""
 
     pod_selector: LabelSelector = LabelSelector()
@@ -144,7 +144,7 @@ class KubernetesNetworkPolicySpec(Value):
     egress: tuple[NetworkPolicyEgressRule, ...] = ()
 
 
-class KubernetesNetworkPolicy(Resource):
+class KubernetesNetworkPolicy(Resource, frozen=True, kw_only=True):
     """networking.k8s.io/v1 NetworkPolicy. Its *document* kind is NetworkPolicy; `key.kind` is KubernetesNetworkPolicy."""
 
     api_version: str = "networking.k8s.io/v1"

@@ -3,13 +3,13 @@
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class NetworkSetSpec(Value):
+class NetworkSetSpec(Value, frozen=True, kw_only=True):
     """`nets`: CIDRs or addresses, host bits tolerated."""
 
     nets: tuple[str, ...] = ()
 
 
-class NetworkSet(Resource):
+class NetworkSet(Resource, frozen=True, kw_only=True):
     """A set in one namespace; it inherits the labels of that namespace's profile."""
 
     api_version: str = V3
@@ -18,7 +18,7 @@ class NetworkSet(Resource):
     spec: NetworkSetSpec = NetworkSetSpec()
 
 
-class GlobalNetworkSet(Resource):
+class GlobalNetworkSet(Resource, frozen=True, kw_only=True):
     """A set for the whole cluster."""
 
     api_version: str = V3

@@ -5,7 +5,7 @@ import msgspec
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class NodeBGP(Value):
+class NodeBGP(Value, frozen=True, kw_only=True):
     """Addresses are interfaces: host bits and the length of the subnet are kept, e.g. 172.18.0.2/24."""
 
     as_number: int | str | None = None
@@ -15,35 +15,35 @@ class NodeBGP(Value):
     route_reflector_cluster_id: str = msgspec.field(default="", name="routeReflectorClusterID")
 
 
-class OrchRef(Value):
+class OrchRef(Value, frozen=True, kw_only=True):
     """How an orchestrator calls this node."""
 
     node_name: str = ""
     orchestrator: str = ""
 
 
-class NodeWireguard(Value):
+class NodeWireguard(Value, frozen=True, kw_only=True):
     """WireGuard addresses."""
 
     interface_ipv4_address: str = msgspec.field(default="", name="interfaceIPv4Address")
     interface_ipv6_address: str = msgspec.field(default="", name="interfaceIPv6Address")
 
 
-class NodeAddress(Value):
+class NodeAddress(Value, frozen=True, kw_only=True):
     """One address; type is CalicoNodeIP, InternalIP or ExternalIP."""
 
     address: str = ""
     type: str = ""
 
 
-class NodeInterface(Value):
+class NodeInterface(Value, frozen=True, kw_only=True):
     """One interface and its addresses."""
 
     name: str = ""
     addresses: tuple[str, ...] = ()
 
 
-class NodeSpec(Value):
+class NodeSpec(Value, frozen=True, kw_only=True):
     """What other nodes need to know of this one."""
 
     bgp: NodeBGP | None = None
@@ -57,7 +57,7 @@ class NodeSpec(Value):
     interfaces: tuple[NodeInterface, ...] = ()
 
 
-class NodeStatus(Value):
+class NodeStatus(Value, frozen=True, kw_only=True):
     """What the node reports."""
 
     wireguard_public_key: str = ""
@@ -65,7 +65,7 @@ class NodeStatus(Value):
     pod_cidrs: tuple[str, ...] = msgspec.field(default=(), name="podCIDRs")
 
 
-class Node(Resource):
+class Node(Resource, frozen=True, kw_only=True):
     """A node."""
 
     api_version: str = V3

@@ -18,21 +18,21 @@ ProtocolText = int | str
 """A protocol as written: a number 1-255, or TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite."""
 
 
-class ServiceAccountMatch(Value):
+class ServiceAccountMatch(Value, frozen=True, kw_only=True):
     """Matches workloads by service account; both fields are ANDed."""
 
     names: tuple[str, ...] = ()
     selector: str = ""
 
 
-class ServiceMatch(Value):
+class ServiceMatch(Value, frozen=True, kw_only=True):
     """Matches the endpoints of one Kubernetes Service."""
 
     name: str = ""
     namespace: str = ""
 
 
-class EntityRule(Value):
+class EntityRule(Value, frozen=True, kw_only=True):
     """One side of a rule. Fields are ANDed, entries of a list ORed, `not_*` lists mean "none of"."""
 
     nets: tuple[str, ...] = ()
@@ -46,34 +46,36 @@ class EntityRule(Value):
     services: ServiceMatch | None = None
 
 
-class ICMPFields(Value):
+class ICMPFields(Value, frozen=True, kw_only=True):
     """ICMP type, and code when given."""
 
     type: int | None = None
     code: int | None = None
 
 
-class HTTPPath(Value):
+class HTTPPath(Value, frozen=True, kw_only=True):
     """One path of an HTTP match: exactly one of the two is set."""
 
     exact: str = ""
     prefix: str = ""
 
 
-class HTTPMatch(Value):
+class HTTPMatch(Value, frozen=True, kw_only=True):
     """Layer 7 match. Not enforced by the netfilter dataplanes."""
 
     methods: tuple[str, ...] = ()
     paths: tuple[HTTPPath, ...] = ()
 
 
-class RuleMetadata(Value):
+class RuleMetadata(Value, frozen=True, kw_only=True):
     """Annotations of one rule; they appear as rule comments."""
 
     annotations: dict[str, str] = {}
 
 
-class Rule(Value, rename={"ip_version": "ipVersion", "not_protocol": "notProtocol", "not_icmp": "notICMP"}):
+class Rule(
+    Value, frozen=True, kw_only=True, rename={"ip_version": "ipVersion", "not_protocol": "notProtocol", "not_icmp": "notICMP"}
+):
     """One rule. The first rule that matches decides, except that Log goes on to the next."""
 
     action: Action
@@ -88,7 +90,7 @@ class Rule(Value, rename={"ip_version": "ipVersion", "not_protocol": "notProtoco
     metadata: RuleMetadata | None = None
 
 
-class NetworkPolicySpec(Value):
+class NetworkPolicySpec(Value, frozen=True, kw_only=True):
     """Spec of a namespaced policy. `order` None sorts last."""
 
     tier: str = DEFAULT_TIER
@@ -101,7 +103,7 @@ class NetworkPolicySpec(Value):
     performance_hints: tuple[str, ...] = ()
 
 
-class NetworkPolicy(Resource):
+class NetworkPolicy(Resource, frozen=True, kw_only=True):
     """A policy for the workloads of one namespace."""
 
     api_version: str = V3
@@ -110,7 +112,7 @@ class NetworkPolicy(Resource):
     spec: NetworkPolicySpec = NetworkPolicySpec()
 
 
-class GlobalNetworkPolicySpec(Value):
+class GlobalNetworkPolicySpec(Value, frozen=True, kw_only=True):
     """Spec of a cluster-wide policy. `do_not_track`, `pre_dnat` and `apply_on_forward` concern host endpoints only."""
 
     tier: str = DEFAULT_TIER
@@ -127,7 +129,7 @@ class GlobalNetworkPolicySpec(Value):
     performance_hints: tuple[str, ...] = ()
 
 
-class GlobalNetworkPolicy(Resource):
+class GlobalNetworkPolicy(Resource, frozen=True, kw_only=True):
     """A policy for workloads of all namespaces and for hosts."""
 
     api_version: str = V3

@@ -4,7 +4,7 @@ from tortie.api.policy import Rule
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class ProfileSpec(Value):
+class ProfileSpec(Value, frozen=True, kw_only=True):
     """Rules asked after all tiers; `labels_to_apply` are inherited, an endpoint's own labels win."""
 
     ingress: tuple[Rule, ...] = ()
@@ -12,7 +12,7 @@ class ProfileSpec(Value):
     labels_to_apply: dict[str, str] = {}
 
 
-class Profile(Resource):
+class Profile(Resource, frozen=True, kw_only=True):
     """A profile. `kns.<namespace>` and `ksa.<namespace>.<service account>` stand for Kubernetes objects."""
 
     api_version: str = V3

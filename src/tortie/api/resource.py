@@ -20,7 +20,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     """Base of every value in the api: immutable, compared by value, camelCase in JSON, defaults left out."""
 
 
-class OwnerReference(Value):
+class OwnerReference(Value, frozen=True, kw_only=True):
     """metav1.OwnerReference."""
 
     api_version: str = ""
@@ -31,7 +31,7 @@ class OwnerReference(Value):
     block_owner_deletion: bool | None = None
 
 
-class Metadata(Value):
+class Metadata(Value, frozen=True, kw_only=True):
     """metav1.ObjectMeta, the part that a store keeps. `resource_version` is opaque text, "" for what was never stored."""
 
     name: str = ""

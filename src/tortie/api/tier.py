@@ -5,14 +5,14 @@ from typing import Any, Literal
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
-class TierSpec(Value):
-    """`order` ascending, None last. `default_action` applies when a policy of the tier selected the endpoint and none decided."""
+class TierSpec(Value, frozen=True, kw_only=True):
+    """`order` ascending, None last. `default_action`: when a policy of the tier selects the endpoint and none decides."""
 
     order: float | None = None
     default_action: Literal["Deny", "Pass"] = "Deny"
 
 
-class Tier(Resource):
+class Tier(Resource, frozen=True, kw_only=True):
     """A tier."""
 
     api_version: str = V3

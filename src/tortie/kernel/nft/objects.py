@@ -23,7 +23,7 @@ CT_UNTRACKED = 64
 CT_STATUS_DNAT = 1 << 5
 
 
-# ---- matches ----------------------------------------------------------------------------------------------------------
+# ---- matches ----
 @dataclass(frozen=True, slots=True)
 class NfProto:
     """`meta nfproto ipv4|ipv6`."""
@@ -135,7 +135,7 @@ class NoReversePath:
     """`fib saddr . mark . iif oif missing`: the reverse route of the packet does not leave by its own interface."""
 
 
-# ---- actions ----------------------------------------------------------------------------------------------------------
+# ---- actions ----
 @dataclass(frozen=True, slots=True)
 class SetMark:
     """`meta mark set (meta mark & ~mask) | value`."""
@@ -243,7 +243,7 @@ class Rule:
     comment: str = ""
 
 
-# ---- containers -------------------------------------------------------------------------------------------------------
+# ---- containers ----
 @dataclass(frozen=True, slots=True)
 class Hook:
     """Where a base chain is called. `priority` as netfilter numbers it: raw -300, mangle -150, filter 0, srcnat 100."""

@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := /usr/sbin:/sbin:$(PATH)
+
+.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden clean
+
+help:  ## Show the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## System packages, a locked virtual environment in .venv, the C shim
+	@hack/setup
+
+demo: setup  ## Three nodes, seven pods, BGP, one policy: everything shown and checked (JSON=FILE keeps the result)
+	@$(BIN)/tortie lab demo $(if $(JSON),--json $(JSON))
+
+test: setup  ## Every test; says how many were collected and run
+	@hack/test
+
+test-unit: setup  ## The tests that need neither root nor a network
+	@$(BIN)/pytest -q -m "not kernel and not lab" tests
+
+lint: setup  ## ruff and the layer contracts
+	@$(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/lint-imports
+
+types: setup  ## mypy --strict over src and tests
+	@$(BIN)/mypy
+
+check: lint types  ## lint and types
+
+clean:  ## Remove what the targets above made in this folder
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
