@@ -102,7 +102,7 @@ async def start_detached(
     """
     output = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640) if log_path else subprocess.DEVNULL
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: ASYNC220  (fork and exec take a millisecond)
             in_namespace(argv, netns_path),
             stdin=subprocess.DEVNULL,
             stdout=output,
