@@ -58,6 +58,15 @@ class Net:
 
 
 @dataclass(frozen=True, slots=True)
+class Nets:
+    """`ip|ip6 saddr|daddr [!=] { prefixes }`: an anonymous interval set. At least two, of one family, sorted, disjoint."""
+
+    side: Side
+    prefixes: tuple[Prefix, ...]
+    op: Op = "=="
+
+
+@dataclass(frozen=True, slots=True)
 class NetIn:
     """`ip|ip6 saddr|daddr [!=] @set` of element type address (interval or not)."""
 
@@ -163,7 +172,7 @@ class Limit:
     """`limit rate N/second burst B packets` (matches below the rate)."""
 
     rate: int
-    unit: Literal["second", "minute", "hour"] = "second"
+    unit: Literal["second", "minute", "hour", "day"] = "second"
     burst: int = 5
     over: bool = False
 
@@ -229,8 +238,8 @@ DROP = Verdict(Terminal.DROP)
 RETURN = Verdict(Terminal.RETURN)
 
 Statement = (
-    NfProto | L4Proto | IfName | Net | NetIn | Ports | AddressPortIn | IcmpIs | Mark | CtState | CtStatus | FibType
-    | NoReversePath | SetMark | Counter | LogGroup | Limit | Masquerade | NoTrack | Reject | Verdict | Jump | Goto
+    NfProto | L4Proto | IfName | Net | Nets | NetIn | Ports | AddressPortIn | IcmpIs | Mark | CtState | CtStatus
+    | FibType | NoReversePath | SetMark | Counter | LogGroup | Limit | Masquerade | NoTrack | Reject | Verdict | Jump | Goto
     | IfNameVmap
 )  # fmt: skip
 
