@@ -1,5 +1,6 @@
 """IPAM's own kinds: block, affinity, handle, configuration (api.md, section 4; datastore.md, section 1.2)."""
 
+import hashlib
 from typing import Literal
 
 import msgspec
@@ -103,3 +104,13 @@ class IPAMConfiguration(Resource, frozen=True, kw_only=True):
 def block_name(cidr: str) -> str:
     """Object name of a block: `10.0.0.0/26` is `10-0-0-0-26`, `fd00::/122` is `fd00---122` (datastore.md, section 3.5)."""
     return cidr.replace(".", "-").replace(":", "-").replace("/", "-")
+
+
+def affinity_name(node: str, cidr: str) -> str:
+    """Object name of a claim: `node-1-10-0-0-0-26`. A node name too long for that is cut, and a hash keeps it unique."""
+    block = block_name(cidr)
+    name = f"{node}-{block}"
+    if len(name) < 253:
+        return name
+    digest = hashlib.sha256(f"{node}+{block}".encode()).hexdigest()[:11]
+    return f"{node[: 252 - len(block) - len(digest) - 2]}-{block}-{digest}"

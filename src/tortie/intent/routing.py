@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tortie.base.net import Interface, Prefix
+from tortie.base.net import Address, Interface, Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,12 @@ class BgpPeer:
     rr_client: bool = False
     password_ref: tuple[str, str] | None = None
     """Secret name and key; the password itself never enters intent."""
+    local_as_number: int | None = None
+    """The AS number that we claim towards this peer, where it is not the node's own."""
+    allowed_local_as: int = 0
+    """How often our own AS number may stand in a path from this peer."""
+    reachable_by: Address | None = None
+    """The gateway to the peer: a static route."""
 
 
 @dataclass(frozen=True, slots=True)
