@@ -1,0 +1,44 @@
+"""The first packet of a connection, as far as policy looks at it."""
+
+from dataclasses import dataclass
+
+from tortie.base.net import Address, Family
+
+ICMP = 1
+TCP = 6
+UDP = 17
+ICMPV6 = 58
+SCTP = 132
+UDPLITE = 136
+
+PROTOCOL_NAMES = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMPV6: "ICMPv6", SCTP: "SCTP", UDPLITE: "UDPLite"}
+PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, SCTP})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packet:
+    """A new connection's first packet. Ports are None unless the protocol is TCP, UDP or SCTP; ICMP fields likewise."""
+
+    family: Family
+    source: Address
+    destination: Address
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+
+    def __str__(self) -> str:
+        def end(address: Address, port: int | None) -> str:
+            if port is None:
+                return str(address)
+            return f"{address}:{port}" if address.family is Family.V4 else f"[{address}]:{port}"
+
+        icmp = "" if self.icmp_type is None else f" type {self.icmp_type} code {self.icmp_code or 0}"
+        ends = f"{end(self.source, self.source_port)} -> {end(self.destination, self.destination_port)}"
+        return f"{protocol_name(self.protocol)}{icmp} {ends}"
+
+
+def protocol_name(number: int) -> str:
+    """The name that policy YAML uses, else `protocol 89`."""
+    return PROTOCOL_NAMES.get(number) or f"protocol {number}"
