@@ -1,1 +1,8 @@
-"""To be written."""
+"""Nodes as network namespaces on one machine: the demo, the tests' stage, a teaching tool.
+
+The lab replaces only the kubelet and the cables; agents, BIRD, the CNI plugin and the datastore are the real ones, started as
+processes. In reading order: spec (lab.yaml), names (where everything of one lab lives), privilege (root, or a user
+namespace), fabric (the cables), serve (what a pod runs), runtime (the kubelet's part: wiring pods), cluster (one lab, up to
+down), residue (what a lab left), probe (who reaches whom, observed), stream (counted traffic), capture (frames off the
+fabric), demo (the show), demo_checks and demo_faults (its steps), report (what a person sees of it), commands (the command line).
+"""

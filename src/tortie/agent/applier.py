@@ -1,0 +1,86 @@
+"""From intent to the kernel: applies when something changed, at once for a lone change, throttled in a burst, again after a failure.
+
+Whoever must know that an endpoint is enforced (the CNI plugin) waits here.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from tortie.base import log
+from tortie.base.aio import Backoff, Throttle
+from tortie.base.metrics import Metrics
+from tortie.dataplane.linux import LinuxDataplane
+from tortie.intent.keys import EndpointId
+from tortie.intent.messages import Message
+
+_log = log.get(__name__)
+
+
+class Applier:
+    """Owns the dataplane. `on_messages` and `wake` may be called at any time from the loop."""
+
+    def __init__(self, dataplane: LinuxDataplane, metrics: Metrics) -> None:
+        self._dataplane = dataplane
+        self._metrics = metrics
+        self._dirty = asyncio.Event()
+        self._applied = asyncio.Condition()
+        self.failure = ""
+        """Why the last apply failed, "" after a success."""
+        self.applies = 0
+
+    def on_messages(self, messages: Sequence[Message]) -> None:
+        """Take new intent."""
+        self._dataplane.on_messages(messages)
+        self._dirty.set()
+
+    def wake(self, reason: str) -> None:
+        """The kernel changed by another hand, or may have: read back what is there and repair it."""
+        _log.info("dataplane will be read back: %s", reason)
+        self._dataplane.invalidate(reason)
+        self._dirty.set()
+
+    def retry(self) -> None:
+        """Try again what could not be done before (a link appeared, say)."""
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Apply whenever there is something to apply, without end."""
+        throttle = Throttle(burst=10, interval=0.1)
+        backoff = Backoff(first=0.05, last=10.0)
+        while True:
+            await self._dirty.wait()
+            await throttle.wait()
+            self._dirty.clear()
+            try:
+                await self._apply()
+            except* Exception as failures:
+                self.failure = "; ".join(str(error) for error in failures.exceptions)
+                self._metrics.count("felix_int_dataplane_failures")
+                _log.error("apply failed, will be tried again: %s", self.failure)
+                self._dirty.set()
+            if self.failure:
+                await backoff.wait()
+            else:
+                backoff.reset()
+
+    async def _apply(self) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            await self._dataplane.apply()
+            self.failure = ""
+            self.applies += 1
+        finally:
+            # Also after a failure: one bad route must not keep waiting whose own endpoint is in the kernel.
+            self._metrics.observe("felix_int_dataplane_apply_time_seconds", loop.time() - started)
+            async with self._applied:
+                self._applied.notify_all()
+
+    async def wait_until_programmed(self, endpoint: EndpointId, timeout_seconds: float) -> bool:
+        """True once the endpoint's policy is in the kernel; False when that took too long."""
+        try:
+            async with asyncio.timeout(timeout_seconds), self._applied:
+                await self._applied.wait_for(lambda: self._dataplane.programmed(endpoint))
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,67 @@
+"""What an agent is told at its start: flags first, then Calico's variables and files (conventions.md, "node name")."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tortie.base.errors import TortieError
+
+UNIX_PATH_LIMIT = 107
+NODENAME_FILE = Path("/var/lib/calico/nodename")
+
+
+class AgentError(TortieError):
+    """The agent cannot start or go on; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """Everything the wiring needs. `environment` is where Calico's variables (FELIX_*, IP, IP6, AS ...) are read from."""
+
+    node: str
+    run_dir: Path
+    state_dir: Path
+    log_level: str
+    environment: Mapping[str, str]
+    networking_backend: str = "bird"
+
+    @property
+    def cni_socket(self) -> Path:
+        """Where CNI is served."""
+        return self.run_dir / "cni.sock"
+
+
+def read_options(
+    environment: Mapping[str, str], *, node: str = "", run_dir: str = "", state_dir: str = "", log_level: str = ""
+) -> AgentOptions:
+    """Complete what was given on the command line. Raises AgentError with the name of what is wrong."""
+    backend = environment.get("CALICO_NETWORKING_BACKEND", "bird")
+    if backend not in ("bird", "vxlan", "none"):
+        raise AgentError(f"CALICO_NETWORKING_BACKEND={backend!r}: bird, vxlan or none is expected")
+    options = AgentOptions(
+        node=node or _node_name(environment),
+        run_dir=Path(run_dir or environment.get("TORTIE_RUN_DIR", "/run/tortie")),
+        state_dir=Path(state_dir or environment.get("TORTIE_STATE_DIR", "/var/lib/tortie")),
+        log_level=log_level or environment.get("FELIX_LOGSEVERITYSCREEN", "info"),
+        environment=environment,
+        networking_backend=backend,
+    )
+    for path in (options.cni_socket, options.run_dir / "bird" / "bird.ctl"):
+        if len(os.fsencode(path)) > UNIX_PATH_LIMIT:
+            raise AgentError(
+                f"--run-dir {options.run_dir}: {path} is longer than the {UNIX_PATH_LIMIT} bytes of a socket's path"
+            )
+    return options
+
+
+def _node_name(environment: Mapping[str, str]) -> str:
+    for variable in ("FELIX_FELIXHOSTNAME", "NODENAME"):
+        if environment.get(variable):
+            return environment[variable]
+    try:
+        written = NODENAME_FILE.read_text().strip()
+    except OSError:
+        written = ""
+    return written or socket.gethostname().lower()

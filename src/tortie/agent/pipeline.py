@@ -1,0 +1,54 @@
+"""From the datastore to intent: the syncer's batches through the calculation graph, in slices, to whoever enforces them.
+
+The loop is never held for long: a batch is at most a few hundred updates, and between slices the loop runs. While the first
+snapshot loads the garbage collector is off (decisions.md, B.1); what has loaded is then frozen out of its way.
+"""
+
+import asyncio
+import gc
+from collections.abc import Callable, Sequence
+
+from tortie.base import log
+from tortie.base.metrics import Metrics
+from tortie.calc.graph import Graph
+from tortie.datastore.syncer import Batch
+from tortie.intent.messages import Message
+
+_log = log.get(__name__)
+SLICE = 200
+"""Updates between two yields to the loop."""
+
+
+class Pipeline:
+    """A sink for `Syncer.run`. `deliver` gets every flush; it must only mark, not work."""
+
+    def __init__(self, graph: Graph, metrics: Metrics, deliver: Callable[[Sequence[Message]], None]) -> None:
+        self._graph = graph
+        self._metrics = metrics
+        self._deliver = deliver
+        self.in_sync = False
+
+    async def on_batch(self, batch: Batch) -> None:
+        """Feed one batch; hand over what follows from it."""
+        if not self.in_sync:
+            gc.disable()
+        for start in range(0, len(batch.updates), SLICE):
+            self._graph.on_updates(batch.updates[start : start + SLICE])
+            self._metrics.count("felix_calc_graph_updates_processed", len(batch.updates[start : start + SLICE]))
+            self._flush()
+            await asyncio.sleep(0)
+        if batch.in_sync and not self.in_sync:
+            self.in_sync = True
+            self._graph.on_in_sync()
+            gc.enable()
+            gc.freeze()
+            _log.info("datastore in sync")
+        self._flush()
+
+    def _flush(self) -> None:
+        started = asyncio.get_running_loop().time()
+        messages = self._graph.flush()
+        self._metrics.observe("felix_calc_graph_update_time_seconds", asyncio.get_running_loop().time() - started)
+        if messages:
+            self._metrics.count("felix_calc_graph_output_events", len(messages))
+            self._deliver(messages)

@@ -1,0 +1,48 @@
+"""What the agent says of itself: `status.json` in its run directory, replaced as a whole, read by `tortie lab status`."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class StatusFile:
+    """Writes a fresh report every `interval` seconds when it changed, and at once when asked to."""
+
+    def __init__(self, run_dir: Path, report: Callable[[], Mapping[str, Any]], *, interval: float = 0.5) -> None:
+        self._path = run_dir / "status.json"
+        self._report = report
+        self._interval = interval
+        self._written = b""
+
+    async def run(self) -> None:
+        """Keep the file true, without end."""
+        while True:
+            self.write()
+            await asyncio.sleep(self._interval)
+
+    def write(self) -> None:
+        """Write now, if anything changed. The file is never seen half-written."""
+        text = msgspec.json.format(msgspec.json.encode(self._report()), indent=2) + b"\n"
+        if text == self._written:
+            return
+        temporary = self._path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.write(descriptor, text)
+        finally:
+            os.close(descriptor)
+        temporary.replace(self._path)
+        self._written = text
+
+
+def read_status(run_dir: Path) -> Mapping[str, Any] | None:
+    """The last report of an agent, None when there is none."""
+    try:
+        report = msgspec.json.decode((run_dir / "status.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return report if isinstance(report, dict) else None

@@ -1,0 +1,189 @@
+"""lab.yaml: a whole case in one file. Decoding collects all errors and names the field.
+
+apiVersion: tortie.io/v1
+kind: Lab
+name: demo
+families: [4, 6]
+nodes: [{name: n1}, {name: n2, labels: {rack: a}}]
+pools: [{cidr: 10.244.0.0/16}, {cidr: fd00:10:244::/56}]
+namespaces: [{name: prod, labels: {env: prod}}]
+pods:
+- {name: prod/database, node: n1, labels: {app: database}, serve: [tcp:5432, tcp:8080]}
+apply: [policy.yaml]            # files relative to lab.yaml, applied in order at the end
+probes: [{from: prod/a, to: prod/b, protocol: tcp, port: 80, expect: allowed}]
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tortie.base.errors import TortieError
+
+NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$")
+SERVE = re.compile(r"^(tcp|udp):([0-9]{1,5})$")
+Protocol = Literal["tcp", "udp", "icmp"]
+
+
+class LabError(TortieError):
+    """A lab cannot be read, built or asked; the text says what to do."""
+
+
+class _Spec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Base: immutable, unknown fields refused."""
+
+
+class NodeSpec(_Spec, frozen=True, kw_only=True):
+    """One node. Addresses are given by the lab."""
+
+    name: str
+    labels: dict[str, str] = {}
+
+
+class PoolSpec(_Spec, frozen=True, kw_only=True):
+    """One IP pool, as in IPPool.spec."""
+
+    cidr: str
+    block_size: int = 0
+    nat_outgoing: bool = False
+
+
+class NamespaceSpec(_Spec, frozen=True, kw_only=True):
+    """One namespace with labels."""
+
+    name: str
+    labels: dict[str, str] = {}
+
+
+class PodSpec(_Spec, frozen=True, kw_only=True):
+    """One pod: `name` is namespace/name; `serve` what it listens on, e.g. tcp:5432; an empty `node` means the lab chooses."""
+
+    name: str
+    node: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    service_account: str = "default"
+    serve: tuple[str, ...] = ()
+    ports: dict[str, str] = {}
+    """Named ports: name to tcp:NUMBER."""
+
+    @property
+    def namespace(self) -> str:
+        """The part before the slash."""
+        return self.name.partition("/")[0]
+
+    @property
+    def pod(self) -> str:
+        """The part behind the slash."""
+        return self.name.partition("/")[2]
+
+
+class ProbeSpec(_Spec, frozen=True, kw_only=True):
+    """One question: may `from` reach `to`? Endpoints are namespace/pod, node/NAME or an address. family 0 asks for all."""
+
+    source: str = msgspec.field(name="from")
+    to: str
+    protocol: Protocol = "tcp"
+    port: int = 0
+    family: Literal[0, 4, 6] = 0
+    expect: Literal["", "allowed", "denied", "refused", "unreachable"] = ""
+
+
+class LabSpec(_Spec, frozen=True, kw_only=True):
+    """One lab."""
+
+    api_version: Literal["tortie.io/v1"] = "tortie.io/v1"
+    kind: Literal["Lab"] = "Lab"
+    name: str = "lab"
+    datastore: Literal["sqlite"] = "sqlite"
+    families: tuple[Literal[4, 6], ...] = (4, 6)
+    as_number: int = 64512
+    nodes: tuple[NodeSpec, ...] = ()
+    pools: tuple[PoolSpec, ...] = (
+        PoolSpec(cidr="10.244.0.0/16", nat_outgoing=True),
+        PoolSpec(cidr="fd00:10:244::/56", nat_outgoing=True),
+    )
+    namespaces: tuple[NamespaceSpec, ...] = ()
+    pods: tuple[PodSpec, ...] = ()
+    apply: tuple[str, ...] = ()
+    probes: tuple[ProbeSpec, ...] = ()
+
+
+def load_spec(path: Path) -> LabSpec:
+    """Read and check a lab.yaml; policy files in it become absolute. Raises LabError with every problem found."""
+    from tortie.api.documents import load_raw
+
+    try:
+        raw = load_raw(path.read_text())
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(raw) != 1:
+        raise LabError(f"{path}: one document is expected, {len(raw)} were found")
+    spec = decode_spec(raw[0], where=str(path))
+    return msgspec.structs.replace(spec, apply=tuple(str((path.parent / name).resolve()) for name in spec.apply))
+
+
+def decode_spec(raw: Any, *, where: str = "lab") -> LabSpec:
+    """Turn a decoded document into a spec and check it. Raises LabError."""
+    try:
+        spec = msgspec.convert(raw, LabSpec)
+    except msgspec.ValidationError as error:
+        raise LabError(f"{where}: {error}") from error
+    check_spec(spec, where=where)
+    return spec
+
+
+def check_spec(spec: LabSpec, *, where: str = "lab") -> None:
+    """Check what types cannot say. Raises LabError with every problem."""
+    problems = [*_name_problems(spec), *_reference_problems(spec)]
+    if problems:
+        raise LabError(f"{where}: " + "; ".join(problems))
+
+
+def _name_problems(spec: LabSpec) -> list[str]:
+    problems = [] if NAME.match(spec.name) else [f"name {spec.name!r}: up to 15 of a-z, 0-9 and - are allowed"]
+    for index, node in enumerate(spec.nodes):
+        if not NAME.match(node.name):
+            problems.append(f"nodes[{index}].name {node.name!r}: up to 15 of a-z, 0-9 and - are allowed")
+    for field, names in (
+        ("nodes", [node.name for node in spec.nodes]),
+        ("namespaces", [namespace.name for namespace in spec.namespaces]),
+        ("pods", [pod.name for pod in spec.pods]),
+    ):
+        problems += [f"{field}: {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if not spec.families:
+        problems.append("families: at least one of 4 and 6 is needed")
+    return problems
+
+
+def _reference_problems(spec: LabSpec) -> list[str]:
+    problems: list[str] = []
+    nodes = {node.name for node in spec.nodes}
+    for index, pod in enumerate(spec.pods):
+        problems += check_pod(pod, where=f"pods[{index}]")
+        if pod.node and pod.node not in nodes:
+            problems.append(f"pods[{index}].node {pod.node!r}: no such node; there are {', '.join(sorted(nodes)) or 'none'}")
+    for index, probe in enumerate(spec.probes):
+        if probe.protocol != "icmp" and not 0 < probe.port < 65536:
+            problems.append(f"probes[{index}].port {probe.port}: 1-65535 is needed for {probe.protocol}")
+    return problems
+
+
+def check_pod(pod: PodSpec, *, where: str = "pod") -> list[str]:
+    """The problems of one pod's own fields."""
+    problems: list[str] = []
+    if not re.match(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", pod.name):
+        problems.append(f"{where}.name {pod.name!r}: namespace/name is expected")
+    for text in (*pod.serve, *pod.ports.values()):
+        found = SERVE.match(text)
+        if not found or not 0 < int(found[2]) < 65536:
+            problems.append(f"{where}: port {text!r}: tcp:NUMBER or udp:NUMBER is expected")
+    return problems
+
+
+def default_spec(name: str, node_count: int) -> LabSpec:
+    """A lab of n nodes and no pods."""
+    spec = LabSpec(name=name, nodes=tuple(NodeSpec(name=f"n{number}") for number in range(1, node_count + 1)))
+    check_spec(spec)
+    return spec
