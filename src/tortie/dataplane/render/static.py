@@ -1,0 +1,142 @@
+"""The frame: base chains, dispatch, anti-spoofing, workload to host, masquerading. Depends on configuration alone. Pure.
+
+    raw prerouting   from cali*: the route back to the source must lead out of the same interface, else drop
+    filter forward   from cali*: from-workload dispatch; to cali*: to-workload dispatch; either may drop
+    filter input     from cali*: neighbour discovery, from-workload dispatch, then DefaultEndpointToHostAction
+    nat postrouting  from a pool with natOutgoing to an address outside all pools: masquerade
+
+What reaches the end of a base chain is accepted as far as we are concerned; other tables keep their say. A packet from the
+host itself to a local workload passes no hook of ours, so it is never policed. A workload interface that no dispatch map
+knows drops everything, with or without an agent: that is how a node without policy, yet, is closed.
+"""
+
+from tortie.base.net import FAMILIES, Family, parse_prefix
+from tortie.dataplane.render import names
+from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.policy import deny
+from tortie.kernel.nft import objects as nft
+
+_ICMPV6 = 58
+_PREROUTING = nft.Hook("filter", "prerouting", -300)
+_FORWARD = nft.Hook("filter", "forward", 0)
+_INPUT = nft.Hook("filter", "input", 0)
+_POSTROUTING = nft.Hook("nat", "postrouting", 110)  # behind kube-proxy's masquerading, at 100
+_LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
+_ND_TYPES = (131, 132, 133, 135, 136, 143)
+"""Multicast listener reports and done, router and neighbour solicitation, neighbour advertisement."""
+_TO_HOST_ICMPV6_TYPES = (130, 131, 132, 133, 135, 136)
+
+_ADDRESS_TYPES = {Family.V4: nft.ElementType.IPV4, Family.V6: nft.ElementType.IPV6}
+
+
+def render_static(config: Config) -> list[nft.Chain]:
+    """Every chain that exists whether or not there is a workload."""
+    return [
+        nft.Chain(names.RAW_PREROUTING, _from_workloads(config, nft.Jump(names.RAW_RPF)), _PREROUTING),
+        _reverse_path(),
+        _neighbour_discovery(),
+        nft.Chain(names.FILTER_FORWARD, _forward(config), _FORWARD),
+        nft.Chain(names.FILTER_INPUT, _from_workloads(config, nft.Goto(names.FILTER_TO_HOST)), _INPUT),
+        _workload_to_host(config),
+        _dispatch(names.FROM_DISPATCH, nft.IfNameVmap("iif", names.FROM_DISPATCH), config=config),
+        _dispatch(names.TO_DISPATCH, nft.IfNameVmap("oif", names.TO_DISPATCH), config=config),
+        nft.Chain(
+            names.NAT_POSTROUTING,
+            (nft.Rule((nft.Jump(names.NAT_OUTGOING),)),),
+            _POSTROUTING,
+        ),
+        _nat_outgoing(config),
+    ]
+
+
+def render_spoofing_skip(rules: list[nft.Rule]) -> nft.Chain:
+    """The chain of sources that need no route back; empty unless WorkloadSourceSpoofing is Any."""
+    return nft.Chain(names.RAW_RPF_SKIP, tuple(rules))
+
+
+def dispatch_maps() -> tuple[nft.SetSpec, nft.SetSpec]:
+    """The maps from interface to endpoint chain: from workloads, to workloads."""
+    from_map, to_map = (
+        nft.SetSpec(name, nft.ElementType.IFNAME, is_verdict_map=True) for name in (names.FROM_DISPATCH, names.TO_DISPATCH)
+    )
+    return from_map, to_map
+
+
+def address_set(set_id: str, family: Family, *, comment: str = "") -> nft.SetSpec:
+    """An interval set for one family."""
+    return nft.SetSpec(names.set_name(set_id, family), _ADDRESS_TYPES[family], interval=True, comment=comment)
+
+
+def _from_workloads(config: Config, verdict: nft.Jump | nft.Goto) -> tuple[nft.Rule, ...]:
+    return tuple(nft.Rule((nft.IfName("iif", f"{prefix}*"), verdict)) for prefix in config.interface_prefixes)
+
+
+def _forward(config: Config) -> tuple[nft.Rule, ...]:
+    prefixes = [f"{prefix}*" for prefix in config.interface_prefixes]
+    return (
+        *(nft.Rule((nft.IfName("iif", prefix), nft.Jump(names.FROM_DISPATCH))) for prefix in prefixes),
+        *(nft.Rule((nft.IfName("oif", prefix), nft.Jump(names.TO_DISPATCH))) for prefix in prefixes),
+    )
+
+
+def _reverse_path() -> nft.Chain:
+    return nft.Chain(
+        names.RAW_RPF,
+        (
+            # Packets of neighbour discovery come from link-local addresses, or from none while an address is being tried
+            # out. They never leave the link, and without them a workload has no IPv6 at all.
+            nft.Rule(
+                (
+                    nft.NfProto(Family.V6),
+                    nft.L4Proto(_ICMPV6),
+                    nft.Nets("source", _LINK_LOCAL_SOURCES),
+                    nft.Jump(names.RAW_ND),
+                )
+            ),
+            nft.Rule((nft.Jump(names.RAW_RPF_SKIP),)),
+            nft.Rule((nft.NoReversePath(), nft.Counter(), nft.DROP), "source address is not the workload's"),
+        ),
+    )
+
+
+def _neighbour_discovery() -> nft.Chain:
+    return nft.Chain(
+        names.RAW_ND,
+        tuple(nft.Rule((nft.L4Proto(_ICMPV6), nft.IcmpIs(Family.V6, kind), nft.ACCEPT)) for kind in _ND_TYPES),
+    )
+
+
+def _workload_to_host(config: Config) -> nft.Chain:
+    rules = [
+        nft.Rule((nft.NfProto(Family.V6), nft.L4Proto(_ICMPV6), nft.IcmpIs(Family.V6, kind), nft.ACCEPT))
+        for kind in _TO_HOST_ICMPV6_TYPES
+    ]
+    rules.append(nft.Rule((nft.Jump(names.FROM_DISPATCH),)))
+    match config.endpoint_to_host:
+        case "DROP":
+            rules.append(nft.Rule((nft.Counter(), nft.DROP), "DefaultEndpointToHostAction is Drop"))
+        case "ACCEPT":
+            rules.append(nft.Rule((nft.ACCEPT,), "DefaultEndpointToHostAction is Accept"))
+        case "RETURN":
+            pass
+    return nft.Chain(names.FILTER_TO_HOST, tuple(rules))
+
+
+def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
+    return nft.Chain(name, (nft.Rule((lookup,)), nft.Rule(deny(config), "unknown workload interface")))
+
+
+def _nat_outgoing(config: Config) -> nft.Chain:
+    rules = []
+    for family in FAMILIES:
+        match: list[nft.Statement] = [
+            nft.NfProto(family),
+            nft.NetIn("source", family, names.set_name(names.MASQUERADE_POOLS, family)),
+            nft.NetIn("destination", family, names.set_name(names.POOLS, family), "!="),
+        ]
+        if config.nat_excludes_hosts:
+            match.append(nft.NetIn("destination", family, names.set_name(names.ALL_HOSTS, family), "!="))
+        if config.nat_interface:
+            match.append(nft.IfName("oif", config.nat_interface))
+        rules.append(nft.Rule((*match, nft.Masquerade()), "natOutgoing"))
+    return nft.Chain(names.NAT_OUTGOING, tuple(rules))
