@@ -1,4 +1,4 @@
-"""From intent to the kernel: applies when something changed, at once for a lone change, throttled in a burst, again after a failure.
+"""From intent to the kernel: at once for a lone change, throttled in a burst, again after a failure.
 
 Whoever must know that an endpoint is enforced (the CNI plugin) waits here.
 """

@@ -4,5 +4,6 @@ The lab replaces only the kubelet and the cables; agents, BIRD, the CNI plugin a
 processes. In reading order: spec (lab.yaml), names (where everything of one lab lives), privilege (root, or a user
 namespace), fabric (the cables), serve (what a pod runs), runtime (the kubelet's part: wiring pods), cluster (one lab, up to
 down), residue (what a lab left), probe (who reaches whom, observed), stream (counted traffic), capture (frames off the
-fabric), demo (the show), demo_checks and demo_faults (its steps), report (what a person sees of it), commands (the command line).
+fabric), demo (the show), demo_expected, demo_checks, demo_faults (its steps), report (what a person sees of it); inside
+(first steps in a user namespace). The command line stands in cli.lab.
 """

@@ -1,8 +1,10 @@
-"""Counted UDP traffic between pods: a fixed rate, every packet a connection of its own, so that policy judges each one.
+"""Counted traffic between pods: TCP SYN packets at a fixed rate, each a connection of its own, so that policy judges each one.
 
-A packet is `lost` when it was sent and never arrived. Packets carry a sequence number; the source port changes with each.
+A packet is `lost` when it was sent and never reached the target pod's interface. Numbers travel in the sequence field and
+the source port changes with every packet; the stacks at both ends answer as they would to anybody (SYN-ACK, then RST).
 """
 
+import contextlib
 import socket
 import struct
 import threading
@@ -12,14 +14,18 @@ from dataclasses import dataclass
 from tortie.base.net import Address, Family
 from tortie.kernel import netns
 
-_PAYLOAD = struct.Struct("!8sQ")
-_UDP = struct.Struct("!HHHH")
+_TCP = struct.Struct("!HHIIHHHH")
+_SYN = 5 << 12 | 2
 _FIRST_PORT, _LAST_PORT = 10_000, 60_000
+_ETHERTYPE = {Family.V4: 0x0800, Family.V6: 0x86DD}
+_OUTGOING = 4  # PACKET_OUTGOING: what the pod itself sent
+_IPV6_CHECKSUM = 7
+_TCP_CHECKSUM_OFFSET = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What one stream came to. `received` counts distinct packets; `worst_gap_seconds` is the longest silence at the receiver."""
+    """What one stream came to. `received` counts distinct packets; `worst_gap_seconds` is the longest silence at the target."""
 
     name: str
     sent: int
@@ -33,20 +39,23 @@ class Count:
 
 
 class Stream:
-    """One stream from a network namespace to a pod's address and port. Sends and receives in two threads of its own."""
+    """One stream from a pod to a port of another. Sends and receives in two threads of its own; `rate` is per second."""
 
-    def __init__(self, name: str, *, source_netns: str, target_netns: str, target: Address, port: int, rate: int) -> None:
+    def __init__(
+        self, name: str, *, source_netns: str, source: Address, target_netns: str, target: Address, port: int, rate: int
+    ) -> None:
         self._name = name
         self._source_netns = source_netns
+        self._source = source
         self._target_netns = target_netns
         self._target = target
         self._port = port
         self._rate = rate
-        self._tag = struct.pack("!Q", threading.get_ident() ^ time.monotonic_ns() ^ id(self))
         self._sending = threading.Event()
         self._receiving = threading.Event()
         self._sent = 0
         self._seen: set[int] = set()
+        self._last_seen = 0.0
         self._worst_gap = 0.0
         self._threads: list[threading.Thread] = []
         self._sender: socket.socket | None = None
@@ -58,6 +67,7 @@ class Stream:
         self._sender = netns.run_in_named(self._source_netns, self._open_sender)
         self._sending.set()
         self._receiving.set()
+        self._last_seen = time.monotonic()
         self._threads = [
             threading.Thread(target=self._receive, name=f"receive {self._name}", daemon=True),
             threading.Thread(target=self._send, name=f"send {self._name}", daemon=True),
@@ -69,6 +79,11 @@ class Stream:
         """The count at this moment; packets on their way count as lost."""
         return Count(self._name, self._sent, len(self._seen), self._worst_gap)
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing has arrived."""
+        return time.monotonic() - self._last_seen
+
     def stop(self, *, drain_seconds: float = 0.5) -> Count:
         """Stop sending, let what is on its way arrive, close. Idempotent."""
         if self._threads:
@@ -78,62 +93,73 @@ class Stream:
             self._receiving.clear()
             self._threads[0].join()
             self._threads = []
-            assert self._sender is not None
-            assert self._receiver is not None
-            self._sender.close()
-            self._receiver.close()
+        for opened in (self._sender, self._receiver):
+            if opened is not None:
+                opened.close()
         return self.so_far()
 
     def _open_receiver(self) -> socket.socket:
-        family = socket.AF_INET if self._target.family is Family.V4 else socket.AF_INET6
-        receiver = socket.socket(family, socket.SOCK_DGRAM)
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        receiver.bind((str(self._target), self._port))
+        receiver = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETHERTYPE[self._target.family]))
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        receiver.bind(("eth0", _ETHERTYPE[self._target.family]))
         receiver.settimeout(0.05)
         return receiver
 
     def _open_sender(self) -> socket.socket:
-        if self._target.family is Family.V4:
-            sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
-        else:
-            sender = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_UDP)
-            sender.setsockopt(socket.IPPROTO_IPV6, 7, 6)  # IPV6_CHECKSUM: the kernel fills the UDP checksum at offset 6
-        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        family = socket.AF_INET if self._target.family is Family.V4 else socket.AF_INET6
+        sender = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        if family == socket.AF_INET6:
+            sender.setsockopt(socket.IPPROTO_IPV6, _IPV6_CHECKSUM, _TCP_CHECKSUM_OFFSET)
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8 << 20)
+        # A raw socket also gets a copy of what arrives; nobody reads it here, so let none be queued.
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         return sender
+
+    def _segment(self, port: int, number: int) -> bytes:
+        segment = _TCP.pack(port, self._port, number, 0, _SYN, 64240, 0, 0)
+        if self._target.family is Family.V6:
+            return segment
+        pseudo = self._source.packed + self._target.packed + struct.pack("!HH", socket.IPPROTO_TCP, len(segment))
+        return segment[:16] + struct.pack("!H", _checksum(pseudo + segment)) + segment[18:]
 
     def _send(self) -> None:
         assert self._sender is not None
         interval = 1 / self._rate
         due = time.monotonic()
-        port = _FIRST_PORT
+        target = (str(self._target), 0)
+        ports = _LAST_PORT - _FIRST_PORT
         while self._sending.is_set():
             now = time.monotonic()
             if now < due:
                 time.sleep(due - now)
                 continue
-            payload = _PAYLOAD.pack(self._tag, self._sent)
-            datagram = _UDP.pack(port, self._port, _UDP.size + len(payload), 0) + payload
-            port = port + 1 if port < _LAST_PORT else _FIRST_PORT
-            try:
-                self._sender.sendto(datagram, (str(self._target), 0))
-            except OSError:
-                # Local refusal (no route, say) is a loss like any other: the packet was due and did not arrive.
-                pass
+            segment = self._segment(_FIRST_PORT + self._sent % ports, self._sent)
+            # A refusal by our own stack (no route, say) is a loss like any other: the packet was due and did not arrive.
+            with contextlib.suppress(OSError):
+                self._sender.sendto(segment, target)
             self._sent += 1
             due += interval
 
     def _receive(self) -> None:
         assert self._receiver is not None
-        last = time.monotonic()
+        source, length = self._source.packed, 20 if self._target.family is Family.V4 else 40
+        where = slice(12, 16) if self._target.family is Family.V4 else slice(8, 24)
         while self._receiving.is_set():
             try:
-                data = self._receiver.recv(2048)
+                data, sender = self._receiver.recvfrom(2048)
             except TimeoutError:
                 continue
-            if len(data) == _PAYLOAD.size:
-                tag, number = _PAYLOAD.unpack(data)
-                if tag == self._tag:
-                    now = time.monotonic()
-                    self._worst_gap = max(self._worst_gap, now - last)
-                    last = now
-                    self._seen.add(number)
+            if sender[2] == _OUTGOING or data[where] != source or len(data) < length + 20:
+                continue
+            _, port, number, _, flags = struct.unpack_from("!HHIIH", data, length)
+            if port == self._port and flags & 0x3F == 2:
+                now = time.monotonic()
+                self._worst_gap = max(self._worst_gap, now - self._last_seen)
+                self._last_seen = now
+                self._seen.add(number)
+
+
+def _checksum(data: bytes) -> int:
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
