@@ -1,0 +1,92 @@
+"""Which routes BIRD takes, gives away and programs: the functions and filters of one family.
+
+Calico's rules in BIRD 2's language. The kernel metric and BGP's local preference carry the same number, mirrored at 2^31 - 1,
+so that a better (lower) metric on one node is a better (higher) preference on every other.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from tortie.base.net import Family
+from tortie.intent.routing import Bgp, Block, Pool
+
+MIRROR = (1 << 31) - 1
+"""metric + local preference."""
+
+
+def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
+    """Lines of all functions and filters of one family, definitions before uses."""
+    priority = bgp.ipv4_priority if family is Family.V4 else bgp.ipv6_priority
+    pools = [pool for pool in bgp.pools if pool.cidr.family is family]
+    yield from _aggregation(bgp.blocks, family, priority)
+    yield from _export(pools, family, priority)
+    yield from _import(family, priority)
+    yield from _kernel(pools, family, priority=priority, programs_no_encap=bgp.programs_no_encap)
+
+
+def _aggregation(blocks: Iterable[Block], family: Family, priority: int) -> Iterator[str]:
+    """Own blocks stand for the workloads in them; only a workload on the move (better metric) is told one by one."""
+    yield f"function tortie_aggregate{family.value}()"
+    yield "{"
+    for block in blocks:
+        if block.cidr.family is family and block.confirmed:
+            yield f"  if net = {block.cidr} then accept;"
+            yield f"  if net ~ {block.cidr} then {{ if krt_metric < {priority} then accept; reject; }}"
+    yield "}"
+
+
+def _export(pools: Iterable[Pool], family: Family, priority: int) -> Iterator[str]:
+    """What peers are told: blocks of this node, borrowed addresses and what came from other peers; nothing outside pools.
+
+    Towards an internal peer a route through a tunnel device is not told: it leads to the node that tells it itself.
+    A learned IPv4 route without a metric arrives with metric 0, which is no sign of a workload on the move.
+    """
+    ordered = sorted(pools, key=lambda pool: str(pool.cidr))
+    yield f"function tortie_export{family.value}(bool same_as)"
+    yield "{"
+    yield "  if source = RTS_BGP && defined(bgp_local_pref) then"
+    yield f"    krt_metric = {MIRROR} - bgp_local_pref;"
+    yield "  else {"
+    yield f"    if ! defined(krt_metric) || krt_metric = 0 then krt_metric = {priority};"
+    yield f"    bgp_local_pref = {MIRROR} - krt_metric;"
+    yield "  }"
+    for pool in ordered:
+        if pool.disable_bgp_export:
+            yield f"  if net ~ {pool.cidr} then reject;"
+    yield "  if same_as && defined(ifname) then {"
+    yield '    if ifname ~ "*.cali" || ifname ~ "*.calico" || ifname = "tunl0" then reject;'
+    yield "  }"
+    yield f"  tortie_aggregate{family.value}();"
+    for pool in ordered:
+        if not pool.disable_bgp_export:
+            yield f"  if net ~ {pool.cidr} then accept;"
+    yield "  reject;"
+    yield "}"
+
+
+def _import(family: Family, priority: int) -> Iterator[str]:
+    """What peers tell is taken; a better metric than normal beats even static routes, as a moved workload must."""
+    yield f"filter tortie_import{family.value}"
+    yield "{"
+    yield f"  if defined(bgp_local_pref) && bgp_local_pref > {MIRROR - priority} then preference = 200;"
+    yield "  accept;"
+    yield "}"
+
+
+def _kernel(pools: Iterable[Pool], family: Family, *, priority: int, programs_no_encap: bool) -> Iterator[str]:
+    """What BIRD programs: everything but the pools whose routes the agent programs.
+
+    The subnets of interfaces are only there to resolve next hops; the kernel made its own routes for them.
+    """
+    yield f"filter tortie_kernel{family.value}"
+    yield "{"
+    yield "  if source = RTS_DEVICE then reject;"
+    yield "  if ! defined(krt_metric) then {"
+    yield f"    krt_metric = {priority};"
+    yield f"    if source = RTS_BGP && defined(bgp_local_pref) then krt_metric = {MIRROR} - bgp_local_pref;"
+    yield "  }"
+    for pool in sorted(pools, key=lambda pool: str(pool.cidr)):
+        encapsulated = pool.vxlan_mode != "Never" or (family is Family.V4 and pool.ipip_mode != "Never")
+        verdict = "accept" if programs_no_encap and not encapsulated else "reject"
+        yield f"  if net ~ {pool.cidr} then {verdict};"
+    yield "  accept;"
+    yield "}"

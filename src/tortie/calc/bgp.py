@@ -1,0 +1,195 @@
+"""What BIRD must do on one node: nodes, BGP configuration and peers, pools and own blocks in, one `intent.Bgp` out.
+
+Level-based: the stage keeps the facts that matter of every resource it was told, and works out the whole value anew when one
+of them changed. Removal is symmetrical; a torn-down stage holds nothing.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TypeVar
+
+from tortie.api.bgp import DEFAULT_AS_NUMBER, DEFAULT_LISTEN_PORT, BGPConfiguration, BGPConfigurationSpec, BGPPeer
+from tortie.api.ipam import BlockAffinity
+from tortie.api.ippool import IPPool
+from tortie.api.node import Node
+from tortie.api.resource import Update
+from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
+from tortie.calc.bgp_peers import Cluster, Mesh, NodeFacts, parse_as_number, parse_seconds, password_ref, sessions
+from tortie.intent.messages import BgpUpdate
+from tortie.intent.routing import Bgp, Block, Pool
+
+NORMAL_PRIORITY = 1024
+"""The metric of a route of ours where BGPConfiguration does not say otherwise."""
+
+
+_V = TypeVar("_V")
+
+
+class BgpStage:
+    """One node's BGP. `flush` answers only when the whole value differs from the last one handed over."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._nodes: dict[str, NodeFacts] = {}
+        self._configurations: dict[str, BGPConfigurationSpec] = {}
+        self._peers: dict[str, BGPPeer] = {}
+        self._pools: dict[str, Pool] = {}
+        self._blocks: dict[str, Block] = {}
+        self._dirty = False
+        self._last: Bgp | None = None
+
+    def on_update(self, update: Update) -> None:
+        """Take note of one resource; kinds that BGP does not depend on are ignored."""
+        name, value = update.key.name, update.value
+        match update.key.kind:
+            case "Node":
+                self._store(self._nodes, name, _node_facts(value) if isinstance(value, Node) else None)
+            case "BGPConfiguration" if name == "default" or name.startswith("node."):
+                self._store(self._configurations, name, value.spec if isinstance(value, BGPConfiguration) else None)
+            case "BGPPeer":
+                self._store(self._peers, name, value if isinstance(value, BGPPeer) else None)
+            case "IPPool":
+                self._store(self._pools, name, _pool(value) if isinstance(value, IPPool) else None)
+            case "BlockAffinity":
+                self._store(self._blocks, name, self._block(value) if isinstance(value, BlockAffinity) else None)
+
+    def flush(self) -> BgpUpdate | None:
+        """The whole value, if it changed since the last flush."""
+        if not self._dirty:
+            return None
+        self._dirty = False
+        bgp = self._calculate()
+        if bgp == self._last:
+            return None
+        self._last = bgp
+        return BgpUpdate(bgp)
+
+    def _store(self, index: dict[str, _V], name: str, value: _V | None) -> None:
+        """Keep or forget one fact; only a difference makes the stage dirty."""
+        if index.get(name) == value:
+            return
+        if value is None:
+            del index[name]
+        else:
+            index[name] = value
+        self._dirty = True
+
+    def _block(self, affinity: BlockAffinity) -> Block | None:
+        """This node's claim of a block. A pending one counts as absent; one about to go is listed, not exported."""
+        spec = affinity.spec
+        if spec.node != self._node or spec.type != "host" or spec.state == "pending" or spec.deleted:
+            return None
+        try:
+            return Block(parse_prefix(spec.cidr), confirmed=spec.state in ("", "confirmed"))
+        except ValueError:
+            return None
+
+    def _calculate(self) -> Bgp | None:
+        """The whole value from all facts; None without a local node that has an address."""
+        nodes = {name: self._with_port(facts) for name, facts in self._nodes.items()}
+        local = nodes.get(self._node)
+        if local is None or (local.ipv4 is None and local.ipv6 is None):
+            return None
+        shared = self._configurations.get("default", BGPConfigurationSpec())
+        own = self._configurations.get(f"node.{self._node}", BGPConfigurationSpec())
+        cluster = Cluster(
+            local=local,
+            nodes=nodes,
+            as_number=parse_as_number(shared.as_number) or DEFAULT_AS_NUMBER,
+            listen_port=shared.listen_port,
+            mesh=Mesh(
+                enabled=shared.node_to_node_mesh_enabled is not False,
+                password_ref=password_ref(shared.node_mesh_password),
+                restart_seconds=parse_seconds(shared.node_mesh_max_restart_time),
+            ),
+        )
+        families = tuple(family for family in FAMILIES if local.interface(family) is not None)
+        return Bgp(
+            node=self._node,
+            as_number=cluster.as_of(local),
+            router_id=_router_id(self._node, local.ipv4),
+            ipv4=local.ipv4,
+            ipv6=local.ipv6,
+            listen_port=cluster.port_of(local) or DEFAULT_LISTEN_PORT,
+            bind_node_ip=shared.bind_mode == "NodeIP",
+            log_level=(own if f"node.{self._node}" in self._configurations else shared).log_severity_screen or "Info",
+            blocks=_of_families(self._blocks.values(), families),
+            pools=_of_families(self._unique_pools(), families),
+            peers=sessions(cluster, self._peers),
+            ignored_interfaces=tuple(shared.ignored_interfaces),
+            cluster_id=local.cluster_id,
+            ipv4_priority=shared.ipv4_normal_route_priority or NORMAL_PRIORITY,
+            ipv6_priority=shared.ipv6_normal_route_priority or NORMAL_PRIORITY,
+            programs_no_encap=shared.program_cluster_routes in (None, "Enabled", "EnabledNoEncapOnly"),
+        )
+
+    def _with_port(self, facts: NodeFacts) -> NodeFacts:
+        """A node's listen port stands in its own BGPConfiguration."""
+        configuration = self._configurations.get(f"node.{facts.name}")
+        if configuration is None or configuration.listen_port is None:
+            return facts
+        return replace(facts, listen_port=configuration.listen_port)
+
+    def _unique_pools(self) -> Iterable[Pool]:
+        """Of two pools with one CIDR the lowest name wins."""
+        chosen: dict[Prefix, Pool] = {}
+        for name in sorted(self._pools):
+            chosen.setdefault(self._pools[name].cidr, self._pools[name])
+        return chosen.values()
+
+
+_Routed = TypeVar("_Routed", Block, Pool)
+
+
+def _of_families(items: Iterable[_Routed], families: tuple[Family, ...]) -> tuple[_Routed, ...]:
+    """Those of the families that the node has, ordered by CIDR."""
+    return tuple(sorted((item for item in items if item.cidr.family in families), key=lambda item: item.cidr))
+
+
+def _node_facts(node: Node) -> NodeFacts:
+    bgp = node.spec.bgp
+    return NodeFacts(
+        name=node.metadata.name,
+        labels=dict(node.metadata.labels),
+        ipv4=_interface(bgp.ipv4_address, Family.V4) if bgp is not None else None,
+        ipv6=_interface(bgp.ipv6_address, Family.V6) if bgp is not None else None,
+        as_number=parse_as_number(bgp.as_number) if bgp is not None else None,
+        cluster_id=bgp.route_reflector_cluster_id if bgp is not None else "",
+        listen_port=None,
+    )
+
+
+def _interface(text: str, family: Family) -> Interface | None:
+    """The address as written; one that cannot be read, or is of the wrong family, counts as none."""
+    try:
+        interface = parse_interface(text)
+    except ValueError:
+        return None
+    return interface if interface.address.family is family else None
+
+
+def _pool(pool: IPPool) -> Pool | None:
+    spec = pool.spec
+    try:
+        cidr = parse_prefix(spec.cidr)
+    except ValueError:
+        return None
+    return Pool(
+        cidr=cidr,
+        nat_outgoing=spec.nat_outgoing,
+        ipip_mode=spec.ipip_mode or "Never",
+        vxlan_mode=spec.vxlan_mode or "Never",
+        disabled=spec.disabled,
+        disable_bgp_export=spec.disable_bgp_export,
+    )
+
+
+def _router_id(node: str, ipv4: Interface | None) -> str:
+    """The node's IPv4 address, else four bytes of its name's hash, moved below the multicast range."""
+    if ipv4 is not None:
+        return str(ipv4.address)
+    first, *rest = hashlib.sha256(node.encode()).digest()[:4]
+    if first > 223:
+        first -= 32
+    return ".".join(str(octet) for octet in (first, *rest))
