@@ -1,0 +1,60 @@
+"""Configuration is read by Calico's names."""
+
+import pytest
+
+from tortie.base.net import Family
+from tortie.dataplane.render.config import Config, ConfigError, parse
+from tortie.kernel.nft.objects import Limit
+
+
+def test_nothing_configured_gives_the_defaults() -> None:
+    assert parse({}) == Config()
+
+
+def test_none_and_empty_mean_the_default() -> None:
+    assert parse({"VXLANPort": "none", "NftablesMarkMask": "", "DeviceRouteProtocol": "3"}) == Config()
+
+
+def test_parameters_are_read_whatever_their_case() -> None:
+    config = parse(
+        {
+            "interfaceprefix": "cali,tap",
+            "NFTABLESMARKMASK": "0xff00",
+            "DefaultEndpointToHostAction": "Accept",
+            "NftablesFilterDenyAction": "Reject",
+            "DisableConntrackInvalidCheck": "Yes",
+            "WorkloadSourceSpoofing": "Any",
+            "LogActionRateLimit": "30/minute",
+            "NATOutgoingExclusions": "IPPoolsAndHostIPs",
+            "IptablesNATOutgoingInterfaceFilter": "eth+",
+            "DeviceRouteProtocol": "99",
+            "IPv6NormalRoutePriority": "2000",
+        }
+    )
+    assert config.interface_prefixes == ("cali", "tap")
+    assert config.is_workload_interface("tap0")
+    assert not config.is_workload_interface("eth0")
+    assert config.marks.accept == 0x100
+    assert config.endpoint_to_host == "ACCEPT"
+    assert config.reject
+    assert not config.drop_invalid
+    assert config.source_spoofing
+    assert config.log_limit == Limit(rate=30, unit="minute", burst=5)
+    assert config.nat_excludes_hosts
+    assert config.nat_interface == "eth*"
+    assert config.route_protocol == 99
+    assert (config.route_metric(Family.V4), config.route_metric(Family.V6)) == (1024, 2000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VXLANPort", "many"),
+        ("DefaultEndpointToHostAction", "Maybe"),
+        ("AllowIPIPPacketsFromWorkloads", "perhaps"),
+        ("LogActionRateLimit", "10/week"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        parse({name: value})
