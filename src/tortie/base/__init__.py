@@ -1,4 +1,4 @@
 """What every layer may use. Knows nothing of Calico, and re-exports nothing.
 
-In reading order: errors, delta, net (pure, for every package); log, metrics, aio, process (for packages with I/O).
+In reading order: errors, delta, net (pure, for every package); log, metrics, aio, process, inotify (for packages with I/O).
 """

@@ -38,3 +38,19 @@ class Compacted(DatastoreError):
 
 class Unavailable(DatastoreError):
     """The store cannot be reached, read or written just now; the text says why."""
+
+
+class InvalidRequest(DatastoreError):
+    """The request itself is wrong; the text names the field. Asking again gives the same answer."""
+
+
+class NotSupported(DatastoreError):
+    """The kind or this object of it does not allow the operation."""
+
+    def __init__(self, operation: str, key: Key, reason: str) -> None:
+        super().__init__(f"operation {operation} is not supported on {key}: {reason}")
+        self.key = key
+
+
+class Incompatible(DatastoreError):
+    """The store holds what this release cannot read: a newer schema, a foreign or a damaged file. Nothing was changed."""

@@ -1,0 +1,82 @@
+"""Resource <-> stored bytes: JSON as Calico keeps it in etcd, so that one codec serves every backend that we own.
+
+The stored form has no resourceVersion (the store's revision takes its place on reading) and no selfLink.
+"""
+
+import msgspec
+
+from tortie.api import bgp, cluster, endpoint, ippool, kubernetes, networkset, node, policy, profile, tier
+from tortie.api.resource import Key, Metadata, Resource
+from tortie.datastore import ipam_model
+from tortie.datastore.errors import Incompatible
+from tortie.datastore.layout import IPAM_KINDS
+
+NAME_ANNOTATION = "projectcalico.org/metadata"
+"""Calico writes the name of tiered policies into this annotation and hides it on reading."""
+
+_TIERED = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"})
+
+_TYPES: dict[str, type[Resource]] = {
+    kind.__name__: kind
+    for kind in (
+        bgp.BGPConfiguration,
+        bgp.BGPPeer,
+        cluster.ClusterInformation,
+        endpoint.WorkloadEndpoint,
+        ippool.IPPool,
+        ippool.IPReservation,
+        kubernetes.KubernetesNetworkPolicy,
+        kubernetes.Namespace,
+        kubernetes.Pod,
+        kubernetes.ServiceAccount,
+        networkset.GlobalNetworkSet,
+        networkset.NetworkSet,
+        node.Node,
+        policy.GlobalNetworkPolicy,
+        policy.NetworkPolicy,
+        profile.Profile,
+        tier.Tier,
+    )
+}
+
+
+class _Head(msgspec.Struct, frozen=True):
+    metadata: Metadata = Metadata()
+
+
+def encode(resource: Resource) -> bytes:
+    """The bytes to store."""
+    if resource.kind in IPAM_KINDS:
+        return ipam_model.encode(resource)
+    metadata = resource.metadata
+    annotations = metadata.annotations
+    if resource.kind in _TIERED:
+        annotations = annotations | {NAME_ANNOTATION: msgspec.json.encode({"name": metadata.name}).decode()}
+    metadata = msgspec.structs.replace(
+        metadata, resource_version="", managed_fields=None, self_link="", annotations=annotations
+    )
+    head = {"apiVersion": resource.api_version, "kind": resource.kind}
+    body = msgspec.to_builtins(msgspec.structs.replace(resource, metadata=metadata))
+    return msgspec.json.encode(head | body)
+
+
+def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
+    """The resource behind stored bytes, its resource_version set. Raises Incompatible when they are not of that kind."""
+    try:
+        if key.kind in IPAM_KINDS:
+            resource = ipam_model.decode(key, path, data)
+        else:
+            resource = msgspec.json.decode(data, type=_TYPES[key.kind])
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Incompatible(f"stored {key} cannot be read: {error}") from error
+    metadata = resource.metadata
+    annotations = {name: text for name, text in metadata.annotations.items() if name != NAME_ANNOTATION}
+    return msgspec.structs.replace(
+        resource, metadata=msgspec.structs.replace(metadata, resource_version=revision, annotations=annotations)
+    )
+
+
+def identity(data: bytes) -> tuple[str, str | None]:
+    """The uid and creationTimestamp inside stored bytes; empty for IPAM's kinds."""
+    metadata = msgspec.json.decode(data, type=_Head).metadata
+    return metadata.uid, metadata.creation_timestamp

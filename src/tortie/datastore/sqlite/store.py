@@ -1,0 +1,200 @@
+"""What happens on the owner thread: one method, one transaction.
+
+A change takes the next revision from the log `changes`, whose key never repeats and never skips; the row carries the revision
+of its last change. So "everything after revision r" is one range of the log, in commit order.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import msgspec
+
+from tortie.api.profile import DEFAULT_ALLOW
+from tortie.api.resource import Key, Resource
+from tortie.datastore.client import Event, Listing
+from tortie.datastore.codec import decode, encode, identity
+from tortie.datastore.errors import AlreadyExists, Compacted, DoesNotExist, Unavailable, UpdateConflict
+from tortie.datastore.layout import IPAM_KINDS
+from tortie.datastore.sqlite.schema import Synchronous, connect
+
+_COMPACT_EVERY = 500
+_READ_CHANGES = 500
+_ROW = "SELECT value, revision, path FROM rows WHERE kind = ? AND namespace = ? AND name = ?"
+_LAST_CHARACTER = "\U0010ffff"
+
+
+class Changes(NamedTuple):
+    """Events after some revision, and the revision up to which nothing else happened to the kinds that were asked for."""
+
+    events: tuple[Event, ...]
+    revision: int
+
+
+class Store:
+    """The connection and what is done with it. Every call comes from one thread; the file is opened by the first."""
+
+    def __init__(self, path: str, *, synchronous: Synchronous, history: int) -> None:
+        self._path = path
+        self._synchronous = synchronous
+        self._history = history
+        self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def open(self) -> None:
+        """Open the file now, so that its directory is there to be watched."""
+        with self._transaction("DEFERRED"):
+            pass
+
+    def create(self, resource: Resource, path: str) -> Resource:
+        """Insert. Raises AlreadyExists."""
+        key, value = resource.key, encode(resource)
+        with self._transaction("IMMEDIATE") as db:
+            if db.execute(_ROW, key).fetchone() is not None:
+                raise AlreadyExists(key)
+            revision = self._log(db, key, path, value)
+            db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (path, *key, value, revision, revision))
+        return _with_revision(resource, revision)
+
+    def update(self, resource: Resource, path: str) -> Resource:
+        """Replace when the stored revision is the resource's. uid and creationTimestamp stay. DoesNotExist, UpdateConflict."""
+        key = resource.key
+        with self._transaction("IMMEDIATE") as db:
+            row = db.execute(_ROW, key).fetchone()
+            if row is None:
+                raise DoesNotExist(key)
+            if str(row[1]) != resource.metadata.resource_version:
+                raise UpdateConflict(key)
+            if key.kind not in IPAM_KINDS:
+                resource = _with_identity(resource, row[0])
+            value = encode(resource)
+            revision = self._log(db, key, path, value)
+            # The path of an affinity follows its spec (type host or virtual), so it may change with the value.
+            db.execute(
+                "UPDATE rows SET path = ?, value = ?, revision = ? WHERE kind = ? AND namespace = ? AND name = ?",
+                (path, value, revision, *key),
+            )
+        return _with_revision(resource, revision)
+
+    def delete(self, key: Key, revision: str) -> Resource:
+        """Remove, comparing with `revision` unless it is empty. DoesNotExist, UpdateConflict."""
+        with self._transaction("IMMEDIATE") as db:
+            row = db.execute(_ROW, key).fetchone()
+            if row is None:
+                raise DoesNotExist(key)
+            if revision and str(row[1]) != revision:
+                raise UpdateConflict(key)
+            self._log(db, key, row[2], None)
+            db.execute("DELETE FROM rows WHERE kind = ? AND namespace = ? AND name = ?", key)
+        return decode(key, row[2], row[0], revision=str(row[1]))
+
+    def get(self, key: Key) -> Resource:
+        """Read one. Raises DoesNotExist."""
+        with self._transaction("DEFERRED") as db:
+            row = db.execute(_ROW, key).fetchone()
+        if row is None:
+            raise DoesNotExist(key)
+        return decode(key, row[2], row[0], revision=str(row[1]))
+
+    def list_many(self, kinds: Sequence[str], namespace: str, name_prefix: str) -> Listing:
+        """Read all of the kinds in one transaction, so at one revision."""
+        rows: list[tuple[str, str, str, str, bytes, int]] = []
+        with self._transaction("DEFERRED") as db:
+            revision = _last_revision(db)
+            for kind in sorted(set(kinds)):
+                rows += db.execute(
+                    "SELECT kind, namespace, name, path, value, revision FROM rows"
+                    " WHERE kind = ? AND (? = '' OR namespace = ?) AND name >= ? AND name < ? ORDER BY namespace, name",
+                    (kind, namespace, namespace, name_prefix, name_prefix + _LAST_CHARACTER),
+                ).fetchall()
+        items = [decode(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
+        if "Profile" in kinds and not namespace and DEFAULT_ALLOW.metadata.name.startswith(name_prefix):
+            items.append(DEFAULT_ALLOW)
+            items.sort(key=lambda item: item.key)
+        return Listing(tuple(items), str(revision))
+
+    def changes(self, kinds: Sequence[str], after: int) -> Changes:
+        """The next events of the kinds after a revision, at most a batch of them. Raises Compacted."""
+        self._check_file()
+        with self._transaction("DEFERRED") as db:
+            last = _last_revision(db)
+            if last == after:
+                return Changes((), after)
+            oldest = db.execute("SELECT min(revision) FROM changes").fetchone()[0]
+            if after > last or oldest is None or after < oldest - 1:
+                raise Compacted(f"changes after revision {after} are gone, the store is at {last}: list again")
+            rows = db.execute(
+                "SELECT kind, namespace, name, path, value, revision FROM changes"
+                " WHERE revision > ? AND kind IN (SELECT value FROM json_each(?)) ORDER BY revision LIMIT ?",
+                (after, msgspec.json.encode(kinds).decode(), _READ_CHANGES),
+            ).fetchall()
+        return Changes(tuple(_event(row) for row in rows), rows[-1][5] if len(rows) == _READ_CHANGES else last)
+
+    def close(self) -> None:
+        """Close the file. Idempotent; the next call would open it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[sqlite3.Connection]:
+        if self._connection is None:
+            self._connection = connect(self._path, synchronous=self._synchronous)
+            self._file = _file_identity(self._path)
+        db = self._connection
+        db.execute(f"BEGIN {mode}")
+        try:
+            yield db
+            db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _log(self, db: sqlite3.Connection, key: Key, path: str, value: bytes | None) -> int:
+        cursor = db.execute(
+            "INSERT INTO changes (path, kind, namespace, name, value) VALUES (?, ?, ?, ?, ?)", (path, *key, value)
+        )
+        revision = cursor.lastrowid
+        assert revision is not None
+        if revision % _COMPACT_EVERY == 0:
+            db.execute("DELETE FROM changes WHERE revision <= ?", (revision - self._history,))
+        return revision
+
+    def _check_file(self) -> None:
+        """A file that was put in our file's place has another history, even where the revisions happen to fit."""
+        if self._connection is None or _file_identity(self._path) == self._file:
+            return
+        self.close()
+        raise Unavailable(f"datastore {self._path} was replaced or removed while in use: list again")
+
+
+def _last_revision(db: sqlite3.Connection) -> int:
+    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'changes'").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _event(row: tuple[str, str, str, str, bytes | None, int]) -> Event:
+    key, revision = Key(*row[:3]), str(row[5])
+    return Event(key, None if row[4] is None else decode(key, row[3], row[4], revision=revision), revision)
+
+
+def _file_identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _with_revision(resource: Resource, revision: int) -> Resource:
+    metadata = msgspec.structs.replace(resource.metadata, resource_version=str(revision), managed_fields=None, self_link="")
+    return msgspec.structs.replace(resource, metadata=metadata)
+
+
+def _with_identity(resource: Resource, stored: bytes) -> Resource:
+    uid, created = identity(stored)
+    metadata = msgspec.structs.replace(resource.metadata, uid=uid, creation_timestamp=created)
+    return msgspec.structs.replace(resource, metadata=metadata)

@@ -1,0 +1,53 @@
+"""The backends that the conformance tests run against. A further backend adds one entry to `BACKENDS`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tortie.api.networkset import NetworkSet, NetworkSetSpec
+from tortie.api.resource import Metadata
+from tortie.datastore.client import Client
+from tortie.datastore.sqlite.client import SqliteClient
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One store. `open_client` may be called often; all clients see the same data. `env` selects it in another process."""
+
+    open_client: Callable[[], Client]
+    env: dict[str, str]
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        client = self.open_client()
+        try:
+            yield client
+        finally:
+            await client.close()
+
+    def run(self, scenario: Callable[[Client], Awaitable[T]]) -> T:
+        """Run a scenario with one client."""
+
+        async def main() -> T:
+            async with self.client() as client:
+                return await asyncio.wait_for(scenario(client), 50)
+
+        return asyncio.run(main())
+
+
+def sqlite(directory: Path) -> Backend:
+    path = str(directory / "store" / "tortie.sqlite")
+    return Backend(lambda: SqliteClient(path), {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": path})
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": sqlite}
+
+
+def netset(name: str, *nets: str, namespace: str = "default") -> NetworkSet:
+    """A resource that is short to write."""
+    return NetworkSet(metadata=Metadata(name=name, namespace=namespace), spec=NetworkSetSpec(nets=nets))
