@@ -44,6 +44,8 @@ class Entity:
     namespace: str
     labels: dict[str, str]
     nets: list[Range]
+    addresses: list[str] = field(default_factory=list)
+    """Of endpoints: their addresses as text."""
     raw_labels: dict[str, str] = field(default_factory=dict)
     """Labels as the Kubernetes object carries them; what Kubernetes selectors look at."""
     is_endpoint: bool = False
@@ -137,11 +139,13 @@ class Cluster:
             if port.get("name")
         ]
         profiles = [f"kns.{namespace}", f"ksa.{namespace}.{account}"]
+        addresses = [entry["ip"] for entry in status.get("podIPs") or []]
         return Entity(
             name=meta(document)["name"],
             namespace=namespace,
             labels=self._inherit(own, profiles),
-            nets=[span(entry["ip"]) for entry in status.get("podIPs") or []],
+            nets=[span(address) for address in addresses],
+            addresses=addresses,
             raw_labels=labels(document),
             is_endpoint=True,
             is_pod=True,
@@ -162,6 +166,7 @@ class Cluster:
             namespace=namespace,
             labels=self._inherit(own, profiles),
             nets=[span(net) for net in spec.get("ipNetworks") or []],
+            addresses=[net.partition("/")[0] for net in spec.get("ipNetworks") or []],
             is_endpoint=True,
             profiles=profiles,
             ports=[(p["name"], protocol_number(p["protocol"]), p["port"]) for p in spec.get("ports") or [] if p.get("name")],

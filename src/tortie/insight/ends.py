@@ -1,0 +1,87 @@
+"""What a person calls an end of a connection: `namespace/pod`, `node/NAME` or an address."""
+
+import difflib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from tortie.base.net import Address, Family, parse_address
+from tortie.insight.errors import NoAddress, UnknownEnd
+from tortie.insight.world import Workload, World
+from tortie.intent.routing import Host
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end, resolved. At most one of `workload` and `node` is set; neither for a stranger's address."""
+
+    text: str
+    """As a person would call it."""
+    addresses: tuple[Address, ...]
+    workload: Workload | None = None
+    node: str = ""
+
+    def address(self, family: Family) -> Address:
+        """Its first address of a family. Raises NoAddress."""
+        for address in self.addresses:
+            if address.family is family:
+                return address
+        raise NoAddress(f"{self.text} has no IPv{family.value} address: ask with --family {10 - family.value}")
+
+
+def find(world: World, text: str) -> End:
+    """Resolve what a person wrote. Raises UnknownEnd with the nearest names there are."""
+    kind, slash, name = text.partition("/")
+    if not slash:
+        return _by_address(world, text)
+    if kind == "node":
+        host = world.state.hosts.get(name)
+        if host is None:
+            raise UnknownEnd(f"node {name} is not in the input{_nearest(name, world.state.hosts)}")
+        return End(text, _host_addresses(host), node=name)
+    workload = world.workloads.get((kind, name))
+    if workload is None:
+        known = [f"{namespace}/{pod}" for namespace, pod in world.workloads]
+        raise UnknownEnd(f"pod {text} is not in the input, or has no endpoint{_nearest(text, known)}")
+    return of_workload(workload)
+
+
+def of_workload(workload: Workload) -> End:
+    """A workload as an end."""
+    return End(f"{workload.namespace}/{workload.name}", workload.addresses, workload=workload)
+
+
+def common_family(source: End, destination: End) -> Family:
+    """IPv4 if both ends have it, else IPv6. Raises NoAddress when they share none."""
+    for family in (Family.V4, Family.V6):
+        if all(any(address.family is family for address in end.addresses) for end in (source, destination)):
+            return family
+    raise NoAddress(f"{source.text} and {destination.text} have no address of the same family")
+
+
+def _by_address(world: World, text: str) -> End:
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise UnknownEnd(f"{text!r} is neither NAMESPACE/POD, node/NAME nor an IP address") from error
+    for workload in world.workloads.values():
+        if address in workload.addresses:
+            return End(f"{workload.namespace}/{workload.name}", (address,), workload=workload)
+    for name, host in world.state.hosts.items():
+        if address in _host_addresses(host):
+            return End(f"node/{name}", (address,), node=name)
+    return End(text, (address,))
+
+
+def _host_addresses(host: Host) -> tuple[Address, ...]:
+    return tuple(found.address for found in (host.ipv4, host.ipv6) if found is not None)
+
+
+def _nearest(text: str, known: Collection[str] | Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
+    if near:
+        return f"; did you mean {' or '.join(near)}?"
+    if not names:
+        return ""
+    shown = ", ".join(sorted(names)[:8])
+    return f"; there are {shown}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")

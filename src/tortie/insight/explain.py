@@ -1,0 +1,148 @@
+"""Why one packet passes or does not: the source's egress, then the destination's ingress, each with its whole walk."""
+
+from dataclasses import dataclass
+
+from tortie.base.net import Family
+from tortie.insight.ends import End, common_family, find
+from tortie.insight.world import World
+from tortie.intent.policy import Direction
+from tortie.verdict.evaluate import judge
+from tortie.verdict.judgement import Judgement
+from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet
+
+EPHEMERAL_PORT = 49152
+"""The source port of a question that names none."""
+
+_ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """What one end says. `judgement` is None where no policy is asked there, and `reason` then says why."""
+
+    direction: Direction
+    end: End
+    allowed: bool
+    reason: str
+    judgement: Judgement | None = None
+    location: str = ""
+    """`file:line` of what decided, "" if not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer to one question."""
+
+    source: End
+    destination: End
+    packet: Packet
+    egress: Half
+    ingress: Half
+
+    @property
+    def allowed(self) -> bool:
+        """True if both ends let the packet pass."""
+        return self.egress.allowed and self.ingress.allowed
+
+    @property
+    def deciding(self) -> Half:
+        """The end that a person wants to hear of first: the one that denies, else the last that was asked."""
+        if not self.egress.allowed:
+            return self.egress
+        if not self.ingress.allowed or self.ingress.judgement is not None:
+            return self.ingress
+        return self.egress
+
+    @property
+    def replies(self) -> str:
+        """What becomes of answers to the packet."""
+        if self.allowed:
+            return "replies pass without being asked: they belong to an allowed connection"
+        return "there is nothing to reply to: the connection is never made"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is sent. `port` is the destination port, or the type for ICMP; `family` None takes what both ends have."""
+
+    protocol: int
+    port: int | None = None
+    source_port: int = EPHEMERAL_PORT
+    icmp_code: int = 0
+    family: Family | None = None
+
+
+def explain(world: World, source: str, destination: str, *, question: Question) -> Explanation:
+    """Answer for ends as a person writes them (see `ends.find`). Raises InsightError."""
+    return explain_ends(world, find(world, source), find(world, destination), question=question)
+
+
+def explain_ends(world: World, source: End, destination: End, *, question: Question) -> Explanation:
+    """Answer for ends that are already resolved. Raises NoAddress."""
+    family = question.family or common_family(source, destination)
+    packet = _packet(source, destination, family=family, question=question)
+    return Explanation(
+        source=source,
+        destination=destination,
+        packet=packet,
+        egress=_egress(world, source, destination, packet=packet),
+        ingress=_ingress(world, source, destination, packet=packet),
+    )
+
+
+def _packet(source: End, destination: End, *, family: Family, question: Question) -> Packet:
+    protocol, port = question.protocol, question.port
+    if protocol in (ICMP, ICMPV6):
+        protocol = ICMP if family is Family.V4 else ICMPV6  # "icmp" means ping, whatever the family calls it
+    has_ports = protocol in PROTOCOLS_WITH_PORTS
+    icmp_type = (port if port is not None else _ECHO_REQUEST[protocol]) if protocol in _ECHO_REQUEST else None
+    return Packet(
+        family=family,
+        source=source.address(family),
+        destination=destination.address(family),
+        protocol=protocol,
+        source_port=question.source_port if has_ports else None,
+        destination_port=port if has_ports else None,
+        icmp_type=icmp_type,
+        icmp_code=None if icmp_type is None else question.icmp_code,
+    )
+
+
+def _egress(world: World, source: End, destination: End, *, packet: Packet) -> Half:
+    direction = Direction.EGRESS
+    if source.workload is None:
+        what = "a node's own traffic" if source.node else "the sender is outside the cluster"
+        return Half(direction, source, True, f"{what}: no egress policy of a pod applies")
+    if source.workload == destination.workload:
+        return Half(direction, source, True, "a pod that talks to itself never leaves its own network namespace")
+    return _judged(world, source, direction, packet=packet)
+
+
+def _ingress(world: World, source: End, destination: End, *, packet: Packet) -> Half:
+    direction = Direction.INGRESS
+    workload = destination.workload
+    if workload is None:
+        return _at_host(world, source, destination)
+    if source.workload == workload:
+        return Half(direction, destination, True, "a pod that talks to itself never leaves its own network namespace")
+    if source.node and source.node == workload.node:
+        return Half(direction, destination, True, "a node always reaches its own pods (health checks depend on it)")
+    return _judged(world, destination, direction, packet=packet)
+
+
+def _at_host(world: World, source: End, destination: End) -> Half:
+    direction = Direction.INGRESS
+    if destination.node and source.workload is not None and source.workload.node == destination.node:
+        action = world.state.config.get("DefaultEndpointToHostAction", "Drop").capitalize()
+        reason = f"traffic from a pod to its own node: DefaultEndpointToHostAction is {action}"
+        return Half(direction, destination, action != "Drop", reason)
+    what = "a node" if destination.node else "an address outside the cluster"
+    return Half(direction, destination, True, f"{what}: no ingress policy of a pod applies")
+
+
+def _judged(world: World, end: End, direction: Direction, *, packet: Packet) -> Half:
+    assert end.workload is not None
+    judgement = judge(world.state, end.workload.id, direction=direction, packet=packet)
+    decision = judgement.decided_by
+    location = world.location(decision.owner, direction, decision.rule_index)
+    return Half(direction, end, judgement.allowed, decision.reason, judgement, location)

@@ -1,0 +1,57 @@
+"""Pod templates of Deployments, StatefulSets, DaemonSets and Jobs: each counts as one pod, under the workload's own name."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from tortie.api.kubernetes import Pod, PodSpec
+from tortie.api.resource import Metadata
+from tortie.insight.errors import InsightError
+
+TEMPLATE_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"})
+
+
+def is_workload(document: Mapping[str, Any]) -> bool:
+    """True for a raw document that carries a pod template which we read."""
+    group = str(document.get("apiVersion", "")).partition("/")[0]
+    return group in ("apps", "batch") and document.get("kind") in TEMPLATE_KINDS
+
+
+def template_pod(document: Mapping[str, Any]) -> Pod:
+    """The pod that a workload stands for. Raises InsightError, naming the field, if the template is malformed."""
+    kind, meta = str(document["kind"]), document.get("metadata") or {}
+    where = f"{kind} {meta.get('namespace') or 'default'}/{meta.get('name')}"
+    spec = document.get("spec") or {}
+    if kind == "CronJob":
+        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
+    template = spec.get("template")
+    if not isinstance(template, Mapping):
+        raise InsightError(f"{where}: spec.template is missing; a {kind} needs a pod template")
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    try:
+        metadata = msgspec.convert(
+            {"name": meta.get("name"), "namespace": meta.get("namespace") or "default", "labels": labels}, Metadata
+        )
+        pod_spec = msgspec.convert(_without_nulls(template.get("spec") or {}), PodSpec)
+    except msgspec.ValidationError as error:
+        raise InsightError(f"{where}: spec.template: {error}") from error
+    # Where the scheduler will put it is not known, whatever the template asks for.
+    return Pod(metadata=metadata, spec=msgspec.structs.replace(pod_spec, node_name=""))
+
+
+def without_clashes(pods: Iterable[Pod], taken: Iterable[Pod]) -> list[Pod]:
+    """Template pods whose names no real pod and no earlier template has; a second one is left out."""
+    seen = {pod.key for pod in taken}
+    result = []
+    for pod in pods:
+        if pod.key not in seen:
+            seen.add(pod.key)
+            result.append(pod)
+    return result
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,0 +1,146 @@
+"""Random clusters as raw documents: a few namespaces, pods, sets, tiers and policies that interfere with each other a lot."""
+
+from random import Random
+from typing import Any
+
+from tests.fuzz.rules import (
+    ACCOUNTS,
+    NAMESPACE_KEYS,
+    NAMESPACE_VALUES,
+    NAMESPACES,
+    NETS,
+    PORT_NAMES,
+    PORTS,
+    random_kubernetes_rule,
+    random_rules,
+)
+from tests.fuzz.selectors import random_label_selector, random_labels, random_selector
+
+Document = dict[str, Any]
+V3 = "projectcalico.org/v3"
+NODE = "n1"
+ORDERS = (None, 1, 1, 10, 1000, 1000, 5000.5)
+
+
+def random_cluster(rng: Random) -> list[Document]:
+    """Documents of one cluster, all on one node."""
+    documents = [_document("v1", "Namespace", name, "", labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.9]
+    documents += [
+        _document("v1", "ServiceAccount", "robot", name, labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.5
+    ]
+    number = rng.randint(3, 7)
+    documents += [_pod(rng, index) for index in range(1, number + 1)]
+    documents += [_profile(rng, name) for name in ("p1", "p2") if rng.random() < 0.7]
+    documents += [_workload(rng, number + index) for index in range(1, rng.randint(1, 3))]
+    documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 3))]
+    documents += [_tier(rng, name) for name in ("early", "late") if rng.random() < 0.6]
+    documents += [_policy(rng, f"policy{rng.randint(0, 3)}-{index}") for index in range(rng.randint(0, 6))]
+    documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
+    return documents
+
+
+def _document(api: str, kind: str, name: str, namespace: str, *, labels: dict[str, str] | None = None, **rest: Any) -> Document:
+    metadata: dict[str, Any] = {"name": name}
+    if namespace:
+        metadata["namespace"] = namespace
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **rest}
+
+
+def _addresses(rng: Random, index: int) -> list[str]:
+    both = [f"10.65.0.{index}", f"fd00:65::{index:x}"]
+    return both if rng.random() < 0.8 else [rng.choice(both)]
+
+
+def _ports(rng: Random) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "containerPort": rng.choice(PORTS), "protocol": rng.choice(("TCP", "TCP", "UDP", "SCTP"))}
+        for name in PORT_NAMES
+        if rng.random() < 0.5
+    ]
+
+
+def _pod(rng: Random, index: int) -> Document:
+    spec: dict[str, Any] = {"nodeName": NODE, "containers": [{"name": "main", "image": "i", "ports": _ports(rng)}]}
+    if rng.random() < 0.5:
+        spec["serviceAccountName"] = rng.choice(ACCOUNTS)
+    addresses = _addresses(rng, index)
+    status: dict[str, Any] = {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
+    if rng.random() < 0.05:
+        status["phase"] = "Succeeded"
+    return _document("v1", "Pod", f"pod{index}", rng.choice(NAMESPACES), labels=random_labels(rng), spec=spec, status=status)
+
+
+def _workload(rng: Random, index: int) -> Document:
+    namespace = rng.choice(NAMESPACES)
+    fixed = {"projectcalico.org/namespace": namespace, "projectcalico.org/orchestrator": "cni"}
+    spec = {
+        "node": NODE,
+        "orchestrator": "cni",
+        "containerID": f"c{index}",
+        "endpoint": "eth0",
+        "interfaceName": f"calic{index:010x}",
+        "ipNetworks": [f"{address}/{128 if ':' in address else 32}" for address in _addresses(rng, index)],
+        "profiles": rng.sample(("p1", "p2", f"kns.{namespace}", "projectcalico-default-allow"), rng.randint(0, 2)),
+        "ports": [{"name": port["name"], "port": port["containerPort"], "protocol": port["protocol"]} for port in _ports(rng)],
+    }
+    name = f"{NODE}-cni-c{index}-eth0"
+    return _document(V3, "WorkloadEndpoint", name, namespace, labels=random_labels(rng) | fixed, spec=spec)
+
+
+def _profile(rng: Random, name: str) -> Document:
+    spec = {
+        "ingress": random_rules(rng, "Ingress", in_profile=True),
+        "egress": random_rules(rng, "Egress", in_profile=True),
+        "labelsToApply": random_labels(rng),
+    }
+    return _document(V3, "Profile", name, "", spec=spec)
+
+
+def _network_set(rng: Random, name: str) -> Document:
+    nets = rng.sample((*NETS[4], *NETS[6]), rng.randint(0, 4))
+    namespace = rng.choice(("", *NAMESPACES))
+    kind = "NetworkSet" if namespace else "GlobalNetworkSet"
+    return _document(V3, kind, name, namespace, labels=random_labels(rng), spec={"nets": nets})
+
+
+def _tier(rng: Random, name: str) -> Document:
+    spec: dict[str, Any] = {}
+    if rng.random() < 0.8:
+        spec["order"] = rng.choice((10, 500, 2_000_000))
+    if rng.random() < 0.6:
+        spec["defaultAction"] = rng.choice(("Pass", "Deny"))
+    return _document(V3, "Tier", name, "", spec=spec)
+
+
+def _policy(rng: Random, name: str) -> Document:
+    namespace = rng.choice(("", "", *NAMESPACES))
+    spec: dict[str, Any] = {}
+    if rng.random() < 0.6:
+        spec["tier"] = rng.choice(("default", "early", "early", "late", "kube-admin", "kube-baseline"))
+    order = rng.choice(ORDERS)
+    if order is not None:
+        spec["order"] = order
+    if rng.random() < 0.7:
+        spec["selector"] = random_selector(rng)
+    if not namespace and rng.random() < 0.3:
+        spec["namespaceSelector"] = random_selector(rng, NAMESPACE_KEYS, NAMESPACE_VALUES, depth=1)
+    if rng.random() < 0.15:
+        spec["serviceAccountSelector"] = random_selector(rng)
+    for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):
+        if rng.random() < 0.6:
+            spec[field] = random_rules(rng, direction)
+    if rng.random() < 0.5:
+        spec["types"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
+    return _document(V3, "NetworkPolicy" if namespace else "GlobalNetworkPolicy", name, namespace, spec=spec)
+
+
+def _kubernetes_policy(rng: Random, name: str) -> Document:
+    spec: dict[str, Any] = {"podSelector": random_label_selector(rng)}
+    for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):
+        if rng.random() < 0.6:
+            spec[field] = [random_kubernetes_rule(rng, direction) for _ in range(rng.randint(0, 3))]
+    if rng.random() < 0.7:
+        spec["policyTypes"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
+    return _document("networking.k8s.io/v1", "NetworkPolicy", name, rng.choice(NAMESPACES), spec=spec)

@@ -1,0 +1,142 @@
+"""Random rules, Calico's and Kubernetes', with every field that is enforced; always valid ones."""
+
+from random import Random
+from typing import Any
+
+from tests.fuzz.selectors import KEYS, VALUES, random_label_selector, random_selector
+
+NAMESPACES = ("blue", "green", "red")
+ACCOUNTS = ("default", "robot")
+PORT_NAMES = ("http", "dns", "peer")
+PORTS = (53, 80, 443, 8080, 8443)
+NETS = {
+    4: ("10.65.0.0/16", "10.65.0.0/30", "10.65.0.4/30", "10.65.0.2/32", "192.0.2.0/24", "192.0.2.7/32", "0.0.0.0/1"),
+    6: ("fd00:65::/64", "fd00:65::/126", "fd00:65::4/126", "fd00:65::2/128", "2001:db8:9::/48", "2001:db8:9::7/128", "::/1"),
+}
+NAMESPACE_KEYS = (*KEYS[:2], "projectcalico.org/name")
+NAMESPACE_VALUES = (*VALUES, *NAMESPACES)
+
+Rule = dict[str, Any]
+
+
+def random_rules(rng: Random, direction: str, *, in_profile: bool = False) -> list[Rule]:
+    """A list as it stands under spec.ingress or spec.egress."""
+    return [random_rule(rng, direction, in_profile=in_profile) for _ in range(rng.randint(0, 4))]
+
+
+def random_rule(rng: Random, direction: str, *, in_profile: bool = False) -> Rule:
+    """One Calico rule."""
+    actions = ["Allow"] * 5 + ["Deny"] * 3 + ["Log"] + ([] if in_profile else ["Pass"] * 2)
+    rule: Rule = {"action": rng.choice(actions)}
+    family = rng.choice((4, 6))
+    if rng.random() < 0.6:
+        rule["protocol"] = rng.choice(("TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 6, 17, 89))
+    elif rng.random() < 0.2:
+        rule["notProtocol"] = rng.choice(("TCP", "UDP", "SCTP", 89, "ICMP"))
+    protocol = rule.get("protocol", rule.get("notProtocol"))
+    if protocol in ("ICMP", "ICMPv6"):
+        family = 4 if protocol == "ICMP" else 6
+    if rule.get("protocol") in ("ICMP", "ICMPv6") and rng.random() < 0.6:
+        icmp = {"type": rng.choice((8, 0, 3) if family == 4 else (128, 1, 135))}
+        if rng.random() < 0.4:
+            icmp["code"] = rng.choice((0, 1))
+        rule[rng.choice(("icmp", "notICMP"))] = icmp
+    if rng.random() < 0.15:
+        rule["ipVersion"] = family
+    for side in ("source", "destination"):
+        remote = (side == "source") is (direction == "Ingress")
+        entity = _entity(rng, family, likely=0.5 if remote else 0.1)
+        entity.update(_ports(rng, rule.get("protocol"), likely=0.6 if side == "destination" else 0.1))
+        if entity:
+            rule[side] = entity
+    return rule
+
+
+def _entity(rng: Random, family: int, *, likely: float) -> dict[str, Any]:
+    entity: dict[str, Any] = {}
+    if rng.random() < likely:
+        entity["selector"] = random_selector(rng)
+    if rng.random() < likely / 3:
+        entity["notSelector"] = random_selector(rng)
+    if rng.random() < likely / 2:
+        entity["namespaceSelector"] = _namespace_selector(rng)
+    if rng.random() < likely / 5:
+        accounts: dict[str, Any] = {}
+        if rng.random() < 0.7:
+            accounts["names"] = rng.sample(ACCOUNTS, rng.randint(1, 2))
+        if rng.random() < 0.5 or not accounts:
+            accounts["selector"] = random_selector(rng)
+        entity["serviceAccounts"] = accounts
+    if rng.random() < likely / 2:
+        entity["nets"] = rng.sample(NETS[family], rng.randint(1, 3))
+    if rng.random() < likely / 3:
+        entity["notNets"] = rng.sample(NETS[family], rng.randint(1, 2))
+    return entity
+
+
+def _namespace_selector(rng: Random) -> str:
+    if rng.random() < 0.15:
+        return "global()"
+    return random_selector(rng, NAMESPACE_KEYS, NAMESPACE_VALUES, depth=1)
+
+
+def _ports(rng: Random, protocol: object, *, likely: float) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if protocol in ("TCP", "UDP", "SCTP", 6, 17):
+        if rng.random() < likely:
+            fields["ports"] = [_port(rng) for _ in range(rng.randint(1, 3))]
+        if rng.random() < likely / 4:
+            fields["notPorts"] = [_port(rng) for _ in range(rng.randint(1, 2))]
+    elif protocol is None:
+        if rng.random() < likely / 5:
+            fields["ports"] = rng.sample(PORT_NAMES, rng.randint(1, 2))
+        if rng.random() < likely / 8:
+            fields["notPorts"] = rng.sample(PORT_NAMES, 1)
+    return fields
+
+
+def _port(rng: Random) -> int | str:
+    kind = rng.random()
+    if kind < 0.5:
+        return rng.choice(PORTS)
+    if kind < 0.75:
+        first = rng.choice(PORTS)
+        return f"{first}:{first + rng.choice((0, 1, 100))}"
+    return rng.choice(PORT_NAMES)
+
+
+def random_kubernetes_rule(rng: Random, direction: str) -> Rule:
+    """One rule of a Kubernetes NetworkPolicy, sometimes empty."""
+    rule: Rule = {}
+    if rng.random() < 0.75:
+        rule["from" if direction == "Ingress" else "to"] = [_peer(rng) for _ in range(rng.randint(0, 3))]
+    if rng.random() < 0.6:
+        rule["ports"] = [_kubernetes_port(rng) for _ in range(rng.randint(0, 3))]
+    return rule
+
+
+def _peer(rng: Random) -> dict[str, Any]:
+    if rng.random() < 0.3:
+        block: dict[str, Any] = {"cidr": rng.choice((*NETS[4], *NETS[6], "0.0.0.0/0", "::/0"))}
+        family = 6 if ":" in block["cidr"] else 4
+        if rng.random() < 0.6:
+            block["except"] = rng.sample(NETS[family][1:5], rng.randint(1, 2))
+        return {"ipBlock": block}
+    peer: dict[str, Any] = {}
+    if rng.random() < 0.6:
+        peer["podSelector"] = random_label_selector(rng)
+    if rng.random() < 0.6 or not peer:
+        keys = (*KEYS[:2], "kubernetes.io/metadata.name")
+        peer["namespaceSelector"] = random_label_selector(rng, keys, NAMESPACE_VALUES)
+    return peer
+
+
+def _kubernetes_port(rng: Random) -> dict[str, Any]:
+    port: dict[str, Any] = {}
+    if rng.random() < 0.7:
+        port["protocol"] = rng.choice(("TCP", "TCP", "UDP", "SCTP"))
+    if rng.random() < 0.85:
+        port["port"] = rng.choice((*PORTS, *PORT_NAMES))
+        if isinstance(port["port"], int) and rng.random() < 0.4:
+            port["endPort"] = port["port"] + rng.choice((0, 1, 100, 400))
+    return port
