@@ -1,0 +1,121 @@
+"""Workload endpoints: their chains, the dispatch maps, and the list of sources that they may spoof."""
+
+from collections.abc import Iterable
+
+from tortie.dataplane.manager import slices
+from tortie.dataplane.render import names
+from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.endpoint import render_endpoint, render_spoofing_allowance
+from tortie.dataplane.render.static import dispatch_maps, render_spoofing_skip
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId, PolicyId, ProfileId
+from tortie.intent.messages import EndpointUpdate, Message, PolicyUpdate, ProfileUpdate
+from tortie.intent.policy import Direction, Policy
+from tortie.kernel.nft import objects as nft
+from tortie.kernel.nft.table import NftTable
+
+
+class EndpointManager:
+    """One pair of chains an interface. Of several endpoints that claim one interface the lowest id has it."""
+
+    def __init__(self, table: NftTable) -> None:
+        self._table = table
+        self._config = Config()
+        self._endpoints: dict[EndpointId, Endpoint] = {}
+        self._claims: dict[str, set[EndpointId]] = {}
+        self._policies: dict[PolicyId, Policy] = {}
+        self._profiles: set[ProfileId] = set()
+        self._changed_owners: set[PolicyId | ProfileId] = set()
+        self._dirty: set[str] = set()
+        self._started = False
+
+    @property
+    def active(self) -> dict[EndpointId, Endpoint]:
+        """The endpoints that have their interface, as of the messages seen so far."""
+        ids = (min(claimants) for claimants in self._claims.values())
+        return {endpoint_id: self._endpoints[endpoint_id] for endpoint_id in ids}
+
+    def configure(self, config: Config) -> None:
+        """Marks and actions stand in every chain."""
+        self._config = config
+        self._dirty.update(self._claims)
+
+    def on_update(self, message: Message) -> None:
+        """Endpoints; and of policies and profiles whether they exist and whether they are enforced."""
+        match message:
+            case EndpointUpdate(id=endpoint_id, endpoint=endpoint):
+                self._replace(endpoint_id, endpoint)
+            case PolicyUpdate(id=policy_id, policy=policy):
+                before = self._policies.pop(policy_id, None)
+                if policy is not None:
+                    self._policies[policy_id] = policy
+                if before is None or policy is None or before.staged != policy.staged:
+                    self._changed_owners.add(policy_id)
+            case ProfileUpdate(id=profile_id, profile=profile):
+                if (profile is None) == (profile_id in self._profiles):
+                    self._changed_owners.add(profile_id)
+                    self._profiles ^= {profile_id}
+            case _:
+                pass
+
+    async def apply(self) -> None:
+        """Render the endpoints that changed, and those whose policies or profiles came, went or were staged."""
+        maps = dispatch_maps()
+        if not self._started:
+            for spec in maps:
+                self._table.put_set(spec, {})
+            self._table.put_chain(render_spoofing_skip([]))
+            self._started = True
+        self._dirty.update(self._referring_to(self._changed_owners))
+        self._changed_owners = set()
+        if self._dirty:
+            self._apply_spoofing()
+        async for interface in slices(sorted(self._dirty)):
+            self._apply_interface(interface, maps)
+            self._dirty.discard(interface)
+
+    def _replace(self, endpoint_id: EndpointId, endpoint: Endpoint | None) -> None:
+        before = self._endpoints.pop(endpoint_id, None)
+        if before is not None:
+            self._claims[before.interface].discard(endpoint_id)
+            if not self._claims[before.interface]:
+                del self._claims[before.interface]
+            self._dirty.add(before.interface)
+        if endpoint is not None and endpoint.interface:
+            self._endpoints[endpoint_id] = endpoint
+            self._claims.setdefault(endpoint.interface, set()).add(endpoint_id)
+            self._dirty.add(endpoint.interface)
+
+    def _referring_to(self, owners: set[PolicyId | ProfileId]) -> Iterable[str]:
+        if not owners:
+            return ()
+        return [
+            endpoint.interface
+            for endpoint in self._endpoints.values()
+            if not owners.isdisjoint(endpoint.profiles)
+            or any(not owners.isdisjoint((*tier.ingress, *tier.egress)) for tier in endpoint.tiers)
+        ]
+
+    def _apply_interface(self, interface: str, maps: tuple[nft.SetSpec, nft.SetSpec]) -> None:
+        from_map, to_map = maps
+        from_chain = names.endpoint_chain(interface, Direction.EGRESS)
+        to_chain = names.endpoint_chain(interface, Direction.INGRESS)
+        if interface in self._claims:
+            endpoint = self._endpoints[min(self._claims[interface])]
+            chains = render_endpoint(endpoint, policies=self._policies, profiles=self._profiles, config=self._config)
+            for chain in chains:
+                self._table.put_chain(chain)
+            self._table.add_members(from_map.name, {interface: nft.Goto(from_chain)})
+            self._table.add_members(to_map.name, {interface: nft.Goto(to_chain)})
+        else:
+            self._table.remove_members(from_map.name, [interface])
+            self._table.remove_members(to_map.name, [interface])
+            self._table.remove_chain(from_chain)
+            self._table.remove_chain(to_chain)
+
+    def _apply_spoofing(self) -> None:
+        rules: list[nft.Rule] = []
+        if self._config.source_spoofing:
+            for _, endpoint in sorted(self.active.items()):
+                rules += render_spoofing_allowance(endpoint)
+        self._table.put_chain(render_spoofing_skip(rules))
