@@ -5,7 +5,7 @@ The stored form has no resourceVersion (the store's revision takes its place on 
 
 import msgspec
 
-from tortie.api import bgp, cluster, endpoint, ippool, kubernetes, networkset, node, policy, profile, tier
+from tortie.api.kinds import KINDS
 from tortie.api.resource import Key, Metadata, Resource
 from tortie.datastore import ipam_model
 from tortie.datastore.errors import Incompatible
@@ -15,29 +15,6 @@ NAME_ANNOTATION = "projectcalico.org/metadata"
 """Calico writes the name of tiered policies into this annotation and hides it on reading."""
 
 _TIERED = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"})
-
-_TYPES: dict[str, type[Resource]] = {
-    kind.__name__: kind
-    for kind in (
-        bgp.BGPConfiguration,
-        bgp.BGPPeer,
-        cluster.ClusterInformation,
-        endpoint.WorkloadEndpoint,
-        ippool.IPPool,
-        ippool.IPReservation,
-        kubernetes.KubernetesNetworkPolicy,
-        kubernetes.Namespace,
-        kubernetes.Pod,
-        kubernetes.ServiceAccount,
-        networkset.GlobalNetworkSet,
-        networkset.NetworkSet,
-        node.Node,
-        policy.GlobalNetworkPolicy,
-        policy.NetworkPolicy,
-        profile.Profile,
-        tier.Tier,
-    )
-}
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -66,7 +43,7 @@ def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
         if key.kind in IPAM_KINDS:
             resource = ipam_model.decode(key, path, data)
         else:
-            resource = msgspec.json.decode(data, type=_TYPES[key.kind])
+            resource = msgspec.json.decode(data, type=KINDS[key.kind].struct)
     except (msgspec.MsgspecError, ValueError) as error:
         raise Incompatible(f"stored {key} cannot be read: {error}") from error
     metadata = resource.metadata

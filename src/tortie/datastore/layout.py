@@ -6,6 +6,7 @@ Kubernetes objects and our own kinds stand below `/tortie/v1/`, so that nothing 
 import ipaddress
 
 from tortie.api.ipam import BlockAffinity, IPAMBlock, affinity_name, block_name
+from tortie.api.kinds import KINDS
 from tortie.api.resource import Key, Resource
 from tortie.datastore.errors import InvalidRequest
 
@@ -20,59 +21,13 @@ _OWNER_TYPES = ("host", "virtual")
 IPAM_KINDS = frozenset({"IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfiguration"})
 """Kinds that are stored in the shapes of IPAM's own model, without metadata."""
 
-_V3_PLURALS = {
-    "BGPConfiguration": "bgpconfigurations",
-    "BGPFilter": "bgpfilters",
-    "BGPPeer": "bgppeers",
-    "CalicoNodeStatus": "caliconodestatuses",
-    "ClusterInformation": "clusterinformations",
-    "FelixConfiguration": "felixconfigurations",
-    "GlobalNetworkPolicy": "globalnetworkpolicies",
-    "GlobalNetworkSet": "globalnetworksets",
-    "HostEndpoint": "hostendpoints",
-    "IPPool": "ippools",
-    "IPReservation": "ipreservations",
-    "KubeControllersConfiguration": "kubecontrollersconfigurations",
-    "LiveMigration": "livemigrations",
-    "NetworkPolicy": "networkpolicies",
-    "NetworkSet": "networksets",
-    "Node": "nodes",
-    "Profile": "profiles",
-    "StagedGlobalNetworkPolicy": "stagedglobalnetworkpolicies",
-    "StagedKubernetesNetworkPolicy": "stagedkubernetesnetworkpolicies",
-    "StagedNetworkPolicy": "stagednetworkpolicies",
-    "Tier": "tiers",
-    "WorkloadEndpoint": "workloadendpoints",
-}
-_KUBERNETES_PLURALS = {
-    "KubernetesNetworkPolicy": "networkpolicies",
-    "Namespace": "namespaces",
-    "Pod": "pods",
-    "ServiceAccount": "serviceaccounts",
-}
-NAMESPACED = frozenset(
-    {
-        "NetworkPolicy",
-        "NetworkSet",
-        "StagedKubernetesNetworkPolicy",
-        "StagedNetworkPolicy",
-        "WorkloadEndpoint",
-        "LiveMigration",
-        "KubernetesNetworkPolicy",
-        "Pod",
-        "ServiceAccount",
-    }
-)
-"""Kinds whose key has a namespace."""
-
-_ROOTS = {kind: f"{V3_ROOT}{plural}/" for kind, plural in _V3_PLURALS.items()} | {
-    kind: f"{KUBERNETES_ROOT}{plural}/" for kind, plural in _KUBERNETES_PLURALS.items()
+_ROOTS = {
+    kind.kind: f"{V3_ROOT if kind.is_ours else KUBERNETES_ROOT}{kind.plural}/"
+    for kind in KINDS.values()
+    if kind.kind not in IPAM_KINDS
 }
 _KINDS_BY_ROOT = {root: kind for kind, root in _ROOTS.items()}
 _ROOT_DEPTH = {V3_ROOT: V3_ROOT.count("/") + 1, KUBERNETES_ROOT: KUBERNETES_ROOT.count("/") + 1}
-
-KINDS = frozenset(_ROOTS) | IPAM_KINDS
-"""Every kind that a datastore keeps."""
 
 
 def check_key(key: Key) -> None:
@@ -81,9 +36,10 @@ def check_key(key: Key) -> None:
         raise InvalidRequest(f"kind {key.kind!r} is not kept in the datastore")
     if not key.name:
         raise InvalidRequest(f"metadata.name of a {key.kind} is empty: give it a name")
-    if key.kind in NAMESPACED and not key.namespace:
+    namespaced = KINDS[key.kind].namespaced
+    if namespaced and not key.namespace:
         raise InvalidRequest(f"metadata.namespace of {key} is empty: {key.kind} is namespaced")
-    if key.kind not in NAMESPACED and key.namespace:
+    if not namespaced and key.namespace:
         raise InvalidRequest(f"metadata.namespace of {key} must be empty: {key.kind} is not namespaced")
     for field, text in (("name", key.name), ("namespace", key.namespace)):
         if "/" in text and key.kind not in IPAM_KINDS:
@@ -129,7 +85,7 @@ def key_of(path: str) -> Key | None:
         parts = path.split("/")
         kind = _KINDS_BY_ROOT.get("/".join(parts[:depth]) + "/")
         names = parts[depth:]
-        if kind is None or len(names) != (2 if kind in NAMESPACED else 1) or not all(names):
+        if kind is None or len(names) != (2 if KINDS[kind].namespaced else 1) or not all(names):
             return None
         return Key(kind, names[0] if len(names) == 2 else "", names[-1])
     return None

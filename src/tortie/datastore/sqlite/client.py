@@ -10,12 +10,13 @@ from typing import ParamSpec, TypeVar
 
 import msgspec
 
+from tortie.api.kinds import KINDS
 from tortie.api.profile import DEFAULT_ALLOW
 from tortie.api.resource import Key, Resource
 from tortie.base.aio import Backoff
 from tortie.datastore.client import Event, Listing
 from tortie.datastore.errors import AlreadyExists, Incompatible, InvalidRequest, NotSupported, Unavailable
-from tortie.datastore.layout import IPAM_KINDS, KINDS, check_key, path_of
+from tortie.datastore.layout import IPAM_KINDS, check_key, path_of
 from tortie.datastore.sqlite.schema import Synchronous
 from tortie.datastore.sqlite.store import Store
 from tortie.datastore.sqlite.wakeup import Wakeup

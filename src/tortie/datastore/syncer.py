@@ -1,0 +1,95 @@
+"""List, then watch, then list again when it has to: the whole state of some kinds, kept up to date for one consumer."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from typing import NamedTuple, cast
+
+from tortie.api.resource import Key, Resource, Update
+from tortie.base import log
+from tortie.base.aio import Backoff
+from tortie.datastore.client import Client, Event
+from tortie.datastore.errors import Compacted, Unavailable
+
+_log = log.get(__name__)
+_BATCH = 500
+
+Convert = Callable[[Update], Update]
+
+
+class Batch(NamedTuple):
+    """Changes of the state. Exactly one batch of a syncer's life, an empty one, has in_sync: the first listing is complete."""
+
+    updates: tuple[Update, ...]
+    in_sync: bool = False
+
+
+Sink = Callable[[Batch], Awaitable[None]]
+
+
+class Syncer:
+    """Follows `kinds` of a datastore; `convert` turns each stored update into the one that the consumer knows.
+
+    Level, not edge: a key is reported when its value differs from what was reported last, and reported gone only by an event
+    or by a complete listing without it. A datastore that is away changes nothing for the consumer.
+    """
+
+    def __init__(self, client: Client, kinds: Sequence[str], *, convert: Convert) -> None:
+        self._client = client
+        self._kinds = tuple(kinds)
+        self._convert = convert
+        self._known: dict[Key, Resource] = {}
+        self._in_sync = False
+        self._connected = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether the last request to the datastore was answered."""
+        return self._connected
+
+    async def run(self, sink: Sink) -> None:
+        """Feed `sink` without end. Ends with a DatastoreError that waiting cannot heal, or with what the sink raises (which
+        must be neither Compacted nor Unavailable: those are taken for the datastore's)."""
+        backoff = Backoff(first=0.05, last=10.0)
+        while True:
+            try:
+                listing = await self._client.list_many(self._kinds)
+                self._connected = True
+                await self._replace(listing.items, sink)
+                await self._follow(listing.revision, sink, backoff)
+            except Compacted as error:
+                _log.info("the datastore's history went on without us: %s", error)
+            except Unavailable as error:
+                self._connected = False
+                _log.warning("datastore unavailable, what is known stays in force: %s", error)
+            await backoff.wait()
+
+    async def _replace(self, items: Sequence[Resource], sink: Sink) -> None:
+        """Report the difference between a complete listing and what was reported so far."""
+        listed = {item.key: item for item in items}
+        changed = [Update(key, item) for key, item in listed.items() if self._known.get(key) != item]
+        changed += [Update(key, None) for key in self._known if key not in listed]
+        self._known = listed
+        for at in range(0, len(changed), _BATCH):
+            await sink(Batch(tuple(map(self._convert, changed[at : at + _BATCH]))))
+        if not self._in_sync:
+            self._in_sync = True
+            await sink(Batch((), in_sync=True))
+
+    async def _follow(self, revision: str, sink: Sink, backoff: Backoff) -> None:
+        # Backends write their watch as an async generator; closing it at once gives its descriptors back.
+        watch = self._client.watch(self._kinds, revision=revision)
+        async with aclosing(cast(AsyncGenerator[Sequence[Event], None], watch)) as batches:
+            async for events in batches:
+                backoff.reset()
+                updates = [Update(event.key, event.value) for event in events if self._learn(event)]
+                if updates:
+                    await sink(Batch(tuple(map(self._convert, updates))))
+
+    def _learn(self, event: Event) -> bool:
+        """Remember an event; False when it tells nothing new."""
+        before = self._known.get(event.key)
+        if event.value is None:
+            self._known.pop(event.key, None)
+        else:
+            self._known[event.key] = event.value
+        return before != event.value
