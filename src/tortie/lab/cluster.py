@@ -1,0 +1,315 @@
+"""One lab, from up to down. Every step is safe to repeat, and `down` works on whatever is there."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from tortie.agent.status import read_status
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec
+from tortie.api.defaults import with_defaults
+from tortie.api.ippool import IPPool, IPPoolSpec
+from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, PodSpec as KubernetesPodSpec, ServiceAccount
+from tortie.api.node import Node
+from tortie.api.resource import Key, Metadata, Resource
+from tortie.base import process
+from tortie.base.net import Family, parse_prefix
+from tortie.datastore import operations
+from tortie.datastore.client import Client
+from tortie.datastore.config import open_client
+from tortie.datastore.initialize import ensure_initialized
+from tortie.kernel import netns
+from tortie.lab import fabric
+from tortie.lab.names import LabNames, netns_path
+from tortie.lab.residue import lab_processes
+from tortie.lab.runtime import Runtime, Sandbox
+from tortie.lab.spec import LabError, LabSpec, PodSpec, check_pod
+from tortie.lab.state import LabState, PodState, load_state, save_state
+
+Progress = Callable[[str], None]
+READY_SECONDS = 20.0
+
+
+class Lab:
+    """A lab that is up, or is being built. Made by `Lab.up` or `Lab.attached`."""
+
+    def __init__(self, names: LabNames, state: LabState, client: Client) -> None:
+        self.names = names
+        self.state = state
+        self.client = client
+        self._runtime = Runtime(names)
+
+    # ---- life ----
+    @classmethod
+    async def up(cls, spec: LabSpec, *, progress: Progress = lambda _: None) -> "Lab":
+        """Build everything that the spec names. On a failure what was built is torn down again."""
+        names = LabNames(spec.name)
+        if names.folder.exists():
+            raise LabError(f"there is a lab named {spec.name!r} already: `tortie lab down --name {spec.name}` removes it")
+        for node in spec.nodes:
+            names.cni_socket(node.name)  # refuses names that make a socket's path too long
+        names.folder.mkdir(parents=True, mode=0o755)
+        lab = None
+        try:
+            client = open_client(lab_environment(names), None)
+            lab = cls(names, LabState(spec=spec), client)
+            save_state(names, lab.state)
+            await lab._build(progress)
+        except BaseException:
+            if lab is not None:
+                await lab.client.close()
+            await asyncio.shield(tear_down(names))
+            raise
+        return lab
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def attached(cls, name: str) -> AsyncIterator["Lab"]:
+        """A lab that another command built."""
+        names = LabNames(name)
+        state = load_state(names)
+        client = open_client(lab_environment(names), None)
+        try:
+            yield cls(names, state, client)
+        finally:
+            await client.close()
+
+    async def _build(self, progress: Progress) -> None:
+        spec = self.state.spec
+        progress(f"fabric and {len(spec.nodes)} nodes")
+        fabric.build_fabric(self.names)
+        for index, node in enumerate(spec.nodes):
+            fabric.connect_node(self.names, node.name, index=index, families=self.families)
+        progress("datastore")
+        await self._fill_datastore()
+        progress("agents and BIRD")
+        async with asyncio.TaskGroup() as tasks:
+            for node in spec.nodes:
+                tasks.create_task(self.start_agent(node.name))
+        if spec.pods:
+            progress(f"{len(spec.pods)} pods")
+            async with asyncio.TaskGroup() as tasks:
+                for index, pod in enumerate(spec.pods):
+                    tasks.create_task(self.add_pod(pod, default_node=spec.nodes[index % len(spec.nodes)].name))
+        for path in spec.apply:
+            await self.apply_file(Path(path))
+        save_state(self.names, self.state)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """IP versions of this lab."""
+        return tuple(Family(version) for version in self.state.spec.families)
+
+    async def _fill_datastore(self) -> None:
+        spec = self.state.spec
+        await ensure_initialized(self.client)
+        await self._create(
+            BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(as_number=spec.as_number))
+        )
+        for index, pool in enumerate(spec.pools):
+            if parse_prefix(pool.cidr).family in self.families:
+                await self._create(
+                    IPPool(
+                        metadata=Metadata(name=f"pool-{index}"),
+                        spec=IPPoolSpec(cidr=pool.cidr, block_size=pool.block_size, nat_outgoing=pool.nat_outgoing),
+                    )
+                )
+        for namespace in spec.namespaces:
+            await self.add_namespace(namespace.name, namespace.labels)
+        for node in spec.nodes:
+            await self._create(Node(metadata=Metadata(name=node.name, labels=node.labels)))
+
+    async def _create(self, resource: Resource) -> None:
+        await operations.apply(self.client, with_defaults(resource))
+
+    # ---- agents ----
+    async def start_agent(self, node: str, *, wait: bool = True) -> int:
+        """Start a node's agent and, by default, wait until it has programmed what the datastore says."""
+        run_dir = self.names.run_dir(node)
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        (run_dir / "status.json").unlink(missing_ok=True)
+        index = [entry.name for entry in self.state.spec.nodes].index(node)
+        environment = {
+            **lab_environment(self.names),
+            "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
+            "CALICO_NETWORKING_BACKEND": "bird",
+            "IP": str(fabric.node_interface(index, Family.V4)) if Family.V4 in self.families else "none",
+            "IP6": str(fabric.node_interface(index, Family.V6)) if Family.V6 in self.families else "none",
+        }
+        command = [
+            sys.executable, "-m", "tortie.cli.main", "agent", "--node", node,
+            "--run-dir", str(run_dir), "--state-dir", str(self.names.state_dir(node)),
+        ]  # fmt: skip
+        pid = await process.start_detached(
+            command, log_path=run_dir / "agent.log", env=environment, netns_path=netns_path(self.names.node(node))
+        )
+        self.state.agents[node] = pid
+        if wait:
+            await self.wait_for_agent(node)
+        return pid
+
+    async def wait_for_agent(self, node: str) -> None:
+        """Return once the agent has applied a complete state and serves CNI. Raises LabError with the end of its log."""
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while asyncio.get_running_loop().time() < deadline:
+            status = read_status(self.names.run_dir(node))
+            if status and status.get("ready"):
+                return
+            if not process.is_alive(self.state.agents[node]):
+                break
+            await asyncio.sleep(0.02)
+        raise LabError(f"node {node}: its agent did not become ready:\n{self._log_tail(node)}")
+
+    def _log_tail(self, node: str) -> str:
+        try:
+            return "\n".join((self.names.run_dir(node) / "agent.log").read_text(errors="replace").splitlines()[-15:])
+        except OSError:
+            return "(no log)"
+
+    def kill_agent(self, node: str) -> None:
+        """SIGKILL, as a crash would; the kernel keeps what it has."""
+        pid = self.state.agents.pop(node)
+        process.send_signal(pid, signal.SIGKILL)
+        while process.is_alive(pid):
+            pass
+
+    # ---- what users bring ----
+    async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
+        """A Kubernetes Namespace and its default ServiceAccount."""
+        full = {"kubernetes.io/metadata.name": name, **labels}
+        await self._create(Namespace(metadata=Metadata(name=name, labels=full)))
+        await self._create(ServiceAccount(metadata=Metadata(name="default", namespace=name)))
+
+    async def apply_file(self, path: Path) -> list[Resource]:
+        """What `tortie apply -f` does. Raises TortieError before anything is written."""
+        from tortie.api.documents import load_documents
+        from tortie.api.validation import check
+
+        documents = load_documents(path.read_text(), origin=str(path))
+        checked = [check(document.resource) for document in documents]
+        for resource in checked:
+            await operations.apply(self.client, resource)
+        return checked
+
+    # ---- pods ----
+    async def add_pod(self, pod: PodSpec, *, default_node: str = "") -> PodState:
+        """Create the Pod object, its sandbox, its wiring by CNI, and the servers in it."""
+        problems = check_pod(pod)
+        node = pod.node or default_node
+        if node not in {entry.name for entry in self.state.spec.nodes}:
+            problems.append(f"node {node!r}: there is no such node in this lab")
+        if pod.name in self.state.pods:
+            problems.append(f"pod {pod.name} is there already")
+        if problems:
+            raise LabError("; ".join(problems))
+        await self._require_namespace(pod.namespace, pod.service_account)
+        await self._create(_pod_object(pod, node))
+        name = self.names.pod(pod.namespace, pod.pod)
+        sandbox = Sandbox(pod.namespace, pod.pod, node, uuid.uuid4().hex, name, {})
+        netns.create(name)
+        try:
+            sandbox = await self._runtime.add(sandbox)
+            server = await self._start_server(pod, node, name)
+        except BaseException:
+            netns.delete(name)
+            await asyncio.shield(operations.delete(self.client, Key("Pod", pod.namespace, pod.pod)))
+            raise
+        state = PodState(
+            namespace=pod.namespace, pod=pod.pod, node=node, container_id=sandbox.container_id, netns=name,
+            result=sandbox.result, server_pid=server, serve=pod.serve,
+        )  # fmt: skip
+        self.state.pods[pod.name] = state
+        save_state(self.names, self.state)
+        return state
+
+    async def _require_namespace(self, namespace: str, service_account: str) -> None:
+        stored = await self.client.list("Namespace", name_prefix=namespace)
+        if not any(item.metadata.name == namespace for item in stored.items):
+            await self.add_namespace(namespace, {})
+        if service_account != "default":
+            await self._create(ServiceAccount(metadata=Metadata(name=service_account, namespace=namespace)))
+
+    async def _start_server(self, pod: PodSpec, node: str, netns_name: str) -> int:
+        if not pod.serve:
+            return 0
+        log_path = self.names.run_dir(node) / f"serve-{pod.namespace}.{pod.pod}.log"
+        log_path.unlink(missing_ok=True)
+        pid = await process.start_detached(
+            [sys.executable, "-m", "tortie.lab.serve", pod.name, *pod.serve],
+            log_path=log_path,
+            netns_path=netns_path(netns_name),
+        )
+        deadline = asyncio.get_running_loop().time() + READY_SECONDS
+        while "ready" not in log_path.read_text(errors="replace"):
+            if asyncio.get_running_loop().time() > deadline or not process.is_alive(pid):
+                raise LabError(f"pod {pod.name}: its servers did not start: {log_path.read_text(errors='replace')[-500:]}")
+            await asyncio.sleep(0.02)
+        return pid
+
+    async def remove_pod(self, name: str) -> None:
+        """Stop the servers, CNI DEL, delete the namespace and the Pod object. Raises LabError for an unknown pod."""
+        state = self.pod(name)
+        if state.server_pid:
+            await process.stop(state.server_pid)
+        await self._runtime.delete(state.sandbox)
+        netns.delete(state.netns)
+        await operations.delete(self.client, Key("Pod", state.namespace, state.pod))
+        del self.state.pods[name]
+        save_state(self.names, self.state)
+
+    async def check_pod_wiring(self, name: str) -> None:
+        """CNI CHECK of one pod. Raises LabError when it finds a fault."""
+        await self._runtime.check(self.pod(name).sandbox)
+
+    def pod(self, name: str) -> PodState:
+        """A running pod by namespace/name. Raises LabError."""
+        if name not in self.state.pods:
+            raise LabError(f"there is no pod {name!r} in this lab; there are {', '.join(sorted(self.state.pods)) or 'none'}")
+        return self.state.pods[name]
+
+    async def down(self) -> None:
+        """Remove all pods by CNI DEL as a kubelet would, then everything else."""
+        for name in list(self.state.pods):
+            with contextlib.suppress(LabError, process.ProcessError):
+                await self.remove_pod(name)
+        await self.client.close()
+        await tear_down(self.names)
+
+
+async def tear_down(names: LabNames) -> None:
+    """Remove whatever there is of a lab: processes, network namespaces, folder. Nothing there is fine."""
+    found = [pid for pid, _ in lab_processes(names)]
+    async with asyncio.TaskGroup() as tasks:
+        for pid in found:
+            tasks.create_task(process.stop(pid, grace=3.0))
+    for name in netns.list_names():
+        if name.startswith(names.prefix):
+            netns.delete(name)
+    shutil.rmtree(names.folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        names.folder.parent.rmdir()  # the last lab takes the root of all labs with it
+
+
+def lab_environment(names: LabNames) -> dict[str, str]:
+    """The variables by which every process of a lab finds its datastore."""
+    return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
+
+
+def _pod_object(pod: PodSpec, node: str) -> Pod:
+    ports = tuple(
+        ContainerPort(name=name, container_port=int(text.partition(":")[2]), protocol=text.partition(":")[0].upper())
+        for name, text in pod.ports.items()
+    )
+    return Pod(
+        metadata=Metadata(name=pod.pod, namespace=pod.namespace, labels=pod.labels, annotations=pod.annotations),
+        spec=KubernetesPodSpec(
+            node_name=node,
+            service_account_name=pod.service_account,
+            containers=(Container(name="main", image="lab", ports=ports),),
+        ),
+    )

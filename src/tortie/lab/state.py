@@ -1,0 +1,56 @@
+"""What `lab up` remembers for the commands that follow: lab.json in the lab's folder, replaced as a whole."""
+
+import os
+from typing import Any
+
+import msgspec
+
+from tortie.lab.names import LabNames
+from tortie.lab.runtime import Sandbox
+from tortie.lab.spec import LabError, LabSpec
+
+
+class PodState(msgspec.Struct, kw_only=True, rename="camel"):
+    """One running pod."""
+
+    namespace: str
+    pod: str
+    node: str
+    container_id: str
+    netns: str
+    result: dict[str, Any]
+    server_pid: int = 0
+    serve: tuple[str, ...] = ()
+
+    @property
+    def sandbox(self) -> Sandbox:
+        """As the runtime sees it."""
+        return Sandbox(self.namespace, self.pod, self.node, self.container_id, self.netns, self.result)
+
+
+class LabState(msgspec.Struct, kw_only=True, rename="camel"):
+    """One running lab. `agents` maps a node to its agent's pid."""
+
+    api_version: str = "tortie.io/v1"
+    kind: str = "LabState"
+    spec: LabSpec
+    agents: dict[str, int] = {}
+    pods: dict[str, PodState] = {}
+
+
+def load_state(names: LabNames) -> LabState:
+    """Read it. Raises LabError when there is no such lab."""
+    try:
+        return msgspec.json.decode(names.state_file.read_bytes(), type=LabState)
+    except FileNotFoundError:
+        raise LabError(f"there is no lab named {names.lab!r}: `tortie lab up --name {names.lab}` makes one") from None
+    except msgspec.DecodeError as error:
+        raise LabError(f"{names.state_file}: {error}; `tortie lab down --name {names.lab}` clears up") from error
+
+
+def save_state(names: LabNames, state: LabState) -> None:
+    """Write it; never seen half-written."""
+    temporary = names.state_file.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
+    os.chmod(temporary, 0o600)
+    temporary.replace(names.state_file)
