@@ -6,7 +6,7 @@ to_json(resource), from_json(kind, data)     # the fast path of the stores
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -61,15 +61,18 @@ class Document:
         return _located(errors, self.positions, origin=self.origin)
 
 
-def load_documents(text: str, *, origin: str = "") -> list[Document]:
+def load_documents(text: str, *, origin: str = "", skip: Callable[[Mapping[str, Any]], bool] | None = None) -> list[Document]:
     """Every resource of a YAML or JSON text; lists are expanded. `origin` (a file name) appears in errors.
 
+    Documents for which `skip` holds are left out unread: a file may also describe what is no business of ours.
     Raises ValidationError with every misfit of every document, or DocumentError where the text cannot be read at all.
     """
     documents: list[Document] = []
     errors: list[FieldError] = []
     for raw in parse_yaml(text, origin=origin):
         for item in _expanded(raw, origin):
+            if skip is not None and isinstance(item.value, dict) and skip(item.value):
+                continue
             try:
                 resource = decode(item.value)
             except ValidationError as error:
