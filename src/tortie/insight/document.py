@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tortie.insight.explain import Explanation, Half
 from tortie.insight.ends import End
+from tortie.insight.explain import Explanation, Half
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.verdict.judgement import OwnerStep, TierStep
 from tortie.verdict.packet import Packet, protocol_name

@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 from tortie.base.net import Family
 from tortie.insight.ends import End, common_family, find
+from tortie.insight.errors import InsightError
+from tortie.insight.question import Question
 from tortie.insight.world import World
 from tortie.intent.policy import Direction
 from tortie.verdict.evaluate import judge
 from tortie.verdict.judgement import Judgement
-from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet
-
-EPHEMERAL_PORT = 49152
-"""The source port of a question that names none."""
+from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet, protocol_name
 
 _ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
 
@@ -61,17 +60,6 @@ class Explanation:
         return "there is nothing to reply to: the connection is never made"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is sent. `port` is the destination port, or the type for ICMP; `family` None takes what both ends have."""
-
-    protocol: int
-    port: int | None = None
-    source_port: int = EPHEMERAL_PORT
-    icmp_code: int = 0
-    family: Family | None = None
-
-
 def explain(world: World, source: str, destination: str, *, question: Question) -> Explanation:
     """Answer for ends as a person writes them (see `ends.find`). Raises InsightError."""
     return explain_ends(world, find(world, source), find(world, destination), question=question)
@@ -94,6 +82,8 @@ def _packet(source: End, destination: End, *, family: Family, question: Question
     protocol, port = question.protocol, question.port
     if protocol in (ICMP, ICMPV6):
         protocol = ICMP if family is Family.V4 else ICMPV6  # "icmp" means ping, whatever the family calls it
+    if isinstance(port, str):
+        port = _named_port(destination, port, protocol=protocol)
     has_ports = protocol in PROTOCOLS_WITH_PORTS
     icmp_type = (port if port is not None else _ECHO_REQUEST[protocol]) if protocol in _ECHO_REQUEST else None
     return Packet(
@@ -106,6 +96,15 @@ def _packet(source: End, destination: End, *, family: Family, question: Question
         icmp_type=icmp_type,
         icmp_code=None if icmp_type is None else question.icmp_code,
     )
+
+
+def _named_port(destination: End, name: str, *, protocol: int) -> int:
+    ports = () if destination.workload is None else destination.workload.ports
+    for port in ports:
+        if port.name == name and port.protocol == protocol:
+            return port.number
+    known = ", ".join(f"{protocol_name(port.protocol).lower()}/{port.name}" for port in ports) or "none"
+    raise InsightError(f"{destination.text} declares no {protocol_name(protocol)} port {name!r}; its named ports: {known}")
 
 
 def _egress(world: World, source: End, destination: End, *, packet: Packet) -> Half:

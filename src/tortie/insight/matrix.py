@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from tortie.base.net import Family
 from tortie.insight.ends import End, of_workload
-from tortie.insight.explain import Explanation, Question, explain_ends
+from tortie.insight.explain import Explanation, explain_ends
+from tortie.insight.question import Question
 from tortie.insight.world import World
 
 

@@ -42,3 +42,10 @@ class Packet:
 def protocol_name(number: int) -> str:
     """The name that policy YAML uses, else `protocol 89`."""
     return PROTOCOL_NAMES.get(number) or f"protocol {number}"
+
+
+def protocol_number(text: int | str) -> int | None:
+    """The number of a protocol as YAML writes it, None for a name that is not known."""
+    if isinstance(text, int) or text.isdigit():
+        return int(text)
+    return next((number for number, name in PROTOCOL_NAMES.items() if name.lower() == text.lower()), None)

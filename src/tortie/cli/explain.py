@@ -1,0 +1,197 @@
+"""tortie explain: why a packet passes or does not, from files or from the datastore."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from tortie.base.errors import TortieError
+from tortie.base.net import Family
+from tortie.convert.feed import convert_update
+from tortie.insight.document import explanation_document, owner_name
+from tortie.insight.errors import InsightError
+from tortie.insight.explain import Explanation, Half
+from tortie.insight.explain import explain as ask
+from tortie.insight.files import Text, load
+from tortie.insight.question import EPHEMERAL_PORT, parse_question
+from tortie.insight.world import World
+from tortie.verdict.judgement import OwnerStep, RuleStep, TierStep
+from tortie.verdict.packet import Packet
+
+_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+_LIVE_KINDS = (
+    "WorkloadEndpoint",
+    "NetworkPolicy",
+    "GlobalNetworkPolicy",
+    "KubernetesNetworkPolicy",
+    "Tier",
+    "Profile",
+    "Namespace",
+    "ServiceAccount",
+    "NetworkSet",
+    "GlobalNetworkSet",
+    "Node",
+    "IPPool",
+    "FelixConfiguration",
+)
+ALLOWED, FAILED, DENIED = 0, 1, 2
+
+
+@click.command()
+@click.argument("source")
+@click.argument("destination")
+@click.argument("question", metavar="PROTO/PORT")
+@click.option(
+    "-f",
+    "--filename",
+    "paths",
+    multiple=True,
+    metavar="PATH",
+    help="File or directory of YAML ('-': standard input). Repeatable.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--family", type=click.Choice(["4", "6"]), help="IP version. Default: what both ends have, IPv4 first.")
+@click.option("--source-port", type=click.IntRange(1, 65535), default=EPHEMERAL_PORT, show_default=True)
+@click.option("--config", "config_file", help="calicoctl.cfg of the datastore, without -f.")
+def explain(
+    source: str,
+    destination: str,
+    question: str,
+    *,
+    paths: tuple[str, ...],
+    output: str,
+    family: str | None,
+    source_port: int,
+    config_file: str | None,
+) -> None:
+    """Why does a packet from SOURCE reach DESTINATION, or not?
+
+    Ends are NAMESPACE/POD, node/NAME or an IP address; the question is tcp/80, udp/dns, icmp, icmp/8 or a protocol number. With
+    -f the answer comes from files alone, without a cluster; otherwise from the datastore.
+
+    Exit code: 0 allowed, 2 denied, 1 error.
+    """
+    try:
+        asked = parse_question(question, source_port=source_port, family=Family(int(family)) if family else None)
+        world, notes = _from_files(paths) if paths else (_live(config_file), [])
+        explanation = ask(world, source, destination, question=asked)
+    except TortieError as error:
+        click.echo(f"tortie explain: {error}", err=True)
+        sys.exit(FAILED)
+    if output == "json":
+        click.echo(json.dumps(explanation_document(explanation), indent=2))
+    else:
+        for note in notes:
+            click.echo(note, err=True)
+        click.echo("\n".join(_lines(explanation)))
+    sys.exit(ALLOWED if explanation.allowed else DENIED)
+
+
+def _from_files(paths: Iterable[str]) -> tuple[World, list[str]]:
+    loaded = load(_texts(paths))
+    notes = []
+    if loaded.ignored:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(loaded.ignored.items()))
+        notes.append(f"Not looked at, because policy does not depend on it: {kinds}.")
+    return loaded.world(), notes
+
+
+def _texts(paths: Iterable[str]) -> Iterator[Text]:
+    for given in paths:
+        if given == "-":
+            yield Text("standard input", sys.stdin.read())
+            continue
+        path = Path(given)
+        found = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file()) if path.is_dir() else [path]
+        if not found:
+            raise InsightError(f"{given}: the directory holds no .yaml, .yml or .json file")
+        for file in found:
+            try:
+                yield Text(str(file), file.read_text())
+            except (OSError, UnicodeDecodeError) as error:
+                raise InsightError(f"{file}: cannot be read: {error}") from error
+
+
+def _live(config_file: str | None) -> World:
+    from tortie.api.resource import Update
+    from tortie.datastore.config import open_client
+
+    async def listed() -> list[Update]:
+        client = open_client(os.environ, config_file)
+        try:
+            listing = await client.list_many(_LIVE_KINDS)
+        finally:
+            await client.close()
+        return [convert_update(Update(resource.key, resource)) for resource in listing.items]
+
+    return World.from_updates(asyncio.run(listed()))
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    """The deciding line first, then the walk of each direction."""
+    verdict = "ALLOW" if explanation.allowed else "DENY"
+    colour = "green" if explanation.allowed else "red"
+    ends = f"{explanation.source.text} -> {explanation.destination.text}"
+    yield f"{click.style(verdict, fg=colour, bold=True)}  {ends}  {_what(explanation.packet)}"
+    half = explanation.deciding
+    yield f"  {half.direction.value.lower()} of {half.end.text}: {half.reason}{_tier_note(half)}{_place(half)}"
+    for each in (explanation.egress, explanation.ingress):
+        yield ""
+        yield from _half_lines(each)
+    yield ""
+    yield f"Replies: {explanation.replies}."
+    yield from _synthetic_lines(explanation)
+
+
+def _what(packet: Packet) -> str:
+    return f"({packet})"
+
+
+def _tier_note(half: Half) -> str:
+    decision = half.judgement.decided_by if half.judgement else None
+    return f", tier {decision.tier}" if decision and decision.tier and decision.rule is not None else ""
+
+
+def _place(half: Half) -> str:
+    return f" ({half.location})" if half.location else ""
+
+
+def _half_lines(half: Half) -> Iterator[str]:
+    verdict = "allow" if half.allowed else "deny"
+    yield f"{half.direction.value} of {half.end.text}: {verdict}, {half.reason}"
+    if half.judgement is None:
+        return
+    for step in half.judgement.trace:
+        yield from _tier_lines(step)
+
+
+def _tier_lines(step: TierStep) -> Iterator[str]:
+    yield f"  {f'tier {step.name}' if step.name else 'profiles'}: {step.outcome}"
+    for owner in step.owners:
+        yield from _owner_lines(owner)
+
+
+def _owner_lines(step: OwnerStep) -> Iterator[str]:
+    marks = " (staged: recorded, not enforced)" if step.staged else " (does not exist)" if step.missing else ""
+    empty = ": no rules in this direction" if not step.rules and not step.missing else ""
+    yield f"    {owner_name(step.owner)}{marks}{empty}"
+    for asked in step.rules:
+        yield f"      {_rule_line(asked)}"
+
+
+def _rule_line(asked: RuleStep) -> str:
+    rule = asked.rule
+    text = f": {rule.text}" if rule.text else ""
+    outcome = "matches" if asked.matched else f"no, {asked.failed}"
+    return f"{'>' if asked.matched else ' '} rule {rule.origin.index} {rule.action.value}{text}: {outcome}"
+
+
+def _synthetic_lines(explanation: Explanation) -> Iterator[str]:
+    for end in (explanation.source, explanation.destination):
+        if end.workload is not None and end.workload.synthetic_address:
+            shown = ", ".join(str(address) for address in end.addresses)
+            yield f"Note: {end.text} has no address yet; {shown} stand in for it."

@@ -1,0 +1,81 @@
+"""The text of files as a world: resources, pod templates, and where each rule is written."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tortie.api.documents import Document, load_documents, load_raw
+from tortie.api.kinds import KINDS
+from tortie.api.kubernetes import Pod
+from tortie.api.resource import Key, Resource
+from tortie.insight.errors import InsightError
+from tortie.insight.workloads import is_workload, template_pod
+from tortie.insight.world import World
+
+_KNOWN_KINDS = frozenset((kind.api_version.partition("/")[0], kind.document_kind) for kind in KINDS.values())
+_OURS = frozenset({"projectcalico.org", "crd.projectcalico.org", "tortie.io", "networking.k8s.io", "policy.networking.k8s.io"})
+
+
+class Text(NamedTuple):
+    """The contents of one file and what to call it."""
+
+    origin: str
+    text: str
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What the files held. `ignored` counts documents by kind that have no say in policy, such as Service."""
+
+    resources: list[Resource] = field(default_factory=list)
+    templates: list[Pod] = field(default_factory=list)
+    locations: dict[tuple[Key, str], str] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
+
+    def world(self) -> World:
+        """The world they describe. Raises InsightError, ConversionError."""
+        return World.from_resources(self.resources, templates=self.templates, locations=self.locations)
+
+
+def load(texts: Iterable[Text]) -> Loaded:
+    """Read files. A resource that stands in two places is an error, and so is what we should know and do not.
+
+    Raises the errors of `load_documents`, and InsightError.
+    """
+    loaded = Loaded()
+    for origin, text in texts:
+        for raw in _expanded(load_raw(text, origin=origin)):
+            if is_workload(raw):
+                loaded.templates.append(template_pod(raw))
+            elif _is_foreign(raw):
+                kind = str(raw["kind"])
+                loaded.ignored[kind] = loaded.ignored.get(kind, 0) + 1
+        for document in load_documents(text, origin=origin, skip=_is_foreign):
+            _add(loaded, document)
+    return loaded
+
+
+def _add(loaded: Loaded, document: Document) -> None:
+    key = document.resource.key
+    here = f"{document.origin}:{document.line}"
+    if (key, "") in loaded.locations:
+        raise InsightError(f"{here}: {key} is defined a second time; the first is at {loaded.locations[key, '']}")
+    loaded.locations[key, ""] = here
+    for path, line in document.positions.items():
+        if len(path) == 3 and path[0] == "spec" and path[1] in ("ingress", "egress"):
+            loaded.locations[key, f"spec.{path[1]}[{path[2]}]"] = f"{document.origin}:{line}"
+    loaded.resources.append(document.resource)
+
+
+def _is_foreign(document: Mapping[str, Any]) -> bool:
+    """True for kinds of Kubernetes and of others that policy does not look at. Kinds of policy APIs are never foreign."""
+    group, kind = str(document.get("apiVersion", "")).partition("/")[0], document.get("kind")
+    return isinstance(kind, str) and bool(group) and group not in _OURS and (group, kind) not in _KNOWN_KINDS
+
+
+def _expanded(values: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    for value in values:
+        items = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else [value]
+        for item in items or []:
+            if isinstance(item, dict):
+                yield item

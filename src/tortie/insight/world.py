@@ -1,0 +1,155 @@
+"""A whole cluster's intent, worked out by the same graph that an agent runs, with every endpoint counted as local."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.kubernetes import Pod
+from tortie.api.profile import DEFAULT_ALLOW
+from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.api.tier import PREDEFINED, Tier
+from tortie.base.net import Address
+from tortie.calc.graph import Graph
+from tortie.convert.offline import convert_offline
+from tortie.insight.synthetic import place
+from tortie.insight.workloads import without_clashes
+from tortie.intent.keys import EndpointId, PolicyId, ProfileId
+from tortie.intent.policy import Direction
+from tortie.intent.state import State
+from tortie.verdict.packet import protocol_number
+
+Locations = Mapping[tuple[Key, str], str]
+"""`file:line` by resource and field path (`spec.ingress[0]`); path "" is the document itself."""
+
+
+class NamedPort(NamedTuple):
+    """A port that an endpoint declares by name; `protocol` is a number."""
+
+    name: str
+    protocol: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """An endpoint by the name that people use: namespace and pod."""
+
+    id: EndpointId
+    namespace: str
+    name: str
+    node: str
+    addresses: tuple[Address, ...]
+    ports: tuple[NamedPort, ...] = ()
+    synthetic_address: bool = False
+    synthetic_node: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The intent of all nodes together, and what names in it mean to people."""
+
+    state: State
+    workloads: Mapping[tuple[str, str], Workload]
+    locations: Locations = field(default_factory=dict)
+
+    @classmethod
+    def from_resources(
+        cls, resources: Iterable[Resource], *, templates: Iterable[Pod] = (), locations: Locations | None = None
+    ) -> "World":
+        """From files: what an API server, a scheduler and IPAM would have filled in is filled in.
+
+        `templates` are pods that stand for Deployments and the like (see `workloads`). Raises ConversionError.
+        """
+        given = list(resources)
+        pods = [resource for resource in given if isinstance(resource, Pod)]
+        placed = place([*pods, *without_clashes(templates, pods)], given)
+        others = [resource for resource in given if not isinstance(resource, Pod)]
+        updates = convert_offline([*others, *(entry.pod for entry in placed)])
+        made_up = {
+            (entry.pod.metadata.namespace or "default", entry.pod.metadata.name): (
+                entry.synthetic_address,
+                entry.synthetic_node,
+            )
+            for entry in placed
+        }
+        return cls.from_updates(updates, made_up=made_up, locations=locations)
+
+    @classmethod
+    def from_updates(
+        cls,
+        updates: Iterable[Update],
+        *,
+        made_up: Mapping[tuple[str, str], tuple[bool, bool]] | None = None,
+        locations: Locations | None = None,
+    ) -> "World":
+        """From what a datastore lists, converted as for an agent. `made_up`: which addresses and nodes are synthetic."""
+        known = list(updates)
+        state = State()
+        graph = Graph(node="", is_local=lambda _: True)
+        graph.on_updates([*_always_there(known), *known])
+        graph.on_in_sync()
+        state.apply_all(graph.flush())
+        workloads: dict[tuple[str, str], Workload] = {}
+        for update in known:
+            if isinstance(update.value, WorkloadEndpoint):
+                workload = _workload(update.value, state, made_up or {})
+                if workload is not None:
+                    workloads[workload.namespace, workload.name] = workload
+        return cls(state, workloads, locations or {})
+
+    def location(self, owner: PolicyId | ProfileId | None, direction: Direction, index: int | None) -> str:
+        """`file:line` of a rule, else of its policy, else ""."""
+        if owner is None:
+            return ""
+        key = _key(owner)
+        path = "" if index is None else f"spec.{direction.value.lower()}[{index}]"
+        return self.locations.get((key, path)) or self.locations.get((key, ""), "")
+
+
+def _always_there(known: Sequence[Update]) -> list[Update]:
+    """The predefined tiers and the built-in profile, unless listed: a fresh datastore holds them before anything else."""
+    listed = {update.key for update in known}
+    built_in: list[Resource] = [Tier(metadata=Metadata(name=name), spec=spec) for name, spec in PREDEFINED.items()]
+    built_in.append(DEFAULT_ALLOW)
+    return [Update(resource.key, resource) for resource in built_in if resource.key not in listed]
+
+
+def _workload(
+    endpoint: WorkloadEndpoint, state: State, made_up: Mapping[tuple[str, str], tuple[bool, bool]]
+) -> Workload | None:
+    """None for an endpoint that is not enforced: one without an address."""
+    meta, spec = endpoint.metadata, endpoint.spec
+    endpoint_id = EndpointId(spec.node, meta.namespace, meta.name)
+    enforced = state.endpoints.get(endpoint_id)
+    if enforced is None:
+        return None
+    name = spec.pod or spec.workload or meta.name
+    address, node = made_up.get((meta.namespace, name), (False, False))
+    return Workload(
+        id=endpoint_id,
+        namespace=meta.namespace,
+        name=name,
+        node=spec.node,
+        addresses=tuple(prefix.network for prefix in enforced.addresses),
+        ports=tuple(
+            NamedPort(port.name, number, port.port)
+            for port in spec.ports
+            if port.name and (number := protocol_number(port.protocol)) is not None
+        ),
+        synthetic_address=address,
+        synthetic_node=node,
+    )
+
+
+def _key(owner: PolicyId | ProfileId) -> Key:
+    """The resource that a person wrote: for the profile of a namespace or of a service account that object."""
+    if isinstance(owner, PolicyId):
+        return Key(owner.kind, owner.namespace, owner.name)
+    kind, _, name = owner.name.partition(".")
+    if kind == "kns" and name:
+        return Key("Namespace", "", name)
+    if kind == "ksa" and "." in name:
+        namespace, _, account = name.partition(".")
+        return Key("ServiceAccount", namespace, account)
+    return Key("Profile", "", owner.name)
