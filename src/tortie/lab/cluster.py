@@ -14,7 +14,8 @@ from tortie.agent.status import read_status
 from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec
 from tortie.api.defaults import with_defaults
 from tortie.api.ippool import IPPool, IPPoolSpec
-from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, PodSpec as KubernetesPodSpec, ServiceAccount
+from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, ServiceAccount
+from tortie.api.kubernetes import PodSpec as KubernetesPodSpec
 from tortie.api.node import Node
 from tortie.api.resource import Key, Metadata, Resource
 from tortie.base import process

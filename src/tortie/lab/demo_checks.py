@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from tortie.api.resource import Update
 from tortie.base import process
 from tortie.base.net import Family, parse_address
-from tortie.convert.feed import convert_update
-from tortie.api.resource import Update
 from tortie.calc.graph import KINDS
+from tortie.convert.feed import convert_update
 from tortie.insight.explain import explain
 from tortie.insight.world import World
 from tortie.lab import fabric
@@ -109,7 +109,9 @@ async def wire(lab: Lab, report: Report, findings: Findings) -> None:
             report.note(f"on the fabric: {found[0]}")
             crossings.append(str(found[0]))
         findings.expect(
-            plain, f"IPv{question.address.family.value}: the packet crosses with the pods' own addresses, not encapsulated", report
+            plain,
+            f"IPv{question.address.family.value}: the packet crosses with the pods' own addresses, not encapsulated",
+            report,
         )
     findings.steps["wire"] = {"from": source.sandbox.name, "to": target.sandbox.name, "seen": crossings}
 
@@ -125,8 +127,7 @@ async def truth(
         for source in names
         for target in names
         for family in lab.families
-        if source != target
-        and (question := ask(lab, source, target, protocol="tcp", port=port, family=family)) is not None
+        if source != target and (question := ask(lab, source, target, protocol="tcp", port=port, family=family)) is not None
     ]
     answers = await observe(lab, questions)
     explained = await _explain_all(lab, names, list(expected))
@@ -141,7 +142,9 @@ async def truth(
         observed[question.port][pair] = f"{observed[question.port].get(pair, '')} {answer.outcome}".strip()
         wrong_seen += answer.outcome != ("allowed" if want else "denied")
         wrong_said += said != want
-        table_json.append({**answer.to_json(), "expected": "allowed" if want else "denied", "explain": "allow" if said else "deny"})
+        table_json.append(
+            {**answer.to_json(), "expected": "allowed" if want else "denied", "explain": "allow" if said else "deny"}
+        )
     for port in expected:
         report.truth_table(f"TCP {port}", names, expected[port], observed[port])
     findings.steps[f"truth-{label}"] = table_json

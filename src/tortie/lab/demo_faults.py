@@ -48,7 +48,9 @@ async def kills(lab: Lab, report: Report, findings: Findings) -> None:
     allowed = [count for name, count in counts.items() if name.startswith(ALLOWED_SOURCE)]
     denied = [count for name, count in counts.items() if name.startswith(DENIED_SOURCE)]
     for count in counts.values():
-        report.note(f"{count.name}: {count.sent} sent, {count.received} arrived, longest silence {count.worst_gap_seconds:.3f} s")
+        report.note(
+            f"{count.name}: {count.sent} sent, {count.received} arrived, longest silence {count.worst_gap_seconds:.3f} s"
+        )
     findings.steps["kills"] = {
         "node": node,
         "kills": len(moments),
@@ -141,7 +143,9 @@ async def _write_policies(lab: Lab) -> None:
     """200 policies that select the database, spread over about eight seconds. None of them concerns the streams."""
     for number, name in enumerate(_policy_names()):
         net = f"198.51.100.{number}/32"
-        rule = Rule(action="Allow", protocol="TCP", source=EntityRule(nets=(net,)), destination=EntityRule(ports=(9000 + number,)))
+        rule = Rule(
+            action="Allow", protocol="TCP", source=EntityRule(nets=(net,)), destination=EntityRule(ports=(9000 + number,))
+        )
         await operations.apply(lab.client, with_defaults(_policy(name, order=2000.0 + number, rule=rule)))
         await asyncio.sleep(0.04)
 

@@ -70,7 +70,9 @@ def ask(lab: Lab, source: str, target: str, *, protocol: Protocol, port: int, fa
     netns_name, source_node, _ = _endpoint(lab, source)
     if "/" not in target:
         address = parse_address(target)
-        return Question(source, target, protocol, port, netns_name, address, (source_node,)) if address.family is family else None
+        return (
+            Question(source, target, protocol, port, netns_name, address, (source_node,)) if address.family is family else None
+        )
     _, target_node, addresses = _endpoint(lab, target)
     found = next((address for address in addresses if address.family is family), None)
     if found is None:

@@ -44,7 +44,11 @@ class Report:
             self._console.print(Text(f"     {line}"))
 
     def truth_table(
-        self, title: str, names: Sequence[str], expected: Mapping[tuple[str, str], bool], observed: Mapping[tuple[str, str], str]
+        self,
+        title: str,
+        names: Sequence[str],
+        expected: Mapping[tuple[str, str], bool],
+        observed: Mapping[tuple[str, str], str],
     ) -> None:
         """from x to: expected beside observed. `observed` holds one word per family, e.g. `allowed allowed`."""
         table = Table(title=title, title_justify="left", show_lines=False, pad_edge=False)
@@ -55,7 +59,9 @@ class Report:
             cells = [self._cell(expected.get((source, name)), observed.get((source, name), "")) for name in names]
             table.add_row(source, *cells)
         self._console.print(table)
-        self._console.print("   [dim]each cell: expected / observed over IPv4, IPv6;  + connects, - is denied, x is unreachable[/dim]")
+        self._console.print(
+            "   [dim]each cell: expected / observed over IPv4, IPv6;  + connects, - is denied, x is unreachable[/dim]"
+        )
 
     @staticmethod
     def _cell(expected: bool | None, observed: str) -> Text:

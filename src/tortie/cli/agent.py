@@ -1,0 +1,29 @@
+"""`tortie agent`: the process on every node."""
+
+import asyncio
+import os
+import sys
+
+import click
+
+
+@click.command()
+@click.option(
+    "--node", default="", help="This node's name (default: FELIX_FELIXHOSTNAME, NODENAME, the nodename file, host name)."
+)
+@click.option("--run-dir", default="", help="Sockets, status, BIRD's files (default: /run/tortie).")
+@click.option("--state-dir", default="", help="What outlives a reboot (default: /var/lib/tortie).")
+@click.option(
+    "--log-level", default="", help="trace, debug, info, warning, error or fatal (default: FELIX_LOGSEVERITYSCREEN, info)."
+)
+def agent(node: str, run_dir: str, state_dir: str, log_level: str) -> None:
+    """Run this node's agent until SIGTERM. The kernel and BIRD keep what they have when it ends."""
+    from tortie.agent.options import read_options
+    from tortie.agent.wiring import run_agent
+    from tortie.base import log
+
+    if os.geteuid() != 0:
+        raise click.ClickException("the agent programs the kernel: run it as root")
+    options = read_options(os.environ, node=node, run_dir=run_dir, state_dir=state_dir, log_level=log_level)
+    log.configure(options.log_level)
+    sys.exit(asyncio.run(run_agent(options)))

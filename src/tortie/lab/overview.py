@@ -1,0 +1,61 @@
+"""The state of one lab, as data and as text."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tortie.agent.status import read_status
+from tortie.base import process
+from tortie.lab.cluster import Lab
+
+
+def overview(lab: Lab) -> dict[str, Any]:
+    """Nodes with their agents' own reports, and pods."""
+    nodes = []
+    for node in lab.state.spec.nodes:
+        pid = lab.state.agents.get(node.name, 0)
+        alive = bool(pid) and process.is_alive(pid)
+        nodes.append(
+            {"name": node.name, "agentPid": pid, "agentAlive": alive, "agent": read_status(lab.names.run_dir(node.name))}
+        )
+    pods = [
+        {"name": name, "node": pod.node, "addresses": pod.sandbox.addresses, "netns": pod.netns, "serve": list(pod.serve)}
+        for name, pod in sorted(lab.state.pods.items())
+    ]
+    return {
+        "apiVersion": "tortie.io/v1",
+        "kind": "LabStatus",
+        "name": lab.state.spec.name,
+        "datastore": str(lab.names.datastore),
+        "nodes": nodes,
+        "pods": pods,
+    }
+
+
+def print_overview(report: dict[str, Any]) -> None:
+    """For people."""
+    console = Console(highlight=False)
+    console.print(f"lab {report['name']}, datastore {report['datastore']}")
+    nodes = Table(box=None, pad_edge=False)
+    for column in ("NODE", "AGENT", "READY", "APPLIES", "BGP", "PROBLEM"):
+        nodes.add_column(column)
+    for node in report["nodes"]:
+        agent = node["agent"] or {}
+        peers = agent.get("bgpPeers", [])
+        up = sum(1 for peer in peers if peer["established"])
+        nodes.add_row(
+            node["name"],
+            f"pid {node['agentPid']}" if node["agentAlive"] else "dead",
+            str(bool(agent.get("ready") and node["agentAlive"])).lower(),
+            str(agent.get("applies", "")),
+            f"{up}/{len(peers)} established",
+            str(agent.get("failure") or ""),
+        )
+    console.print(nodes)
+    pods = Table(box=None, pad_edge=False)
+    for column in ("POD", "NODE", "ADDRESSES", "SERVES"):
+        pods.add_column(column)
+    for pod in report["pods"]:
+        pods.add_row(pod["name"], pod["node"], " ".join(pod["addresses"]), " ".join(pod["serve"]))
+    console.print(pods)
