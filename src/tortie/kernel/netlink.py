@@ -54,7 +54,7 @@ _SO_RCVBUFFORCE = 33
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _READ_BYTES = 1 << 20
-_REQUEST_TIMEOUT_SECONDS = 30.0
+_REQUEST_TIMEOUT_SECONDS = 30
 _DUMP_ATTEMPTS = 10
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
@@ -225,9 +225,9 @@ class _Socket:
         while True:
             try:
                 size, _, received, sender = self._socket.recvmsg_into([self._view], 0, flags)
-            except (BlockingIOError, InterruptedError):
-                return None
-            except TimeoutError as error:
+            except BlockingIOError as error:
+                if flags & socket.MSG_DONTWAIT:
+                    return None
                 raise Busy("netlink: the kernel did not answer in time", errno.ETIMEDOUT) from error
             except OSError as error:
                 raise kernel_error(error.errno or 0, "netlink: receive") from error
@@ -250,7 +250,9 @@ class RequestSocket(_Socket):
         self._option(socket.SOL_SOCKET, _SO_SNDBUFFORCE, send_buffer, optional=True)
         if strict:
             self._option(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1, optional=True)
-        self._socket.settimeout(_REQUEST_TIMEOUT_SECONDS)
+        # Not settimeout: with that Python would wait in spite of MSG_DONTWAIT.
+        timeout = struct.pack("@ll", _REQUEST_TIMEOUT_SECONDS, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._sequence = int.from_bytes(os.urandom(3), "big")
 
     def next_sequence(self, count: int = 1) -> int:
@@ -378,6 +380,6 @@ class Subscription(_Socket):
     def read(self) -> list[Message]:
         """All queued notifications. Overflow if some were lost: the subscription goes on, the reader must resynchronise."""
         found: list[Message] = []
-        while (messages := self._read()) is not None:
+        while (messages := self._read(socket.MSG_DONTWAIT)) is not None:
             found.extend(messages)
         return found

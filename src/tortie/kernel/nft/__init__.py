@@ -1,5 +1,7 @@
 """nftables by nfnetlink, in atomic batches.
 
-In reading order: objects (frozen values that renderers produce), encode (values to netlink), decode (netlink to values),
-table (the driver: desired, actual, one transaction), monitor (who else changed our table).
+In reading order: objects (frozen values that renderers produce), table (the driver: wanted, known, one transaction), state
+(what differs, and the transaction that ends it), intervals (disjoint cover of overlapping prefixes), encode (rules to
+expressions), elements (sets and members), batch (the transaction's bytes), decode and read (the kernel's table as values),
+monitor (who else changed our table), uapi (the kernel's numbers).
 """
