@@ -26,6 +26,18 @@ class Oracle:
             return False
         return destination is None or self.allows_at(destination, "Ingress", sent)
 
+    def allows_probe(self, sender: tuple[str, str] | None, sent: Sent) -> bool:
+        """As `allows`, but with the sender by (namespace, name): what it claims as its source may not be its own."""
+        if sender is None:
+            destination = self.cluster.endpoint_with(sent.destination)
+            return destination is None or self.allows_at(destination, "Ingress", sent)
+        for entity in self.cluster.entities:
+            if entity.is_endpoint and (entity.namespace, entity.name) == sender:
+                destination = self.cluster.endpoint_with(sent.destination)
+                passes = self.allows_at(entity, "Egress", sent)
+                return passes and (destination is None or self.allows_at(destination, "Ingress", sent))
+        raise KeyError(sender)
+
     def allows_at(self, endpoint: Entity, direction: str, sent: Sent) -> bool:
         """One endpoint, one direction ("Ingress" or "Egress")."""
         if direction == "Egress" and not endpoint.has_address(sent.source):
