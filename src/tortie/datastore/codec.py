@@ -5,7 +5,8 @@ The stored form has no resourceVersion (the store's revision takes its place on 
 
 import msgspec
 
-from tortie.api.kinds import KINDS
+from tortie.api import documents
+from tortie.api.errors import ApiError
 from tortie.api.resource import Key, Metadata, Resource
 from tortie.datastore import ipam_model
 from tortie.datastore.errors import Incompatible
@@ -32,9 +33,7 @@ def encode(resource: Resource) -> bytes:
     metadata = msgspec.structs.replace(
         metadata, resource_version="", managed_fields=None, self_link="", annotations=annotations
     )
-    head = {"apiVersion": resource.api_version, "kind": resource.kind}
-    body = msgspec.to_builtins(msgspec.structs.replace(resource, metadata=metadata))
-    return msgspec.json.encode(head | body)
+    return documents.to_json(msgspec.structs.replace(resource, metadata=metadata))
 
 
 def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
@@ -43,8 +42,8 @@ def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
         if key.kind in IPAM_KINDS:
             resource = ipam_model.decode(key, path, data)
         else:
-            resource = msgspec.json.decode(data, type=KINDS[key.kind].struct)
-    except (msgspec.MsgspecError, ValueError) as error:
+            resource = documents.from_json(key.kind, data)
+    except (ApiError, msgspec.MsgspecError, ValueError) as error:
         raise Incompatible(f"stored {key} cannot be read: {error}") from error
     metadata = resource.metadata
     annotations = {name: text for name, text in metadata.annotations.items() if name != NAME_ANNOTATION}

@@ -32,6 +32,17 @@ class UpdateConflict(DatastoreError):
         self.key = key
 
 
+class StaleVersion(UpdateConflict):
+    """The resource was written from a version that is no longer the newest."""
+
+    def __init__(self, key: Key, given: str, latest: str) -> None:
+        super().__init__(key)
+        self.args = (
+            f"update conflict: {key}: resource version '{given}' is out of date (latest: {latest}): "
+            "get the resource again, or remove metadata.resourceVersion",
+        )
+
+
 class Compacted(DatastoreError):
     """The history that a watch asked for is gone: list again and watch from there."""
 
