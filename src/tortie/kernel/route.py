@@ -1,0 +1,403 @@
+"""Routes of one network namespace: listing, changing many at once, and a driver that keeps ours as desired.
+
+Ours are recognised by their protocol (`PROTOCOL`, conventions.md).
+"""
+
+import errno
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tortie.base.delta import diff
+from tortie.base.net import FAMILIES, Address, Family, Prefix
+from tortie.kernel import rtnetlink
+from tortie.kernel.errors import AlreadyExists, Invalid, KernelError, NotFound, kernel_error
+from tortie.kernel.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    Message,
+    Request,
+    attribute,
+    parse_attributes,
+    u32,
+)
+from tortie.kernel.rtnetlink import (
+    AF_INET6,
+    FAMILY_NUMBERS,
+    ROUTE_HEADER,
+    SCOPE_HOST,
+    SCOPE_LINK,
+    SCOPE_UNIVERSE,
+    open_requests,
+    open_subscription,
+    unpack_address,
+    unpack_u32,
+)
+
+PROTOCOL = 80
+"""Protocol of every route of ours, as Calico's."""
+METRIC = 1024
+"""Metric of a route to a local workload, as Calico's."""
+MAIN_TABLE = 254
+
+UNICAST, BLACKHOLE, THROW = "unicast", "blackhole", "throw"
+_KINDS = {
+    UNICAST: 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5,
+    BLACKHOLE: 6, "unreachable": 7, "prohibit": 8, THROW: 9,
+}  # fmt: skip
+_KIND_NAMES = {number: name for name, number in _KINDS.items()}
+_DEVICELESS = frozenset((BLACKHOLE, THROW, "unreachable", "prohibit"))
+_SCOPE_NAMES = {SCOPE_LINK: " scope link", SCOPE_HOST: " scope host"}
+
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
+_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
+_RTNH_F_ONLINK = 4
+_IPV6_DEFAULT_METRIC = 1024
+_TABLE_COMPATIBLE_LIMIT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route. `scope` None is the usual one of its kind. Several next hops (only ever a foreign route's) read as kind
+    "multipath" without `via` and `device`."""
+
+    dst: Prefix
+    via: Address | None = None
+    device: str | None = None
+    protocol: int = PROTOCOL
+    metric: int = 0
+    scope: int | None = None
+    kind: str = UNICAST
+    onlink: bool = False
+    table: int = MAIN_TABLE
+    source: Address | None = None
+
+    def as_kernel(self) -> "Route":
+        """The same route as the kernel would list it: IPv6 knows no scope and has a default metric."""
+        if self.dst.family is Family.V6:
+            return replace(self, scope=SCOPE_UNIVERSE, metric=self.metric or _IPV6_DEFAULT_METRIC)
+        if self.scope is not None:
+            return self
+        direct = self.kind == UNICAST and self.via is None
+        return replace(self, scope=SCOPE_HOST if self.kind == "local" else SCOPE_LINK if direct else SCOPE_UNIVERSE)
+
+    def __str__(self) -> str:
+        words = [str(self.dst)] if self.kind == UNICAST else [self.kind, str(self.dst)]
+        words += [f"via {self.via}"] if self.via is not None else []
+        words += [f"dev {self.device}"] if self.device is not None else []
+        words += [f"table {self.table}"] if self.table != MAIN_TABLE else []
+        words.append(f"proto {self.protocol}")
+        words += [f"metric {self.metric}"] if self.metric else []
+        words += [f"src {self.source}"] if self.source is not None else []
+        return " ".join(words) + _SCOPE_NAMES.get(self.scope or 0, "") + (" onlink" if self.onlink else "")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFailure:
+    """A route that the kernel did not take, and why."""
+
+    route: Route
+    error: KernelError
+
+
+class Routes:
+    """The routes of one namespace: that of `netns_fd`, or the calling thread's at construction. One thread at a time."""
+
+    def __init__(self, netns_fd: int | None = None) -> None:
+        self._socket = open_requests(netns_fd)
+        self.port_id = self._socket.port_id
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._socket.close()
+
+    def __enter__(self) -> "Routes":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def list(
+        self, *, table: int = MAIN_TABLE, protocol: int | None = None, families: Sequence[Family] = FAMILIES
+    ) -> tuple[Route, ...]:
+        """Routes of one table (0: of all), optionally of one protocol; the kernel does the choosing."""
+        messages: list[Message] = []
+        for family in families:
+            header = _header(family, table=table, protocol=protocol or 0)
+            request = Request(rtnetlink.RTM_GETROUTE, 0, header + (u32(_RTA_TABLE, table) if table else b""))
+            try:
+                messages += self._socket.dump(request, action=f"list IPv{family.value} routes of table {table}")
+            except NotFound:  # a table exists from its first route on
+                continue
+        names = self._device_names() if messages else {}
+        return tuple(_parse(message, names) for message in messages if message.type == rtnetlink.RTM_NEWROUTE)
+
+    def add(self, routes: Iterable[Route]) -> tuple[RouteFailure, ...]:
+        """Add new routes; AlreadyExists is among the failures where table, destination and metric are taken."""
+        return self._send(routes, rtnetlink.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL)
+
+    def replace(self, routes: Iterable[Route]) -> tuple[RouteFailure, ...]:
+        """Add routes, each in place of whatever has its table, destination and metric."""
+        return self._send(routes, rtnetlink.RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE)
+
+    def delete(self, routes: Iterable[Route]) -> tuple[RouteFailure, ...]:
+        """Remove exactly these (same protocol, device and gateway); one that is not there is fine."""
+        failures = self._send(routes, rtnetlink.RTM_DELROUTE, 0)
+        return tuple(failure for failure in failures if not isinstance(failure.error, NotFound))
+
+    def _send(self, routes: Iterable[Route], kind: int, flags: int) -> tuple[RouteFailure, ...]:
+        """Failures of one bad route do not stop the others."""
+        failures: list[RouteFailure] = []
+        ready: list[tuple[Route, Request]] = []
+        indices: dict[str, int | None] = {}
+        verb = "delete" if kind == rtnetlink.RTM_DELROUTE else "add"
+        for route in routes:
+            if route.device is not None and route.device not in indices:
+                indices[route.device] = self._index_of(route.device)
+            index = indices[route.device] if route.device is not None else 0
+            if index is None:
+                error = kernel_error(errno.ENODEV, f"{verb} route {route}", f"device {route.device}")
+                failures.append(RouteFailure(route, error))
+            else:
+                ready.append((route, Request(kind, flags, _body(route.as_kernel(), index))))
+        for answer in self._socket.request_many([request for _, request in ready]):
+            if answer.errno:
+                route = ready[answer.sequence][0]
+                failures.append(RouteFailure(route, kernel_error(answer.errno, f"{verb} route {route}", answer.detail)))
+        return tuple(failures)
+
+    def _index_of(self, device: str) -> int | None:
+        try:
+            found = self._socket.request(rtnetlink.get_link_by_name(device), action=f"read link {device}")
+        except KernelError:  # absent, or not a possible name: either way there is no such device
+            return None
+        return rtnetlink.link_index(found[0])
+
+    def _device_names(self) -> dict[int, str]:
+        messages = self._socket.dump(rtnetlink.get_all_links(), action="list links")
+        return {rtnetlink.link_index(message): rtnetlink.link_name(message) for message in messages}
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChange:
+    """A route that another process added, replaced or removed. The device is not named: it may be gone already."""
+
+    route: Route
+    present: bool
+
+
+class RouteMonitor:
+    """Notice of routes that others change. IPv4 routes that vanish with their device are not told (the kernel does not)."""
+
+    def __init__(self, netns_fd: int | None = None, *, ignore_port: int | None = None) -> None:
+        """`ignore_port` is the `port_id` of our own Routes."""
+        groups = (rtnetlink.GROUP_IPV4_ROUTE, rtnetlink.GROUP_IPV6_ROUTE)
+        self._subscription = open_subscription(netns_fd, groups)
+        self._ignore_port = ignore_port
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._subscription.fileno()
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._subscription.close()
+
+    def read(self) -> tuple[RouteChange, ...]:
+        """What happened since the last call, in order. Overflow: some was lost, list the routes again."""
+        kinds = (rtnetlink.RTM_NEWROUTE, rtnetlink.RTM_DELROUTE)
+        return tuple(
+            RouteChange(_parse(message, {}), message.type == rtnetlink.RTM_NEWROUTE)
+            for message in self._subscription.read()
+            if message.type in kinds and (not message.port or message.port != self._ignore_port)
+        )
+
+
+def _header(
+    family: Family, *, length: int = 0, table: int, protocol: int, scope: int = 0, kind: int = 0, flags: int = 0
+) -> bytes:
+    short = table if table < _TABLE_COMPATIBLE_LIMIT else 0
+    return ROUTE_HEADER.pack(FAMILY_NUMBERS[family], length, 0, 0, short, protocol, scope, kind, flags)
+
+
+def _body(route: Route, index: int) -> bytes:
+    dst = route.dst
+    header = _header(
+        dst.family,
+        length=dst.length,
+        table=route.table,
+        protocol=route.protocol,
+        scope=route.scope or SCOPE_UNIVERSE,
+        kind=_KINDS[route.kind],
+        flags=_RTNH_F_ONLINK if route.onlink else 0,
+    )
+    parts = [header, u32(_RTA_TABLE, route.table)]
+    if dst.length:
+        parts.append(attribute(_RTA_DST, dst.network.packed))
+    if index:
+        parts.append(u32(_RTA_OIF, index))
+    if route.via is not None:
+        if route.via.family is dst.family:
+            parts.append(attribute(_RTA_GATEWAY, route.via.packed))
+        else:
+            parts.append(attribute(_RTA_VIA, FAMILY_NUMBERS[route.via.family].to_bytes(2, sys.byteorder) + route.via.packed))
+    if route.metric:
+        parts.append(u32(_RTA_PRIORITY, route.metric))
+    if route.source is not None:
+        parts.append(attribute(_RTA_PREFSRC, route.source.packed))
+    return b"".join(parts)
+
+
+def _parse(message: Message, names: dict[int, str]) -> Route:
+    number, length, _, _, short_table, protocol, scope, kind_number, flags = ROUTE_HEADER.unpack_from(message.body)
+    found = parse_attributes(message.body, ROUTE_HEADER.size)
+    family = Family.V6 if number == AF_INET6 else Family.V4
+    kind = "multipath" if _RTA_MULTIPATH in found else _KIND_NAMES.get(kind_number, str(kind_number))
+    index = unpack_u32(found[_RTA_OIF]) if _RTA_OIF in found else 0
+    via = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA, b"")[2:]
+    return Route(
+        dst=Prefix(family, int.from_bytes(found.get(_RTA_DST, b""), "big"), length),
+        via=unpack_address(via) if via else None,
+        device=names.get(index) if kind not in _DEVICELESS else None,  # IPv6 hangs those on the loopback device
+        protocol=protocol,
+        metric=unpack_u32(found[_RTA_PRIORITY]) if _RTA_PRIORITY in found else 0,
+        scope=scope,
+        kind=kind,
+        onlink=bool(flags & _RTNH_F_ONLINK),
+        table=unpack_u32(found[_RTA_TABLE]) if _RTA_TABLE in found else short_table,
+        source=unpack_address(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else None,
+    )
+
+
+# ---- the driver ----
+_Place = tuple[Prefix, int]
+"""What the kernel keeps one route for: destination and metric."""
+
+
+class RouteTable:
+    """Our routes of one table, kept as desired: put and remove, then `apply`. Safe to apply again at any time.
+
+    What the kernel has of ours is read on first use, after a failure and after `distrust`. Foreign routes are never touched,
+    not even where they stand in the way: that is a failure. A route whose device is absent or down stays `pending`. A route of
+    ours that nobody has put, found on a workload's device, may be of a pod that the CNI plugin is just adding: it is removed
+    only after `grace_seconds`; `due_in` says when.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        table: int = MAIN_TABLE,
+        protocol: int = PROTOCOL,
+        workload_prefixes: tuple[str, ...] = ("cali",),
+        grace_seconds: float = 10.0,
+    ) -> None:
+        self._routes = routes
+        self._table = table
+        self._protocol = protocol
+        self._workload_prefixes = workload_prefixes
+        self._grace_seconds = grace_seconds
+        self._desired: dict[Prefix, Route] = {}
+        self._actual: dict[_Place, Route] | None = None
+        self._unclaimed: dict[_Place, float] = {}
+        self._pending: frozenset[Prefix] = frozenset()
+
+    @property
+    def desired(self) -> Mapping[Prefix, Route]:
+        """What was put and not removed."""
+        return self._desired
+
+    @property
+    def pending(self) -> frozenset[Prefix]:
+        """Destinations whose device was absent or down at the last `apply`."""
+        return self._pending
+
+    def put(self, route: Route) -> None:
+        """Want this route, in place of any other that we wanted for its destination. Raises Invalid for a foreign one."""
+        if route.table != self._table or route.protocol != self._protocol:
+            raise Invalid(f"route {route}: this table holds protocol {self._protocol} of table {self._table}", errno.EINVAL)
+        self._desired[route.dst] = route.as_kernel()
+
+    def remove(self, dst: Prefix) -> None:
+        """Do not want a route to this destination any more; it need not have been put."""
+        self._desired.pop(dst, None)
+
+    def distrust(self) -> None:
+        """Read the kernel again at the next `apply`."""
+        self._actual = None
+
+    def link_changed(self, device: str) -> None:
+        """A device came, went, or changed its state: the kernel may have dropped its routes without a word."""
+        if self._actual is not None:
+            self._actual = {place: route for place, route in self._actual.items() if route.device != device}
+
+    def due_in(self) -> float | None:
+        """Seconds until `apply` should be called again to remove what nobody claimed; None if there is no such thing."""
+        if not self._unclaimed:
+            return None
+        return max(0.0, min(self._unclaimed.values()) + self._grace_seconds - time.monotonic())
+
+    def apply(self) -> None:
+        """Bring the kernel to what is desired. Goes on past failures, then raises them together as an ExceptionGroup."""
+        failures = self._step()
+        if any(isinstance(failure.error, AlreadyExists) for failure in failures):
+            self.distrust()  # somebody (the CNI plugin) was faster: perhaps it is just what we want
+            failures = self._step()
+        self._pending = frozenset(failure.route.dst for failure in failures if _is_waiting(failure.error))
+        errors = [_explain(failure) for failure in failures if not _is_waiting(failure.error)]
+        if errors:
+            self.distrust()
+            raise ExceptionGroup(f"{len(errors)} routes were refused", errors)
+
+    def _step(self) -> tuple[RouteFailure, ...]:
+        """One comparison and its consequences; additions before removals, so that no destination is without a route."""
+        actual = self._read_back() if self._actual is None else self._actual
+        self._actual = actual
+        desired = {_place(route): route for route in self._desired.values()}
+        delta = diff(desired, actual)
+        unwanted = self._give_up(delta.remove)
+        failures = self._routes.add(delta.add.values()) + self._routes.replace(delta.change.values())
+        failures += self._routes.delete(unwanted.values())
+        failed = {_place(failure.route) for failure in failures}
+        for place in (*delta.add, *delta.change):
+            if place not in failed:
+                actual[place] = desired[place]
+        for place in unwanted.keys() - failed:
+            del actual[place]
+        return failures
+
+    def _give_up(self, undesired: Mapping[_Place, Route]) -> dict[_Place, Route]:
+        """Those to remove now; the others have still to be claimed."""
+        oldest = time.monotonic() - self._grace_seconds
+        waiting = ((place, since) for place, since in self._unclaimed.items() if place in undesired and since > oldest)
+        self._unclaimed = dict(waiting)
+        return {place: route for place, route in undesired.items() if place not in self._unclaimed}
+
+    def _read_back(self) -> dict[_Place, Route]:
+        found = {_place(route): route for route in self._routes.list(table=self._table, protocol=self._protocol)}
+        wanted = {_place(route) for route in self._desired.values()}
+        now = time.monotonic()
+        self._unclaimed = {
+            place: self._unclaimed.get(place, now)
+            for place, route in found.items()
+            if place not in wanted and route.device is not None and route.device.startswith(self._workload_prefixes)
+        }
+        return found
+
+
+def _place(route: Route) -> _Place:
+    return route.dst, route.metric
+
+
+def _is_waiting(error: KernelError) -> bool:
+    return error.errno in (errno.ENODEV, errno.ENETDOWN)
+
+
+def _explain(failure: RouteFailure) -> KernelError:
+    if not isinstance(failure.error, AlreadyExists):
+        return failure.error
+    route = failure.route
+    text = f"add route {route}: another program's route to {route.dst} has metric {route.metric} too; remove one of them"
+    return AlreadyExists(text, errno.EEXIST)
