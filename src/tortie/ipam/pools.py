@@ -40,6 +40,11 @@ class Reservations:
         end = self.end_of(cidr.network)
         return end is not None and end >= cidr.last.value
 
+    def count(self, cidr: Prefix) -> int:
+        """How many addresses of the prefix are reserved."""
+        overlaps = (min(last, cidr.last.value) - max(first, cidr.value) + 1 for first, last in self._ranges[cidr.family])
+        return sum(overlap for overlap in overlaps if overlap > 0)
+
 
 def cidr_of(pool: IPPool) -> Prefix | None:
     """The pool's network; None when it cannot be read."""
