@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tortie.api.defaults import with_defaults
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.kubernetes import Pod
 from tortie.api.profile import DEFAULT_ALLOW
@@ -61,7 +62,7 @@ class World:
 
         `templates` are pods that stand for Deployments and the like (see `workloads`). Raises ConversionError.
         """
-        given = list(resources)
+        given = [with_defaults(resource) for resource in resources]
         pods = [resource for resource in given if isinstance(resource, Pod)]
         placed = place([*pods, *without_clashes(templates, pods)], given)
         others = [resource for resource in given if not isinstance(resource, Pod)]
