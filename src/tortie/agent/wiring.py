@@ -1,7 +1,7 @@
 """All of the agent in one visible table.
 
     datastore --syncer--> pipeline (calc) --messages--> applier --> LinuxDataplane --> kernel
-                                        \\--BgpUpdate--> bird worker --> BIRD
+                                        \\--BgpUpdate--> bird keeper --> BIRD
     tortie-cni --socket--> cni server --> ipam, wiring, datastore --(waits for)--> applier
     nft and link notifications ----------> applier (repair, retry)
     nflog -------------------------------> packet log
@@ -17,33 +17,144 @@ from typing import Any
 
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
+from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
+from tortie.agent.notifications import follow_links, follow_table
 from tortie.agent.options import AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.status import StatusFile
 from tortie.base import aio, log
-from tortie.base.errors import TortieError
 from tortie.base.metrics import Metrics
 from tortie.calc.graph import KINDS, Graph
 from tortie.cni.plugin import Plugin
 from tortie.cni.server import CniServer
 from tortie.convert.feed import convert_update
+from tortie.dataplane.linux import LinuxDataplane
+from tortie.dataplane.render.policy import LOG_GROUPS
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
 from tortie.datastore.syncer import Syncer
-from tortie.dataplane.linux import LinuxDataplane
-from tortie.dataplane.render.logs import LOG_GROUPS
 from tortie.intent.messages import BgpUpdate, Message
-from tortie.intent.routing import Bgp
 from tortie.ipam.allocator import Ipam
-from tortie.kernel.link import Links
+from tortie.kernel.link import LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
-from tortie.kernel.route import RouteTable
+from tortie.kernel.route import Routes, RouteTable
 
 _log = log.get(__name__)
 RESYNC_SECONDS = 90.0
 """The slow read-back behind the notifications (Calico's refresh interval)."""
+
+
+async def run_agent(options: AgentOptions) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. Raises AgentError when it may not start."""
+    options.run_dir.mkdir(parents=True, exist_ok=True)
+    refuse_beside_felix()
+    lock = AgentLock(options.run_dir)
+    lock.acquire()
+    client: Client | None = None
+    try:
+        client = open_client(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
+        agent = Agent(options, client)
+        return await agent.run()
+    finally:
+        if client is not None:
+            await client.close()
+        lock.release()
+
+
+class Agent:
+    """Everything that runs on one node. The constructor connects; `run` runs."""
+
+    def __init__(self, options: AgentOptions, client: Client) -> None:
+        self._options = options
+        self._client = client
+        self._metrics = Metrics()
+        self._links = Links()
+        self._table = NftTable()
+        self._routes = Routes()
+        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes), self._links)
+        self._applier = Applier(self._dataplane, self._metrics)
+        self._graph = Graph(options.node)
+        self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
+        self._syncer = Syncer(client, KINDS, convert=convert_update)
+        self._bird = BirdKeeper(Bird(options.run_dir / "bird")) if options.networking_backend == "bird" else None
+        self._plugin = Plugin(
+            client=client,
+            ipam=Ipam(client),
+            node=options.node,
+            wait_until_programmed=self._applier.wait_until_programmed,
+        )
+        self._cni = CniServer(options.cni_socket, self._plugin)
+        self._status = StatusFile(options.run_dir, self._report)
+
+    async def run(self) -> int:
+        """Register the node, then run every part until a signal comes."""
+        prepare_kernel()
+        addresses = node_addresses(self._options.environment, self._links)
+        await register(self._client, self._options.node, addresses, as_number=self._options.environment.get("AS", ""))
+        _log.info("agent of node %s: %s", self._options.node, ", ".join(map(str, addresses.values())))
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        try:
+            async with asyncio.TaskGroup() as group:
+                parts = [group.create_task(part, name=name) for name, part in self._parts().items()]
+                await stopped.wait()
+                for task in parts:
+                    task.cancel()
+        finally:
+            self._status.write()
+            await self._table.close()
+            self._links.close()
+            self._routes.close()
+        _log.info("agent ends; the kernel and BIRD stay as they are")
+        return 0
+
+    def _parts(self) -> dict[str, Any]:
+        """Every task of the agent, by name."""
+        parts = {
+            "syncer": self._syncer.run(self._pipeline.on_batch),
+            "applier": self._applier.run(),
+            "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
+            "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
+            "resync": aio.repeat(RESYNC_SECONDS, self._resync),
+            "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
+            "cni": self._cni.run(),
+            "loop lag": aio.measure_lag(lambda seconds: self._metrics.observe("tortie_loop_lag_seconds", seconds)),
+            "status": self._status.run(),
+        }
+        if self._bird is not None:
+            parts["bird"] = self._bird.run()
+        return parts
+
+    def _deliver(self, messages: Sequence[Message]) -> None:
+        self._applier.on_messages(messages)
+        if self._bird is not None:
+            for message in messages:
+                if isinstance(message, BgpUpdate):
+                    self._bird.want(message.bgp)
+
+    async def _resync(self) -> None:
+        self._applier.wake("periodic resync")
+
+    def _report(self) -> dict[str, Any]:
+        bird_ready = self._bird is None or self._bird.ready
+        return {
+            "apiVersion": "tortie.io/v1",
+            "kind": "AgentStatus",
+            "node": self._options.node,
+            "pid": os.getpid(),
+            "ready": self._pipeline.in_sync and self._applier.applies > 0 and self._cni.serving and bird_ready,
+            "inSync": self._pipeline.in_sync,
+            "datastoreConnected": self._syncer.connected,
+            "applies": self._applier.applies,
+            "failure": self._applier.failure,
+            "bird": "" if self._bird is None else self._bird.failure or "running",
+            "bgpPeers": [] if self._bird is None else self._bird.peers,
+            "problems": {str(key): text for key, text in sorted(self._graph.problems.items())},
+        }

@@ -11,6 +11,7 @@ from tortie.base.net import Family, parse_address
 from tortie.calc.graph import KINDS
 from tortie.convert.feed import convert_update
 from tortie.insight.explain import explain
+from tortie.insight.question import parse_question
 from tortie.insight.world import World
 from tortie.lab import fabric
 from tortie.lab.capture import Capture
@@ -156,7 +157,9 @@ async def _explain_all(lab: Lab, names: list[str], ports: list[int]) -> dict[tup
     listing = await lab.client.list_many(KINDS)
     world = World.from_updates([convert_update(Update(item.key, item)) for item in listing.items])
     return {
-        (source, target, port, family): explain(world, source, target, protocol="tcp", port=port, family=family).allowed
+        (source, target, port, family): explain(
+            world, source, target, question=parse_question(f"tcp/{port}", family=family)
+        ).allowed
         for source in names
         for target in names
         for port in ports

@@ -41,7 +41,7 @@ def connect_node(names: LabNames, node: str, *, index: int, families: tuple[Fami
         ports = Links(netns_fd=fabric)
         try:
             links.set_up("lo")
-            links.create_veth(UPLINK, node, peer_netns_fd=fabric, mtu=MTU_BYTES)
+            links.create_veth(UPLINK, node, peer_netns=fabric, mtu=MTU_BYTES)
             ports.set_master(node, BRIDGE)
             ports.set_up(node)
             links.set_up(UPLINK)

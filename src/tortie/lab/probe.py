@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
+
+from tortie.base import process
 from tortie.base.net import Address, Family, parse_address
 from tortie.kernel import netns
-from tortie.kernel.nft.table import NftTable
 from tortie.lab import fabric
 from tortie.lab.cluster import Lab
+from tortie.lab.names import netns_path
 from tortie.lab.spec import LabError, Protocol
 
 Outcome = Literal["allowed", "refused", "denied", "unreachable"]
@@ -66,7 +69,7 @@ class Answer:
 
 
 def ask(lab: Lab, source: str, target: str, *, protocol: Protocol, port: int, family: Family) -> Question | None:
-    """Make a question out of names: namespace/pod, node/NAME, or (target only) an address. None: the family is missing there."""
+    """Make a question out of names: namespace/pod, node/NAME, or (target only) an address. None: it lacks the family."""
     netns_name, source_node, _ = _endpoint(lab, source)
     if "/" not in target:
         address = parse_address(target)
@@ -103,45 +106,42 @@ async def observe(lab: Lab, questions: Sequence[Question]) -> list[Answer]:
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(one(question)) for question in questions]
     answers = [task.result() for task in running]
-    counters = _DropCounters(lab)
-    try:
-        for index, answer in enumerate(answers):
-            if answer.outcome == "unreachable":
-                answers[index] = await _alone(counters, answer)
-    finally:
-        await counters.close()
+    for index, answer in enumerate(answers):
+        if answer.outcome == "unreachable":
+            answers[index] = await _alone(lab, answer)
     return answers
 
 
-async def _alone(counters: "_DropCounters", answer: Answer) -> Answer:
+async def _alone(lab: Lab, answer: Answer) -> Answer:
     """Ask once more with nobody else asking, and see whether we dropped it."""
-    before = await counters.read(answer.question.nodes)
+    before = await _dropped(lab, answer.question.nodes)
     again = await _attempt(answer.question, ALONE_SECONDS)
     if again.outcome != "unreachable":
         return again
-    after = await counters.read(answer.question.nodes)
+    after = await _dropped(lab, answer.question.nodes)
     return replace(answer, outcome="denied") if after > before else answer
 
 
-class _DropCounters:
-    """Packets that rules of ours dropped, per node."""
+async def _dropped(lab: Lab, nodes: Sequence[str]) -> int:
+    """Packets that rules of ours have dropped or rejected on these nodes, as the nft program reads them."""
+    total = 0
+    for node in nodes:
+        done = await process.run(
+            ["nft", "-j", "-t", "list", "table", "inet", "tortie"], netns_path=netns_path(lab.names.node(node))
+        )
+        if done.returncode == 0:
+            total += count_drops(msgspec.json.decode(done.stdout))
+    return total
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._tables: dict[str, NftTable] = {}
 
-    async def read(self, nodes: Sequence[str]) -> int:
-        total = 0
-        for node in nodes:
-            if node not in self._tables:
-                with netns.opened(self._lab.names.node(node)) as descriptor:
-                    self._tables[node] = NftTable(netns_fd=descriptor)
-            total += await self._tables[node].dropped_packets()
-        return total
-
-    async def close(self) -> None:
-        for table in self._tables.values():
-            await table.close()
+def count_drops(listing: Any) -> int:
+    """Sum of the counters of all rules that end in drop or reject, in `nft -j list table` output."""
+    total = 0
+    for item in listing.get("nftables", ()):
+        statements = item.get("rule", {}).get("expr", ())
+        if any("drop" in statement or "reject" in statement for statement in statements):
+            total += sum(statement["counter"]["packets"] for statement in statements if "counter" in statement)
+    return total
 
 
 # ---- one attempt ----

@@ -1,0 +1,42 @@
+"""What others do to the kernel, turned into wake-ups. Notification first; the slow resync stands behind it."""
+
+import asyncio
+
+from tortie.agent.applier import Applier
+from tortie.base import log
+from tortie.dataplane.linux import LinuxDataplane
+from tortie.kernel.errors import Overflow
+from tortie.kernel.link import LinkMonitor
+from tortie.kernel.nft.monitor import NftMonitor
+
+_log = log.get(__name__)
+
+
+async def follow_table(monitor: NftMonitor, applier: Applier) -> None:
+    """Repair our nft table whenever another process changed it, without end."""
+    try:
+        await monitor.watch(applier.wake)
+    finally:
+        monitor.close()
+
+
+async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
+    """Look again at the routes of every device that came, went or changed, without end."""
+    loop = asyncio.get_running_loop()
+
+    def on_readable() -> None:
+        try:
+            names = {change.link.name for change in monitor.read()}
+        except Overflow:
+            applier.wake("link notifications were lost")
+            return
+        if names:
+            dataplane.links_changed(names)
+            applier.retry()
+
+    loop.add_reader(monitor.fileno(), on_readable)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        loop.remove_reader(monitor.fileno())
+        monitor.close()
