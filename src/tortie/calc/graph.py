@@ -1,0 +1,229 @@
+"""The wiring: updates in, intent out.
+
+    updates ──┬── policies ─────────────► active_policies ──── match ────► endpoint_resolver ─┐
+              │                            ▲  │ active                      ▲   ▲             │
+              ├── tiers ───────────────────┼──┼─────────────────────────────┼───┘             │
+              ├── endpoints ─► local ──────┤  ▼                             │                 │
+              │       │          └─► active_profiles ─► rule_scanner        │                 │
+              ├── profiles ─────┴── labels ┘  ▲            │ sets  └────────┼── rules ────────┤
+              │       │                       └ profiles   ▼                │                 ▼
+              ├── network sets ─► labelled ─────────────► ip_sets ── members ─────────► sequencer ─► messages
+              ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────▲
+              ├── configurations, nodes ─► config ────────────────────────────────────────────┤
+              └── pools, nodes, blocks, peers ─► bgp ─────────────────────────────────────────┘
+
+Stages call one another directly and at once, except endpoint_resolver, config and bgp, which collect and are asked at the
+end of a flush. No stage depends on the order of updates, on having seen every step, or on the clock.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.felix import FelixConfiguration
+from tortie.api.ippool import IPPool
+from tortie.api.networkset import GlobalNetworkSet, NetworkSet
+from tortie.api.node import Node
+from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
+from tortie.api.profile import Profile
+from tortie.api.resource import Key, Resource, Update
+from tortie.api.tier import Tier
+from tortie.calc.active_policies import ActivePolicies, PolicySource
+from tortie.calc.active_profiles import ActiveProfiles
+from tortie.calc.bgp import BgpStage
+from tortie.calc.config import ConfigStage
+from tortie.calc.endpoint_resolver import EndpointResolver, LocalEndpoint
+from tortie.calc.ip_sets import IPSets
+from tortie.calc.labelled import Labelled, labelled_endpoint, labelled_network_set
+from tortie.calc.local_endpoints import LocalEndpoints
+from tortie.calc.pools_hosts import Pools, host
+from tortie.calc.problems import Problems
+from tortie.calc.rule_scanner import RuleScanner, SetUse
+from tortie.calc.sequencer import Sequencer
+from tortie.intent.keys import EndpointId, PolicyId
+from tortie.intent.messages import InSync, Message
+
+KINDS = (
+    "NetworkPolicy",
+    "GlobalNetworkPolicy",
+    "KubernetesNetworkPolicy",
+    "Tier",
+    "Profile",
+    "Namespace",
+    "ServiceAccount",
+    "NetworkSet",
+    "GlobalNetworkSet",
+    "WorkloadEndpoint",
+    "Node",
+    "IPPool",
+    "BlockAffinity",
+    "BGPConfiguration",
+    "BGPPeer",
+    "FelixConfiguration",
+)
+"""What a syncer must deliver. Kubernetes kinds pass through `convert.feed.convert_update` on their way."""
+
+_Wanted = TypeVar("_Wanted", bound=Resource)
+
+
+class Graph:
+    """Everything that one node must enforce, out of everything that the cluster says.
+
+    `is_local(node name)` decides which endpoints get policy; by default those of `node` alone. Feed it with `on_updates` in
+    any order and any number of times, ask for the outcome with `flush`. What it could not understand stands in `problems`.
+    """
+
+    KINDS = KINDS
+
+    def __init__(self, node: str, *, is_local: Callable[[str], bool] | None = None) -> None:
+        self._node = node
+        self._problems = Problems()
+        self._sequencer = Sequencer(lambda set_id: self._ip_sets.members(set_id))
+        self._ip_sets = IPSets(self._sequencer.member)
+        self._scanner = RuleScanner(
+            self._on_set_use,
+            emit_policy=self._sequencer.policy,
+            emit_profile=self._sequencer.profile,
+            problems=self._problems,
+        )
+        self._resolver = EndpointResolver(self._sequencer.endpoint)
+        self._active_policies = ActivePolicies(self._on_active_policy, self._resolver.on_match, self._problems)
+        self._active_profiles = ActiveProfiles(self._scanner.on_profile)
+        self._local = LocalEndpoints(is_local or (lambda name: name == node), self._on_local_endpoint, self._problems)
+        self._pools = Pools(self._sequencer.pool, self._problems)
+        self._config = ConfigStage(node, self._problems)
+        self._bgp = BgpStage(node)
+        self._is_in_sync = False
+        self._said_in_sync = False
+
+    @property
+    def problems(self) -> Mapping[Key, str]:
+        """What is wrong with stored values, and what was done about it."""
+        return self._problems.by_key()
+
+    @property
+    def evaluations(self) -> int:
+        """How often any selector was evaluated against any set of labels: the work that grows with clusters."""
+        return self._active_policies.evaluations + self._ip_sets.evaluations
+
+    def on_updates(self, updates: Iterable[Update]) -> None:
+        """Take in converted updates. Kinds that the graph does not know are ignored."""
+        for update in updates:
+            self._on_update(update)
+
+    def on_in_sync(self) -> None:
+        """The datastore has delivered all that it held."""
+        self._is_in_sync = True
+
+    def flush(self) -> list[Message]:
+        """What changed since the last flush. Nothing before `on_in_sync`; the first flush after it ends with InSync."""
+        if not self._is_in_sync:
+            return []
+        self._resolver.flush()
+        config = self._config.flush()
+        if config is not None:
+            self._sequencer.config(config)
+        messages = self._sequencer.flush()
+        bgp = self._bgp.flush()
+        if bgp is not None:
+            messages.append(bgp)
+        if not self._said_in_sync:
+            messages.append(InSync())
+            self._said_in_sync = True
+        return messages
+
+    def is_empty(self) -> bool:
+        """True if nothing that was ever fed left a trace. Meaningful after a flush."""
+        stages = (
+            self._problems,
+            self._sequencer,
+            self._ip_sets,
+            self._scanner,
+            self._resolver,
+            self._active_policies,
+            self._active_profiles,
+            self._local,
+            self._pools,
+            self._config,
+        )
+        return all(stage.is_empty() for stage in stages)
+
+    def _on_update(self, update: Update) -> None:
+        key, value = update
+        match key.kind:
+            case "WorkloadEndpoint":
+                self._on_endpoint(key, _as(WorkloadEndpoint, value))
+            case "NetworkPolicy" | "KubernetesNetworkPolicy":
+                self._active_policies.on_policy(key, _as(NetworkPolicy, value))
+            case "GlobalNetworkPolicy":
+                self._active_policies.on_policy(key, _as(GlobalNetworkPolicy, value))
+            case "Tier":
+                tier = _as(Tier, value)
+                self._resolver.on_tier(key.name, None if tier is None else tier.spec)
+            case "Profile":
+                self._on_profile(key.name, _as(Profile, value))
+            case "NetworkSet":
+                self._on_network_set(key, _as(NetworkSet, value))
+            case "GlobalNetworkSet":
+                self._on_network_set(key, _as(GlobalNetworkSet, value))
+            case "IPPool":
+                self._pools.on_pool(key, _as(IPPool, value))
+            case "Node":
+                self._on_node(key.name, _as(Node, value))
+            case "FelixConfiguration":
+                self._config.on_configuration(key, _as(FelixConfiguration, value))
+        self._bgp.on_update(update)
+
+    def _on_endpoint(self, key: Key, endpoint: WorkloadEndpoint | None) -> None:
+        labelled: Labelled | None = None
+        problems: list[str] = []
+        if endpoint is not None:
+            labelled, problems = labelled_endpoint(endpoint)
+        self._problems.report(key, "labels", problems)
+        self._ip_sets.on_item(key, labelled)
+        self._local.on_endpoint(key, endpoint, labelled)
+
+    def _on_local_endpoint(self, endpoint_id: EndpointId, endpoint: LocalEndpoint | None, labelled: Labelled | None) -> None:
+        self._resolver.on_endpoint(endpoint_id, endpoint)
+        if endpoint is None or labelled is None:
+            self._active_policies.on_endpoint_gone(endpoint_id)
+            self._active_profiles.on_endpoint(endpoint_id, ())
+        else:
+            self._active_policies.on_endpoint(endpoint_id, labelled.labels, labelled.profiles)
+            self._active_profiles.on_endpoint(endpoint_id, labelled.profiles)
+
+    def _on_network_set(self, key: Key, network_set: NetworkSet | GlobalNetworkSet | None) -> None:
+        labelled: Labelled | None = None
+        problems: list[str] = []
+        if network_set is not None:
+            labelled, problems = labelled_network_set(network_set)
+        self._problems.report(key, "nets", problems)
+        self._ip_sets.on_item(key, labelled)
+
+    def _on_profile(self, name: str, profile: Profile | None) -> None:
+        labels = None if profile is None else profile.spec.labels_to_apply
+        self._active_policies.on_profile(name, labels)
+        self._ip_sets.on_profile(name, labels)
+        self._active_profiles.on_profile(name, profile)
+
+    def _on_node(self, name: str, node: Node | None) -> None:
+        self._sequencer.host(name, None if node is None else host(node))
+        if name == self._node:
+            self._config.on_node(None if node is None else node.metadata.labels)
+
+    def _on_active_policy(self, policy_id: PolicyId, source: PolicySource | None) -> None:
+        self._resolver.on_policy(policy_id, None if source is None else source.placement)
+        self._scanner.on_policy(policy_id, source)
+
+    def _on_set_use(self, use: SetUse) -> None:
+        if use.spec is None:
+            self._ip_sets.remove(use.id)
+            self._sequencer.set_gone(use.id)
+        else:
+            self._ip_sets.add(use.id, use.spec)
+            self._sequencer.set_needed(use.spec.ipset)
+
+
+def _as(kind: type[_Wanted], value: Resource | None) -> _Wanted | None:
+    """The value if it is what its key says."""
+    return value if isinstance(value, kind) else None

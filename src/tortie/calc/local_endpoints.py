@@ -1,0 +1,69 @@
+"""Which endpoints are local, in the form that the rest of the graph needs. Remote ones count for IP sets only."""
+
+import re
+from collections.abc import Callable
+
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.resource import Key
+from tortie.calc.endpoint_resolver import LocalEndpoint
+from tortie.calc.labelled import Labelled, parse_nets
+from tortie.calc.problems import Problems
+from tortie.intent.keys import EndpointId
+
+_INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+Listener = Callable[[EndpointId, LocalEndpoint | None, Labelled | None], None]
+
+
+class LocalEndpoints:
+    """`listener(id, endpoint, labelled)` for local endpoints, both None when one is gone."""
+
+    def __init__(self, is_local: Callable[[str], bool], listener: Listener, problems: Problems) -> None:
+        self._is_local = is_local
+        self._listener = listener
+        self._problems = problems
+        self._ids: dict[Key, EndpointId] = {}
+
+    def on_endpoint(self, key: Key, endpoint: WorkloadEndpoint | None, labelled: Labelled | None) -> None:
+        """An endpoint of the cluster came, changed or went."""
+        old = self._ids.get(key)
+        new: EndpointId | None = None
+        problems: list[str] = []
+        if endpoint is not None and self._is_local(endpoint.spec.node):
+            if _INTERFACE.fullmatch(endpoint.spec.interface_name):
+                new = EndpointId(endpoint.spec.node, key.namespace, key.name)
+            else:
+                problems = [f"spec.interfaceName: {endpoint.spec.interface_name!r} is no device name; its traffic is denied"]
+        if old is not None and old != new:
+            del self._ids[key]
+            self._listener(old, None, None)
+        if new is not None and endpoint is not None and labelled is not None:
+            self._ids[key] = new
+            local, problems = _local(new, endpoint, labelled)
+            self._listener(new, local, labelled)
+        self._problems.report(key, "local", problems)
+
+    def is_empty(self) -> bool:
+        """True if no endpoint is local."""
+        return not self._ids
+
+
+def _local(endpoint_id: EndpointId, endpoint: WorkloadEndpoint, labelled: Labelled) -> tuple[LocalEndpoint, list[str]]:
+    spec = endpoint.spec
+    prefixes, problems = parse_nets(spec.allow_spoofed_source_prefixes, "spec.allowSpoofedSourcePrefixes")
+    mac = spec.mac.lower().replace("-", ":")
+    if mac and not _MAC.fullmatch(mac):
+        problems.append(f"spec.mac: {spec.mac!r} is no MAC address and is left out")
+        mac = ""
+    workload = spec.pod or spec.workload or spec.container_id or endpoint.metadata.name
+    local = LocalEndpoint(
+        id=endpoint_id,
+        workload=f"{endpoint_id.namespace}/{workload}",
+        interface=spec.interface_name,
+        addresses=tuple(net for net in labelled.nets if net.is_single),
+        profiles=spec.profiles,
+        mac=mac,
+        allowed_source_prefixes=prefixes,
+    )
+    return local, problems

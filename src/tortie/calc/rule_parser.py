@@ -1,0 +1,186 @@
+"""One rule of the api to one rule of intent, and the IP sets that it needs (policy-semantics.md, section 7).
+
+A rule with a value that cannot be understood, or with a match that nobody enforces, is `unenforceable`: then what it would
+allow is not allowed and what it might deny is denied. A rule that can never match is left out.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tortie.api.policy import EntityRule, ICMPFields, PortText, ProtocolText
+from tortie.api.policy import Rule as ApiRule
+from tortie.api.selector import Selector, SelectorError, parse_selector
+from tortie.base.net import Prefix, parse_prefix
+from tortie.calc.ip_sets import SetSpec
+from tortie.calc.protocols import ICMP, ICMPV6, WITH_PORTS, protocol_number
+from tortie.calc.rule_text import rule_text
+from tortie.calc.selectors import rule_selectors
+from tortie.intent.keys import SetId
+from tortie.intent.policy import Action, Icmp, Match, Origin, PortRange, Rule
+
+_IP_VERSION_OF = {ICMP: 4, ICMPV6: 6}
+_HIGHEST_PORT = 65535
+
+
+class _Unenforceable(Exception):
+    """Why; the text names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRule:
+    """A rule and the sets that it names."""
+
+    rule: Rule
+    sets: tuple[SetSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of a rule, resolved."""
+
+    match: Match
+    sets: tuple[SetSpec, ...]
+
+
+def parse_rule(rule: ApiRule, namespace: str, *, origin: Origin) -> ParsedRule | None:
+    """The rule as a node enforces it; None if it can never match. `namespace` is the policy's, "" if it has none."""
+    comments = tuple(sorted(rule.metadata.annotations.items())) if rule.metadata else ()
+    text = rule_text(rule)
+    try:
+        parsed = _parse(rule, namespace, origin=origin, comments=comments, text=text)
+    except _Unenforceable as error:
+        broken = Rule(Action(rule.action), origin, comments=comments, unenforceable=str(error), text=text)
+        return ParsedRule(broken, ())
+    if any(net.length == 0 for side in (parsed.rule.source, parsed.rule.destination) for net in side.not_nets):
+        return None
+    return parsed
+
+
+def _parse(rule: ApiRule, namespace: str, *, origin: Origin, comments: tuple[tuple[str, str], ...], text: str) -> ParsedRule:
+    if rule.http is not None:
+        raise _Unenforceable("http: layer 7 matches are not enforced")
+    protocol = _protocol(rule.protocol, "protocol")
+    not_protocol = _protocol(rule.not_protocol, "notProtocol")
+    ip_version: int | None = rule.ip_version
+    bound = _IP_VERSION_OF.get(protocol or 0)
+    if bound is not None:
+        if ip_version not in (None, bound):
+            raise _Unenforceable(f"ipVersion: protocol {rule.protocol} needs {bound}, not {ip_version}")
+        ip_version = bound
+    source = _side(rule.source, namespace, protocol=protocol, where="source")
+    destination = _side(rule.destination, namespace, protocol=protocol, where="destination")
+    parsed = Rule(
+        action=Action(rule.action),
+        origin=origin,
+        ip_version=ip_version,
+        protocol=protocol,
+        not_protocol=not_protocol,
+        icmp=_icmp(rule.icmp, protocol, "icmp"),
+        not_icmp=_icmp(rule.not_icmp, protocol, "notICMP"),
+        source=source.match,
+        destination=destination.match,
+        comments=comments,
+        text=text,
+    )
+    return ParsedRule(parsed, source.sets + destination.sets)
+
+
+def _protocol(text: ProtocolText | None, field: str) -> int | None:
+    if text is None:
+        return None
+    try:
+        return protocol_number(text)
+    except ValueError as error:
+        raise _Unenforceable(f"{field}: {error}") from None
+
+
+def _icmp(fields: ICMPFields | None, protocol: int | None, field: str) -> Icmp | None:
+    if fields is None or (fields.type is None and fields.code is None):
+        return None
+    if fields.type is None:
+        raise _Unenforceable(f"{field}: code needs type")
+    if protocol not in _IP_VERSION_OF:
+        raise _Unenforceable(f"{field}: protocol must be ICMP or ICMPv6")
+    if not 0 <= fields.type <= 254 or not 0 <= (fields.code or 0) <= 255:
+        raise _Unenforceable(f"{field}: type must be within 0 to 254, code within 0 to 255")
+    return Icmp(fields.type, fields.code)
+
+
+def _side(side: EntityRule, namespace: str, *, protocol: int | None, where: str) -> _Side:
+    if side == EntityRule():
+        return _Side(Match(), ())
+    if side.services is not None:
+        raise _Unenforceable(f"{where}.services: matches by Service are not enforced")
+    try:
+        positive, negative = rule_selectors(side, namespace)
+    except SelectorError as error:
+        raise _Unenforceable(f"{where}: selector: {error}") from None
+    ports, names = _ports(side.ports, protocol, f"{where}.ports")
+    not_ports, not_names = _ports(side.not_ports, protocol, f"{where}.notPorts")
+    named = _port_sets(names, positive, protocol=protocol)
+    not_named = _port_sets(not_names, positive, protocol=protocol)
+    # Members of a named port's set are already limited to what the selector selects.
+    folded = bool(named) and not ports
+    selected = [SetSpec(positive)] if positive is not None and not folded else []
+    excluded = [SetSpec(negative)] if negative is not None else []
+    match = Match(
+        nets=_nets(side.nets, f"{where}.nets"),
+        not_nets=_nets(side.not_nets, f"{where}.notNets"),
+        sets=_ids(selected),
+        not_sets=_ids(excluded),
+        ports=ports,
+        named_ports=_ids(named),
+        not_ports=not_ports,
+        not_named_ports=_ids(not_named),
+    )
+    return _Side(match, (*selected, *excluded, *named, *not_named))
+
+
+def _ids(specs: Iterable[SetSpec]) -> tuple[SetId, ...]:
+    return tuple(spec.ipset.id for spec in specs)
+
+
+def _port_sets(names: Iterable[str], positive: Selector | None, *, protocol: int | None) -> list[SetSpec]:
+    selector = parse_selector("all()") if positive is None else positive
+    return [SetSpec(selector, protocol, name) for name in names]
+
+
+def _nets(texts: tuple[str, ...], field: str) -> tuple[Prefix, ...]:
+    nets: list[Prefix] = []
+    for text in texts:
+        try:
+            nets.append(parse_prefix(text, strict=False))
+        except ValueError:
+            raise _Unenforceable(f"{field}: {text!r} is not a CIDR") from None
+    return tuple(nets)
+
+
+def _ports(texts: tuple[PortText, ...], protocol: int | None, field: str) -> tuple[tuple[PortRange, ...], tuple[str, ...]]:
+    """Numeric ports and names."""
+    ranges: list[PortRange] = []
+    names: list[str] = []
+    for text in texts:
+        found = _port(text, field)
+        if isinstance(found, str):
+            names.append(found)
+        else:
+            ranges.append(found)
+    if ranges and protocol not in WITH_PORTS:
+        raise _Unenforceable(f"{field}: numeric ports need protocol TCP, UDP or SCTP")
+    if names and protocol is not None and protocol not in WITH_PORTS:
+        raise _Unenforceable(f"{field}: named ports need protocol TCP, UDP or SCTP, or none")
+    return tuple(ranges), tuple(names)
+
+
+def _port(text: PortText, field: str) -> PortRange | str:
+    first, colon, last = str(text).partition(":")
+    if not first.isdecimal():
+        if colon or not first or first.startswith("-"):
+            raise _Unenforceable(f"{field}: {text!r} is neither a port, a range nor a name")
+        return first
+    if colon and not last.isdecimal():
+        raise _Unenforceable(f"{field}: {text!r} is not a range such as 8000:8080")
+    ports = PortRange(int(first), int(last) if colon else int(first))
+    if not 1 <= ports.first <= ports.last <= _HIGHEST_PORT:
+        raise _Unenforceable(f"{field}: {text!r} does not lie within 1 to {_HIGHEST_PORT}")
+    return ports

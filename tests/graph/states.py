@@ -1,0 +1,123 @@
+"""Builders of cluster states: immutable mappings from key to resource, put together from small pieces."""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+
+from tortie.api.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from tortie.api.felix import FelixConfiguration
+from tortie.api.ippool import IPPool, IPPoolSpec
+from tortie.api.kubernetes import Namespace, ServiceAccount
+from tortie.api.networkset import GlobalNetworkSet, NetworkSet, NetworkSetSpec
+from tortie.api.node import Node, NodeBGP, NodeSpec
+from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy, Rule
+from tortie.api.profile import Profile, ProfileSpec
+from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.api.tier import Tier, TierSpec
+from tortie.convert.feed import convert_update
+
+NODE = "node-a"
+OTHER = "node-b"
+
+State = Mapping[Key, Resource]
+EMPTY: State = MappingProxyType({})
+
+
+def state(*resources: Resource) -> State:
+    """A state that holds these resources, converted as the feed does."""
+    held: dict[Key, Resource] = {}
+    for resource in resources:
+        key, value = convert_update(Update(resource.key, resource))
+        assert value is not None
+        held[key] = value
+    return MappingProxyType(held)
+
+
+def updates(before: State, after: State) -> list[Update]:
+    """What leads from one state to another, by key."""
+    gone = [Update(key, None) for key in before if key not in after]
+    changed = [Update(key, value) for key, value in after.items() if before.get(key) != value]
+    return sorted(gone + changed, key=lambda update: update.key)
+
+
+def namespace(name: str, **labels: str) -> Namespace:
+    return Namespace(metadata=Metadata(name=name, labels=labels))
+
+
+def account(ns: str, name: str, **labels: str) -> ServiceAccount:
+    return ServiceAccount(metadata=Metadata(name=name, namespace=ns, labels=labels))
+
+
+def pod(
+    name: str,
+    *nets: str,
+    ns: str = "ns",
+    node: str = NODE,
+    labels: Mapping[str, str] | None = None,
+    ports: Iterable[EndpointPort] = (),
+    sa: str = "",
+    interface: str = "",
+    profiles: tuple[str, ...] | None = None,
+) -> WorkloadEndpoint:
+    if profiles is None:
+        profiles = (f"kns.{ns}", f"ksa.{ns}.{sa}") if sa else (f"kns.{ns}",)
+    return WorkloadEndpoint(
+        metadata=Metadata(name=f"{node}-k8s-{name}-eth0", namespace=ns, labels=dict(labels or {})),
+        spec=WorkloadEndpointSpec(
+            orchestrator="k8s",
+            node=node,
+            pod=name,
+            endpoint="eth0",
+            ip_networks=nets,
+            profiles=profiles,
+            interface_name=interface or f"cali{ns}{name}"[:15],
+            ports=tuple(ports),
+            service_account_name=sa,
+        ),
+    )
+
+
+def rules(*documents: dict[str, Any]) -> tuple[Rule, ...]:
+    """Rules as they stand in YAML."""
+    return msgspec.convert(documents, tuple[Rule, ...])
+
+
+def policy(name: str, ns: str = "ns", **spec: Any) -> NetworkPolicy:
+    """A NetworkPolicy; `spec` as in YAML."""
+    return msgspec.convert({"metadata": {"name": name, "namespace": ns}, "spec": spec}, NetworkPolicy)
+
+
+def global_policy(name: str, **spec: Any) -> GlobalNetworkPolicy:
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, GlobalNetworkPolicy)
+
+
+def tier(name: str, order: float | None = None, default: str = "Deny") -> Tier:
+    spec = msgspec.convert({"order": order, "defaultAction": default}, TierSpec)
+    return Tier(metadata=Metadata(name=name), spec=spec)
+
+
+def profile(name: str, *, allow: bool = False, labels: Mapping[str, str] | None = None) -> Profile:
+    allowed = (Rule(action="Allow"),) if allow else ()
+    spec = ProfileSpec(ingress=allowed, egress=allowed, labels_to_apply=dict(labels or {}))
+    return Profile(metadata=Metadata(name=name), spec=spec)
+
+
+def network_set(name: str, *nets: str, ns: str = "", labels: Mapping[str, str] | None = None) -> Resource:
+    metadata = Metadata(name=name, namespace=ns, labels=dict(labels or {}))
+    kind = NetworkSet if ns else GlobalNetworkSet
+    return kind(metadata=metadata, spec=NetworkSetSpec(nets=nets))
+
+
+def pool(name: str, cidr: str, **spec: Any) -> IPPool:
+    return IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr, **spec))
+
+
+def node(name: str, ipv4: str = "", labels: Mapping[str, str] | None = None) -> Node:
+    bgp = NodeBGP(ipv4_address=ipv4) if ipv4 else None
+    return Node(metadata=Metadata(name=name, labels=dict(labels or {})), spec=NodeSpec(bgp=bgp))
+
+
+def felix(name: str, **spec: Any) -> FelixConfiguration:
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, FelixConfiguration)
