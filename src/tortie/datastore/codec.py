@@ -43,7 +43,7 @@ def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
             resource = ipam_model.decode(key, path, data)
         else:
             resource = documents.from_json(key.kind, data)
-    except (ApiError, msgspec.MsgspecError, ValueError) as error:
+    except (ApiError, msgspec.MsgspecError, TypeError, ValueError) as error:
         raise Incompatible(f"stored {key} cannot be read: {error}") from error
     metadata = resource.metadata
     annotations = {name: text for name, text in metadata.annotations.items() if name != NAME_ANNOTATION}

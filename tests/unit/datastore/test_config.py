@@ -1,0 +1,77 @@
+"""Which datastore a process talks to."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tortie.api.errors import DocumentError
+from tortie.datastore.config import open_client
+from tortie.datastore.errors import DatastoreError
+
+
+def listed(env: dict[str, str], config_file: str | None = None) -> None:
+    """Use the client once, so that it opens its file."""
+
+    async def main() -> None:
+        client = open_client(env, config_file)
+        await client.list("Tier")
+        await client.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("synchronous", [{}, {"TORTIE_SQLITE_SYNCHRONOUS": "full"}, {"TORTIE_SQLITE_SYNCHRONOUS": "NORMAL"}])
+@pytest.mark.parametrize("kind", [{}, {"DATASTORE_TYPE": "sqlite"}, {"CALICO_DATASTORE_TYPE": "sqlite"}])
+def test_sqlite_is_the_default_and_its_path_is_honoured(
+    tmp_path: Path, kind: dict[str, str], synchronous: dict[str, str]
+) -> None:
+    listed({"TORTIE_SQLITE_PATH": str(tmp_path / "a.sqlite")} | kind | synchronous)
+    assert (tmp_path / "a.sqlite").exists()
+
+
+def test_a_configuration_file_that_is_not_there_counts_as_silent(tmp_path: Path) -> None:
+    listed({"TORTIE_SQLITE_PATH": str(tmp_path / "a.sqlite")}, str(tmp_path / "missing.cfg"))
+
+
+@pytest.mark.parametrize("kind", ["etcdv3", "kubernetes"])
+def test_backends_of_later_releases_say_so(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(DatastoreError, match="not in this release"):
+        open_client({"DATASTORE_TYPE": kind}, None)
+    config = tmp_path / "calicoctl.cfg"
+    config.write_text(
+        f"apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nspec: {{datastoreType: {kind}, etcdEndpoints: 'http://h:1'}}\n"
+    )
+    with pytest.raises(DatastoreError, match="not in this release"):
+        open_client({}, str(config))
+    open_client({"DATASTORE_TYPE": "sqlite"}, str(config))
+
+
+@pytest.mark.parametrize(
+    ("env", "field"), [({"DATASTORE_TYPE": "oracle"}, "DATASTORE_TYPE"), ({"TORTIE_SQLITE_SYNCHRONOUS": "OFF"}, "SYNCHRONOUS")]
+)
+def test_unknown_settings_are_named(env: dict[str, str], field: str) -> None:
+    with pytest.raises(DatastoreError, match=field):
+        open_client(env, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kind: Tier\napiVersion: projectcalico.org/v3\n", "CalicoAPIConfig"),
+        ("kind: CalicoAPIConfig\napiVersion: v1\n", "apiVersion"),
+        ("kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspec: [1]\n", "datastoreType"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused_with_its_name(tmp_path: Path, text: str, message: str) -> None:
+    config = tmp_path / "calicoctl.cfg"
+    config.write_text(text)
+    with pytest.raises(DatastoreError, match=rf"calicoctl\.cfg.*{message}"):
+        open_client({}, str(config))
+
+
+def test_a_file_that_is_no_yaml_is_refused_with_its_name(tmp_path: Path) -> None:
+    config = tmp_path / "calicoctl.cfg"
+    config.write_text("a: [")
+    with pytest.raises(DocumentError, match=r"calicoctl\.cfg"):
+        open_client({}, str(config))
