@@ -14,6 +14,9 @@ from tortie.intent.routing import Bgp, BgpPeer
 
 _HASH_LINE = re.compile(r"^# sha256: ([0-9a-f]{64})$", re.MULTILINE)
 
+_RECOVERY_SECONDS = 30
+"""How long a BIRD that died waits, when started again, for all peers before it tells its routes; theirs stay in the kernel."""
+
 Passwords = Mapping[tuple[str, str], str]
 """(secret name, key) to the password. A missing one means a session without a password, as in Calico."""
 
@@ -35,6 +38,7 @@ def _lines(bgp: Bgp, passwords: Passwords) -> Iterator[str]:
     families = [family for family in FAMILIES if _own(bgp, family) is not None]
     yield "log stderr all;"
     yield f"router id {bgp.router_id};"
+    yield f"graceful restart wait {_RECOVERY_SECONDS};"
     debug = _debug(bgp.log_level)
     if debug:
         yield f"debug protocols {debug};"
