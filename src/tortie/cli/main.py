@@ -1,0 +1,101 @@
+"""`tortie`: finds the command by name and runs it. Modules of commands are imported when they are used, not before.
+
+A new command is one line in `COMMANDS`.
+"""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import click
+
+from tortie.base.errors import TortieError
+
+
+class Command(NamedTuple):
+    """Where a command stands (`module:attribute`, a click command) and what `tortie --help` says of it."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "apply": Command("tortie.cli.resources:apply", "Create or change resources to be as the files say."),
+    "create": Command("tortie.cli.resources:create", "Create resources that must not exist yet."),
+    "replace": Command("tortie.cli.resources:replace", "Replace resources that must exist."),
+    "delete": Command("tortie.cli.resources:delete", "Delete resources by name or by file."),
+    "get": Command("tortie.cli.showing:get", "Show resources, once or as they change."),
+    "explain": Command("tortie.cli.explain:explain", "Say why a packet passes or does not."),
+    "ipam": Command("tortie.cli.ipam:ipam", "Show and check the use of addresses."),
+    "agent": Command("tortie.cli.agent:agent", "Run this node's agent."),
+    "lab": Command("tortie.cli.lab:lab", "Build, use and remove clusters of network namespaces on this machine."),
+    "version": Command("tortie.cli.about:version", "Print the version."),
+    "completion": Command("tortie.cli.about:completion", "Print a completion script for a shell."),
+}
+
+
+class _LazyGroup(click.Group):
+    """The commands of `COMMANDS`, in that order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def tortie() -> None:
+    """Pod networking and network policy: Calico's resources, the Linux kernel's packet path.
+
+    Exit codes: 0 yes or done, 1 error, 2 the answer is no.
+    """
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code. What a user can act on is one message on stderr, never a traceback."""
+    try:
+        # Without standalone mode click returns the code of ctx.exit(), or whatever the command returned.
+        result: Any = tortie.main(arguments, prog_name="tortie", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 1
+    except click.Abort:
+        return 130
+    except TortieError as error:
+        click.echo(error, err=True)
+        return 1
+    except BaseExceptionGroup as group:
+        if group.split(TortieError)[1] is not None:
+            raise
+        for leaf in _leaves(group):
+            click.echo(leaf, err=True)
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """The entry point of the package."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,249 @@
+"""`tortie apply | create | replace | delete`: resources from files into the datastore (calicoctl.md, section 2)."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from tortie.api.documents import Document
+from tortie.api.kinds import KINDS, kind_by_alias
+from tortie.api.resource import Key, Resource
+from tortie.base.errors import TortieError
+from tortie.cli.files import InputError, checked, namespace_of, read_documents
+from tortie.datastore import operations
+from tortie.datastore.client import Client
+from tortie.datastore.config import open_client
+from tortie.datastore.errors import AlreadyExists, DatastoreError, DoesNotExist
+from tortie.datastore.initialize import ensure_initialized
+
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
+Write = Callable[[Client, Resource], Awaitable[str]]
+"""Writes one resource and returns what happened: created, updated, unchanged ..."""
+
+config_option = click.option("-c", "--config", default=_DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
+namespace_option = click.option("-n", "--namespace", default="", help="Namespace of what names none (default: default).")
+
+
+def with_client(config: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
+    """Run `work` with the configured datastore's client."""
+
+    async def main() -> _T:
+        client = open_client(os.environ, config)
+        try:
+            return await work(client)
+        finally:
+            await client.close()
+
+    return asyncio.run(main())
+
+
+def complete_kind(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Kinds that begin with what was typed."""
+    return [kind.kind.lower() for kind in KINDS.values() if kind.kind.lower().startswith(incomplete.lower())]
+
+
+def _file_options(required: bool) -> Callable[[_F], _F]:
+    def decorate(function: _F) -> _F:
+        for option in (
+            click.option("-f", "--filename", "files", multiple=True, required=required, help="File, directory, or -."),
+            click.option("-R", "--recursive", is_flag=True, help="Go into directories below a directory."),
+            namespace_option,
+            config_option,
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_skip_empty = click.option("--skip-empty", is_flag=True, help="An empty file or directory is no error.")
+_allow_unenforced = click.option(
+    "--allow-unenforced", is_flag=True, help="Store fields that this release does not enforce, instead of refusing them."
+)
+
+
+@click.command()
+@_file_options(required=True)
+@_skip_empty
+@_allow_unenforced
+def apply(
+    files: tuple[str, ...], recursive: bool, namespace: str, config: str, skip_empty: bool, allow_unenforced: bool
+) -> None:
+    """Create or change resources to be as the files say. Everything is checked before anything is written."""
+
+    async def write(client: Client, resource: Resource) -> str:
+        return (await operations.apply(client, resource))[1]
+
+    documents = read_documents(files, recursive=recursive, namespace=namespace, skip_empty=skip_empty)
+    _write_all("apply", documents, write, config=config, allow_unenforced=allow_unenforced)
+
+
+@click.command()
+@_file_options(required=True)
+@_skip_empty
+@_allow_unenforced
+@click.option("--skip-exists", is_flag=True, help="Leave what exists alone instead of failing.")
+def create(
+    files: tuple[str, ...],
+    recursive: bool,
+    namespace: str,
+    config: str,
+    skip_empty: bool,
+    allow_unenforced: bool,
+    skip_exists: bool,
+) -> None:
+    """Create resources that must not exist yet."""
+
+    async def write(client: Client, resource: Resource) -> str:
+        try:
+            await operations.create(client, resource)
+        except AlreadyExists:
+            if not skip_exists:
+                raise
+            return "skipped"
+        return "created"
+
+    documents = read_documents(files, recursive=recursive, namespace=namespace, skip_empty=skip_empty)
+    _write_all("create", documents, write, config=config, allow_unenforced=allow_unenforced)
+
+
+@click.command()
+@_file_options(required=True)
+@_skip_empty
+@_allow_unenforced
+def replace(
+    files: tuple[str, ...], recursive: bool, namespace: str, config: str, skip_empty: bool, allow_unenforced: bool
+) -> None:
+    """Replace resources that must exist."""
+
+    async def write(client: Client, resource: Resource) -> str:
+        await operations.replace(client, resource)
+        return "replaced"
+
+    documents = read_documents(files, recursive=recursive, namespace=namespace, skip_empty=skip_empty)
+    _write_all("replace", documents, write, config=config, allow_unenforced=allow_unenforced)
+
+
+@click.command()
+@click.argument("kind", required=False, shell_complete=complete_kind)
+@click.argument("names", nargs=-1)
+@_file_options(required=False)
+@click.option("-s", "--skip-not-exists", is_flag=True, help="What is not there is no error.")
+def delete(
+    kind: str | None,
+    names: tuple[str, ...],
+    files: tuple[str, ...],
+    recursive: bool,
+    namespace: str,
+    config: str,
+    skip_not_exists: bool,
+) -> None:
+    """Delete resources: KIND NAME..., or everything that the files of -f name."""
+    keys = _keys_to_delete(kind, names, read_documents(files, recursive=recursive, namespace=namespace), namespace)
+
+    async def work(client: Client) -> list[tuple[Key, DatastoreError | None]]:
+        results: list[tuple[Key, DatastoreError | None]] = []
+        for key in keys:
+            try:
+                await operations.delete(client, key)
+            except DoesNotExist as error:
+                results.append((key, None if skip_not_exists else error))
+            except DatastoreError as error:
+                results.append((key, error))
+            else:
+                results.append((key, None))
+        return results
+
+    results = with_client(config, work)
+    done = [key for key, error in results if error is None]
+    if done:
+        click.echo(_success("deleted", done))
+    failed = [f"Failed to delete '{_kind_name(key)}' resource: {error}" for key, error in results if error is not None]
+    if failed:
+        raise InputError("\n".join(failed))
+
+
+def _keys_to_delete(kind: str | None, names: tuple[str, ...], documents: Sequence[Document], namespace: str) -> list[Key]:
+    if kind is None:
+        if not documents:
+            raise InputError("name what to delete: KIND NAME..., or -f FILE")
+        resources = [document.resource for document in documents]
+        return [resource.key for resource in operations.in_order(resources, deleting=True)]
+    if documents:
+        raise InputError("give either KIND NAME... or -f FILE, not both")
+    known = kind_by_alias(kind)
+    if not names or not all(names):
+        raise InputError(f"resource name may not be empty: say which {known.document_kind} to delete")
+    place = namespace_of(known, namespace)
+    return [Key(known.kind, place, name) for name in names]
+
+
+def _write_all(verb: str, documents: Sequence[Document], write: Write, *, config: str, allow_unenforced: bool) -> None:
+    """Check everything, then write one after the other, past errors that only the datastore can know; report."""
+    resources = operations.in_order(checked(documents))
+    if not allow_unenforced:
+        _refuse_unenforced(documents)
+    for resource in resources:
+        operations.refuse_read_only(verb, resource.key)
+
+    async def work(client: Client) -> tuple[list[str], list[TortieError]]:
+        await ensure_initialized(client)
+        await operations.check_references(client, resources)
+        outcomes: list[str] = []
+        errors: list[TortieError] = []
+        for resource in resources:
+            try:
+                outcomes.append(await write(client, resource))
+            except TortieError as error:
+                errors.append(error)
+        return outcomes, errors
+
+    if not resources:
+        click.echo("No resources specified")
+        return
+    outcomes, errors = with_client(config, work)
+    _report(verb, [resource.key for resource in resources], outcomes, errors)
+
+
+def _report(verb: str, keys: Sequence[Key], outcomes: Sequence[str], errors: Sequence[TortieError]) -> None:
+    kinds = {_kind_name(key) for key in keys}
+    kind = f"'{next(iter(kinds))}' " if len(kinds) == 1 else ""
+    past = f"{verb.removesuffix('e').replace('apply', 'appli')}ed"
+    texts = ", ".join(map(str, errors))
+    if errors and not outcomes:
+        what = f"{kind}resource" if len(keys) == 1 else f"any {kind}resources"
+        raise InputError(f"failed to {verb} {what}: [{texts}]")
+    if errors:
+        click.echo(f"Partial success: {past} the first {len(outcomes)} out of {len(keys)} {kind}resources:")
+        raise InputError(f"hit error: [{texts}]")
+    click.echo(_success(past, keys))
+    if verb == "apply" or "skipped" in outcomes:
+        counts = {outcome: outcomes.count(outcome) for outcome in ("created", "updated", "unchanged", "skipped")}
+        click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count))
+
+
+def _success(past: str, keys: Sequence[Key]) -> str:
+    kinds = {_kind_name(key) for key in keys}
+    kind = f"'{next(iter(kinds))}' " if len(kinds) == 1 else ""
+    return f"Successfully {past} {len(keys)} {kind}resource(s)"
+
+
+def _kind_name(key: Key) -> str:
+    return KINDS[key.kind].document_kind
+
+
+def _refuse_unenforced(documents: Sequence[Document]) -> None:
+    from tortie.dataplane.enforcement import unenforced
+
+    found = [
+        f"{document.origin}:{document.line}: {document.resource.key}: {problem}"
+        for document in documents
+        for problem in unenforced(document.resource)
+    ]
+    if found:
+        raise InputError("\n".join([*found, "nothing was written; --allow-unenforced stores such fields anyway"]))
