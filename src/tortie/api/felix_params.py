@@ -59,6 +59,8 @@ def _raw(value: Any, type_: str) -> str:
             return "true" if value else "false"
         case str() if type_ in ("seconds", "millis") and value:
             return f"{parse_duration(value) * (1000 if type_ == 'millis' else 1):g}"
+        case int() if type_ == "mark-bitmask":
+            return f"{value:#x}"
         case str() | int():
             return str(value)
         case RouteTableRange():

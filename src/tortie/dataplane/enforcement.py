@@ -1,0 +1,278 @@
+"""The one table of which fields this release enforces and which it does not.
+
+A field that nobody acts on must not be stored as if it worked: the clients refuse it by name (`unenforced`) unless told to
+store it anyway. The table is by struct, because structs such as Rule are shared by several kinds; every field of every struct
+of the api stands in it exactly once, which a test checks.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tortie.api import (
+    bgp,
+    cluster,
+    endpoint,
+    felix,
+    felix_params,
+    ipam,
+    ippool,
+    kubernetes,
+    networkset,
+    node,
+    policy,
+    profile,
+    tier,
+)
+from tortie.api.errors import FieldError, Path, field_path
+from tortie.api.resource import Metadata, Resource
+
+RELEASE = "0.1"
+REASON = f"not enforced by this release of Tortie ({RELEASE}); pass --allow-unenforced to store it anyway"
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """One struct's fields, by their Python names.
+
+    `refused` maps a field to the values that ask nothing of us besides its default. All others are enforced, or state facts
+    that nobody has to act on.
+    """
+
+    enforced: frozenset[str]
+    refused: Mapping[str, tuple[Any, ...]]
+
+
+def unenforced(resource: Resource) -> list[FieldError]:
+    """Every field of `resource` that is set and that this release does not act on."""
+    return list(_walk(resource, ()))
+
+
+def _walk(value: Any, path: Path) -> Iterator[FieldError]:
+    match value:
+        case Metadata():
+            return
+        case felix.FelixConfigurationSpec():
+            yield from _felix(value, path)
+        case msgspec.Struct():
+            yield from _walk_struct(value, path)
+        case tuple():
+            for index, item in enumerate(value):
+                yield from _walk(item, (*path, index))
+        case _:
+            return
+
+
+def _walk_struct(value: msgspec.Struct, path: Path) -> Iterator[FieldError]:
+    coverage = TABLE.get(type(value))
+    for field in msgspec.structs.fields(value):
+        content = getattr(value, field.name)
+        where = (*path, field.encode_name)
+        if coverage is not None and field.name in coverage.refused:
+            if content != _default(field) and content not in coverage.refused[field.name]:
+                yield FieldError(field_path(where), _shown(content), REASON)
+        else:
+            yield from _walk(content, where)
+
+
+def _felix(spec: felix.FelixConfigurationSpec, path: Path) -> Iterator[FieldError]:
+    """A parameter set to the value that it has anyway asks nothing of us."""
+    raw = felix_params.raw_values(spec)
+    for field in msgspec.structs.fields(spec):
+        content = getattr(spec, field.name)
+        if content is None or field.name in _FELIX_ENFORCED:
+            continue
+        parameter = felix_params.BY_FIELD[field.encode_name]
+        if raw.get(parameter.name, "").lower() != parameter.default.lower():
+            yield FieldError(field_path((*path, field.encode_name)), _shown(content), REASON)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+
+
+def _shown(content: Any) -> Any:
+    """Passwords are references only, but a map says nothing to a reader either."""
+    return content if isinstance(content, (str, int, float)) else None
+
+
+def _covers(struct: type[msgspec.Struct], enforced: str, **refused: tuple[Any, ...]) -> tuple[type[msgspec.Struct], Coverage]:
+    return struct, Coverage(frozenset(enforced.split()), refused)
+
+
+_NO: tuple[Any, ...] = ()
+"""No value but the default is harmless."""
+
+
+def _refuses(struct: type[msgspec.Struct]) -> tuple[type[msgspec.Struct], Coverage]:
+    """A struct that stands only in fields that are refused themselves."""
+    return struct, Coverage(frozenset(), dict.fromkeys(struct.__struct_fields__, _NO))
+
+
+_ENCAPSULATION_OFF = ("", "Never")
+
+_FELIX_ENFORCED = frozenset(
+    (
+        "node_selector",
+        "interface_prefix",
+        "log_severity_screen",
+        "nftables_mark_mask",
+        "nftables_filter_deny_action",
+        "default_endpoint_to_host_action",
+        "device_route_protocol",
+        "disable_conntrack_invalid_check",
+        "log_action_rate_limit",
+        "log_action_rate_limit_burst",
+        "ipv4_normal_route_priority",
+        "ipv6_normal_route_priority",
+        "nat_outgoing_exclusions",
+        "iptables_nat_outgoing_interface_filter",
+        "allow_vxlan_packets_from_workloads",
+        "allow_ipip_packets_from_workloads",
+    )
+)
+
+_FELIX_FIELDS = frozenset(felix.FelixConfigurationSpec.__struct_fields__)
+
+TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
+    (
+        # Policies and profiles
+        _covers(
+            policy.NetworkPolicySpec,
+            "tier order selector service_account_selector types ingress egress performance_hints",
+        ),
+        _covers(
+            policy.GlobalNetworkPolicySpec,
+            "tier order selector namespace_selector service_account_selector types ingress egress performance_hints",
+            do_not_track=_NO,
+            pre_dnat=_NO,
+            apply_on_forward=_NO,
+        ),
+        _covers(
+            policy.Rule,
+            "action ip_version protocol not_protocol icmp not_icmp source destination metadata",
+            http=_NO,
+        ),
+        _covers(
+            policy.EntityRule,
+            "nets not_nets selector not_selector namespace_selector ports not_ports service_accounts",
+            services=_NO,
+        ),
+        _covers(policy.ServiceAccountMatch, "names selector"),
+        _refuses(policy.ServiceMatch),
+        _covers(policy.ICMPFields, "type code"),
+        _refuses(policy.HTTPMatch),
+        _refuses(policy.HTTPPath),
+        _covers(policy.RuleMetadata, "annotations"),
+        _covers(tier.TierSpec, "order default_action"),
+        _covers(profile.ProfileSpec, "ingress egress labels_to_apply"),
+        _covers(networkset.NetworkSetSpec, "nets"),
+        # Endpoints and nodes
+        _covers(
+            endpoint.WorkloadEndpointSpec,
+            "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
+            " ports ipv4_gateway ipv6_gateway",
+            ip_nats=_NO,
+            allow_spoofed_source_prefixes=_NO,
+            qos_controls=(endpoint.QoSControls(),),
+        ),
+        # Host ports belong to the CNI portmap plugin; here they are facts.
+        _covers(endpoint.EndpointPort, "name protocol port host_port host_ip"),
+        _refuses(endpoint.IPNAT),
+        _refuses(endpoint.QoSControls),
+        # What a node reports of itself asks nothing: tunnel addresses without tunnels, orchestrators' names, interfaces.
+        _covers(
+            node.NodeSpec,
+            "bgp ipv4_vxlan_tunnel_addr ipv6_vxlan_tunnel_addr vxlan_tunnel_mac_addr vxlan_tunnel_mac_addr_v6 orch_refs"
+            " addresses interfaces",
+            wireguard=_NO,
+        ),
+        _covers(node.NodeBGP, "as_number ipv4_address ipv6_address ipv4_ipip_tunnel_addr route_reflector_cluster_id"),
+        _covers(node.OrchRef, "node_name orchestrator"),
+        _refuses(node.NodeWireguard),
+        _covers(node.NodeAddress, "address type"),
+        _covers(node.NodeInterface, "name addresses"),
+        # Addresses
+        _covers(
+            ippool.IPPoolSpec,
+            "cidr block_size node_selector namespace_selector allowed_uses assignment_mode nat_outgoing disabled"
+            " disable_bgp_export",
+            ipip_mode=_ENCAPSULATION_OFF,
+            vxlan_mode=_ENCAPSULATION_OFF,
+        ),
+        _covers(ippool.IPReservationSpec, "reserved_cidrs"),
+        _covers(
+            ipam.IPAMBlockSpec,
+            "cidr affinity affinity_claim_time allocations unallocated attributes sequence_number"
+            " sequence_number_for_allocation strict_affinity deleted",
+        ),
+        _covers(ipam.AllocationAttribute, "handle_id secondary alternate_owner_attrs released_at"),
+        _covers(ipam.IPAMHandleSpec, "handle_id block deleted"),
+        _covers(ipam.BlockAffinitySpec, "state node cidr type deleted"),
+        _covers(
+            ipam.IPAMConfigurationSpec,
+            "strict_affinity auto_allocate_blocks max_blocks_per_host ip_cooldown_seconds",
+            kube_virt_vm_address_persistence=_NO,
+        ),
+        # BGP
+        _covers(
+            bgp.BGPConfigurationSpec,
+            "as_number node_to_node_mesh_enabled listen_port log_severity_screen ignored_interfaces node_mesh_max_restart_time"
+            " ipv4_normal_route_priority ipv6_normal_route_priority",
+            bind_mode=("None",),
+            communities=_NO,
+            local_workload_peering_ipv4=_NO,
+            local_workload_peering_ipv6=_NO,
+            node_mesh_password=_NO,
+            prefix_advertisements=_NO,
+            program_cluster_routes=_NO,
+            service_cluster_ips=_NO,
+            service_external_ips=_NO,
+            service_load_balancer_aggregation=("Enabled",),
+            service_load_balancer_ips=_NO,
+        ),
+        _refuses(bgp.Community),
+        _refuses(bgp.PrefixAdvertisement),
+        _refuses(bgp.ServiceCIDR),
+        _refuses(bgp.BGPPassword),
+        _refuses(bgp.SecretKeyRef),
+        _covers(
+            bgp.BGPPeerSpec,
+            "as_number keep_original_next_hop keepalive_time max_restart_time next_hop_mode node node_selector peer_ip"
+            " peer_selector reverse_peering source_address ttl_security",
+            filters=_NO,
+            local_as_number=_NO,
+            local_workload_selector=_NO,
+            num_allowed_local_as_numbers=_NO,
+            password=_NO,
+            reachable_by=_NO,
+        ),
+        # Configuration
+        (
+            felix.FelixConfigurationSpec,
+            Coverage(_FELIX_ENFORCED, dict.fromkeys(_FELIX_FIELDS - _FELIX_ENFORCED, _NO)),
+        ),
+        _refuses(felix.ProtoPort),
+        _refuses(felix.RouteTableRange),
+        _refuses(felix.HealthTimeoutOverride),
+        _refuses(felix.BPFConntrackTimeouts),
+        _covers(cluster.ClusterInformationSpec, "calico_version cluster_guid cluster_type datastore_ready variant"),
+        # Kubernetes
+        _covers(kubernetes.ServiceAccount, "automount_service_account_token"),
+        _covers(kubernetes.KubernetesNetworkPolicySpec, "pod_selector policy_types ingress egress"),
+        _covers(kubernetes.NetworkPolicyIngressRule, "from_ ports"),
+        _covers(kubernetes.NetworkPolicyEgressRule, "to ports"),
+        _covers(kubernetes.NetworkPolicyPeer, "pod_selector namespace_selector ip_block"),
+        _covers(kubernetes.NetworkPolicyPort, "protocol port end_port"),
+        _covers(kubernetes.IPBlock, "cidr except_"),
+        _covers(kubernetes.LabelSelector, "match_labels match_expressions"),
+        _covers(kubernetes.LabelSelectorRequirement, "key operator values"),
+        # A pod is a projection: what networking does not look at is not read in the first place.
+        _covers(kubernetes.PodSpec, "node_name service_account_name host_network containers init_containers"),
+        _covers(kubernetes.Container, "name image ports"),
+        _covers(kubernetes.ContainerPort, "container_port name protocol host_port host_ip"),
+    )
+)
+"""Every struct of the api and what this release does with each of its fields."""

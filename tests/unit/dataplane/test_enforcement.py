@@ -1,0 +1,172 @@
+"""What this release does not act on is refused by name; nothing in the api is forgotten."""
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
+from tortie.api.defaults import with_defaults
+from tortie.api.documents import decode
+from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint, WorkloadEndpointSpec
+from tortie.api.felix import FelixConfiguration, FelixConfigurationSpec
+from tortie.api.ippool import IPPool, IPPoolSpec
+from tortie.api.kinds import KINDS
+from tortie.api.policy import (
+    EntityRule,
+    GlobalNetworkPolicy,
+    GlobalNetworkPolicySpec,
+    HTTPMatch,
+    ICMPFields,
+    NetworkPolicy,
+    NetworkPolicySpec,
+    Rule,
+    RuleMetadata,
+    ServiceAccountMatch,
+    ServiceMatch,
+)
+from tortie.api.resource import Metadata, Resource
+from tortie.dataplane.enforcement import RELEASE, TABLE, unenforced
+
+
+def _structs() -> Iterator[type[msgspec.Struct]]:
+    """Every struct that a user can write, without metadata and status."""
+    seen: set[type[msgspec.Struct]] = set()
+    todo: list[inspect.Type] = [
+        field.type
+        for kind in KINDS.values()
+        for field in _fields(kind.struct)
+        if field.name not in ("metadata", "status", "kind", "api_version")
+    ]
+    while todo:
+        match todo.pop():
+            case inspect.UnionType(types):
+                todo += types
+            case inspect.VarTupleType(item_type):
+                todo.append(item_type)
+            case inspect.DictType(value_type=value_type):
+                todo.append(value_type)
+            case inspect.StructType(cls) if cls not in seen:
+                seen.add(cls)
+                todo += [field.type for field in _fields(cls)]
+                yield cls
+
+
+def _fields(struct: type[msgspec.Struct]) -> tuple[inspect.Field, ...]:
+    type_ = inspect.type_info(struct)
+    assert isinstance(type_, inspect.StructType)
+    return type_.fields
+
+
+def test_every_field_of_the_api_is_either_enforced_or_refused() -> None:
+    for struct in _structs():
+        assert struct in TABLE, f"{struct.__name__} is missing in the table of what is enforced"
+        coverage = TABLE[struct]
+        classified = sorted([*coverage.enforced, *coverage.refused])
+        assert classified == sorted(struct.__struct_fields__), struct.__name__
+
+
+def test_the_table_names_no_struct_that_is_gone() -> None:
+    reachable = set(_structs()) | {kind.struct for kind in KINDS.values()}
+    assert set(TABLE) <= reachable
+
+
+def test_everything_in_the_kernel_path_is_accepted() -> None:
+    entity = EntityRule(
+        nets=("10.0.0.0/8",),
+        not_nets=("10.1.0.0/16",),
+        selector="all()",
+        not_selector="has(x)",
+        namespace_selector="all()",
+        ports=(80, "1:2", "http"),
+        not_ports=(81,),
+        service_accounts=ServiceAccountMatch(names=("a",), selector="all()"),
+    )
+    rule = Rule(
+        action="Log",
+        ip_version=4,
+        protocol="TCP",
+        not_protocol=132,
+        icmp=ICMPFields(type=8),
+        not_icmp=ICMPFields(type=8, code=0),
+        source=entity,
+        destination=entity,
+        metadata=RuleMetadata(annotations={"a": "b"}),
+    )
+    spec = NetworkPolicySpec(tier="t", order=1, selector="all()", types=("Ingress",), ingress=(rule,), egress=(rule,))
+    assert unenforced(NetworkPolicy(metadata=Metadata(name="p", labels={"a": "b"}), spec=spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("resource", "paths"),
+    [
+        (
+            NetworkPolicy(
+                spec=NetworkPolicySpec(
+                    ingress=(Rule(action="Allow"), Rule(action="Allow", http=HTTPMatch(methods=("GET",)))),
+                    egress=(Rule(action="Allow", destination=EntityRule(services=ServiceMatch(name="s"))),),
+                )
+            ),
+            ["spec.ingress[1].http", "spec.egress[0].destination.services"],
+        ),
+        (
+            GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(do_not_track=True, apply_on_forward=True)),
+            ["spec.doNotTrack", "spec.applyOnForward"],
+        ),
+        (GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(pre_dnat=True)), ["spec.preDNAT"]),
+        (IPPool(spec=IPPoolSpec(ipip_mode="Always", vxlan_mode="CrossSubnet")), ["spec.ipipMode", "spec.vxlanMode"]),
+        (IPPool(spec=IPPoolSpec(ipip_mode="Never", vxlan_mode="Never", nat_outgoing=True)), []),
+        (
+            WorkloadEndpoint(
+                spec=WorkloadEndpointSpec(
+                    ip_nats=(IPNAT(internal_ip="10.0.0.1", external_ip="10.0.0.2"),),
+                    qos_controls=QoSControls(ingress_bandwidth=1),
+                    allow_spoofed_source_prefixes=("10.0.0.0/8",),
+                )
+            ),
+            ["spec.ipNATs", "spec.allowSpoofedSourcePrefixes", "spec.qosControls"],
+        ),
+        (WorkloadEndpoint(spec=WorkloadEndpointSpec(qos_controls=QoSControls())), []),
+        (
+            BGPConfiguration(
+                spec=BGPConfigurationSpec(
+                    as_number=1, bind_mode="NodeIP", node_mesh_password=BGPPassword(secret_key_ref=SecretKeyRef(key="k"))
+                )
+            ),
+            ["spec.bindMode", "spec.nodeMeshPassword"],
+        ),
+        (BGPConfiguration(spec=BGPConfigurationSpec(bind_mode="None", node_to_node_mesh_enabled=False, listen_port=178)), []),
+        (
+            BGPPeer(spec=BGPPeerSpec(peer_ip="10.0.0.1", filters=("f",), reachable_by="10.0.0.2", local_as_number=5)),
+            ["spec.filters", "spec.localASNumber", "spec.reachableBy"],
+        ),
+        (BGPPeer(spec=BGPPeerSpec(peer_ip="10.0.0.1", as_number=1, ttl_security=1, next_hop_mode="Self")), []),
+        (
+            FelixConfiguration(spec=FelixConfigurationSpec(bpf_enabled=True, wireguard_enabled=True, interface_prefix="tap")),
+            ["spec.wireguardEnabled", "spec.bpfEnabled"],
+        ),
+    ],
+)
+def test_fields_are_refused_by_name_and_release(resource: Resource, paths: list[str]) -> None:
+    errors = unenforced(resource)
+    assert sorted(error.path for error in errors) == sorted(paths)
+    assert all(f"({RELEASE}); pass --allow-unenforced" in error.reason for error in errors)
+
+
+def test_felix_fields_set_to_what_holds_anyway_ask_nothing() -> None:
+    spec = FelixConfigurationSpec(
+        bpf_enabled=False,
+        iptables_refresh_interval="3m",
+        chain_insert_mode="Insert",
+        iptables_mark_mask=0xFFFF0000,
+        ipv6_support=True,
+    )
+    assert [error.path for error in unenforced(FelixConfiguration(spec=spec))] == []
+
+
+def test_defaults_that_we_fill_in_ourselves_are_never_refused() -> None:
+    metadata: dict[str, str] = {"name": "a"}
+    for kind in ("NetworkPolicy", "GlobalNetworkPolicy", "Tier", "IPPool", "FelixConfiguration", "BGPConfiguration", "Node"):
+        resource = decode({"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata})
+        assert unenforced(with_defaults(resource)) == [], kind
