@@ -192,11 +192,17 @@ def _mount(source: str, target: str, flags: int) -> None:
 
 
 def _prepare_folder() -> None:
-    """Make the folder a shared mount, as iproute2 does: a name deleted elsewhere then does not pin the namespace here."""
+    """Make the folder a shared mount, as iproute2 does: a name deleted elsewhere then does not pin the namespace here.
+
+    The kernel itself says whether the folder is a mount already (EINVAL if not): `os.path.ismount` cannot see a bind mount
+    within one file system, and binding again each time would double all mounts below.
+    """
     try:
         os.makedirs(FOLDER, 0o755, exist_ok=True)
-        if not os.path.ismount(FOLDER):
-            _mount(FOLDER, FOLDER, _MS_BIND | _MS_REC)
     except OSError as error:
         raise kernel_error(error.errno or 0, f"prepare {FOLDER}") from error
-    _mount("", FOLDER, _MS_SHARED | _MS_REC)
+    try:
+        _mount("", FOLDER, _MS_SHARED | _MS_REC)
+    except Invalid:
+        _mount(FOLDER, FOLDER, _MS_BIND | _MS_REC)
+        _mount("", FOLDER, _MS_SHARED | _MS_REC)
