@@ -15,7 +15,7 @@ _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6", 132: "SCTP", 136: "U
 
 def line(packet: LoggedPacket, interface_name: Callable[[int], str]) -> str:
     """One packet as one line, in the words of the kernel's own log format."""
-    words = [f"{packet.prefix.rstrip()}:" if packet.prefix else "packet:"]
+    words = [f"{packet.prefix.rstrip(': ') or 'packet'}:"]
     for word, index in (("IN", packet.in_interface), ("OUT", packet.out_interface)):
         if index:
             words.append(f"{word}={interface_name(index)}")
