@@ -1,6 +1,6 @@
 """Workload endpoints: their chains, the dispatch maps, and the list of sources that they may spoof."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tortie.dataplane.manager import slices
 from tortie.dataplane.render import names
@@ -11,6 +11,7 @@ from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId
 from tortie.intent.messages import EndpointUpdate, Message, PolicyUpdate, ProfileUpdate
 from tortie.intent.policy import Direction, Policy
+from tortie.kernel.errors import KernelError
 from tortie.kernel.nft import objects as nft
 from tortie.kernel.nft.table import NftTable
 
@@ -23,6 +24,7 @@ class EndpointManager:
         self._config = Config()
         self._endpoints: dict[EndpointId, Endpoint] = {}
         self._claims: dict[str, set[EndpointId]] = {}
+        self._active: dict[EndpointId, Endpoint] = {}
         self._policies: dict[PolicyId, Policy] = {}
         self._profiles: set[ProfileId] = set()
         self._changed_owners: set[PolicyId | ProfileId] = set()
@@ -30,10 +32,16 @@ class EndpointManager:
         self._started = False
 
     @property
-    def active(self) -> dict[EndpointId, Endpoint]:
+    def active(self) -> Mapping[EndpointId, Endpoint]:
         """The endpoints that have their interface, as of the messages seen so far."""
-        ids = (min(claimants) for claimants in self._claims.values())
-        return {endpoint_id: self._endpoints[endpoint_id] for endpoint_id in ids}
+        return self._active
+
+    @property
+    def rendered(self) -> dict[EndpointId, Endpoint]:
+        """The active endpoints whose chains and dispatch entries the driver has been told."""
+        return {
+            endpoint_id: endpoint for endpoint_id, endpoint in self._active.items() if endpoint.interface not in self._dirty
+        }
 
     def configure(self, config: Config) -> None:
         """Marks and actions stand in every chain."""
@@ -70,21 +78,38 @@ class EndpointManager:
         self._changed_owners = set()
         if self._dirty:
             self._apply_spoofing()
+        failures: list[Exception] = []
         async for interface in slices(sorted(self._dirty)):
-            self._apply_interface(interface, maps)
-            self._dirty.discard(interface)
+            try:
+                self._apply_interface(interface, maps)
+            except KernelError as error:  # its interface stays unknown to the maps, and drops
+                failures.append(error)
+            else:
+                self._dirty.discard(interface)
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} endpoints cannot be programmed", failures)
 
     def _replace(self, endpoint_id: EndpointId, endpoint: Endpoint | None) -> None:
         before = self._endpoints.pop(endpoint_id, None)
+        self._active.pop(endpoint_id, None)
         if before is not None:
             self._claims[before.interface].discard(endpoint_id)
-            if not self._claims[before.interface]:
-                del self._claims[before.interface]
-            self._dirty.add(before.interface)
+            self._settle(before.interface)
         if endpoint is not None and endpoint.interface:
             self._endpoints[endpoint_id] = endpoint
             self._claims.setdefault(endpoint.interface, set()).add(endpoint_id)
-            self._dirty.add(endpoint.interface)
+            self._settle(endpoint.interface)
+
+    def _settle(self, interface: str) -> None:
+        """Decide who has the interface."""
+        self._dirty.add(interface)
+        claimants = self._claims[interface]
+        for claimant in claimants:
+            self._active.pop(claimant, None)
+        if claimants:
+            self._active[min(claimants)] = self._endpoints[min(claimants)]
+        else:
+            del self._claims[interface]
 
     def _referring_to(self, owners: set[PolicyId | ProfileId]) -> Iterable[str]:
         if not owners:

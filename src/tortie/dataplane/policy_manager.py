@@ -3,10 +3,12 @@
 from tortie.dataplane.manager import slices
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
-from tortie.dataplane.render.policy import render_policy, render_profile
+from tortie.dataplane.render.policy import deny, render_policy, render_profile
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.intent.messages import Message, PolicyUpdate, ProfileUpdate
 from tortie.intent.policy import Direction, Policy, Profile
+from tortie.kernel.errors import KernelError
+from tortie.kernel.nft import objects as nft
 from tortie.kernel.nft.table import NftTable
 
 
@@ -46,14 +48,15 @@ class PolicyManager:
                 pass
 
     async def apply(self) -> None:
-        """Render what changed, remove what is gone."""
+        """Render what changed, remove what is gone. What cannot be programmed denies everything, and is reported."""
+        failures: list[Exception] = []
         async for policy_id in slices(sorted(self._dirty_policies)):
             policy = self._policies.get(policy_id)
             for direction in Direction:
                 if policy is None:
                     self._table.remove_chain(names.policy_chain(policy_id, direction))
                 else:
-                    self._table.put_chain(render_policy(policy, direction, self._config))
+                    failures += self._put(render_policy(policy, direction, self._config))
             self._dirty_policies.discard(policy_id)
         async for profile_id in slices(sorted(self._dirty_profiles)):
             profile = self._profiles.get(profile_id)
@@ -61,5 +64,17 @@ class PolicyManager:
                 if profile is None:
                     self._table.remove_chain(names.profile_chain(profile_id, direction))
                 else:
-                    self._table.put_chain(render_profile(profile, direction, self._config))
+                    failures += self._put(render_profile(profile, direction, self._config))
             self._dirty_profiles.discard(profile_id)
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} policy chains cannot be programmed and deny everything", failures)
+
+    def _put(self, chain: nft.Chain) -> list[KernelError]:
+        try:
+            self._table.put_chain(chain)
+        except KernelError as error:
+            # Endpoints refer to this chain by name: it must be there, and may not be more permissive than what was asked.
+            closed = nft.Rule(deny(self._config), names.comment("cannot be programmed", str(error)))
+            self._table.put_chain(nft.Chain(chain.name, (closed,)))
+            return [error]
+        return []

@@ -12,7 +12,7 @@ def test_nothing_configured_gives_the_defaults() -> None:
 
 
 def test_none_and_empty_mean_the_default() -> None:
-    assert parse({"VXLANPort": "none", "NftablesMarkMask": "", "DeviceRouteProtocol": "3"}) == Config()
+    assert parse({"VXLANPort": "none", "NftablesMarkMask": ""}) == Config()
 
 
 def test_parameters_are_read_whatever_their_case() -> None:
@@ -27,7 +27,6 @@ def test_parameters_are_read_whatever_their_case() -> None:
             "LogActionRateLimit": "30/minute",
             "NATOutgoingExclusions": "IPPoolsAndHostIPs",
             "IptablesNATOutgoingInterfaceFilter": "eth+",
-            "DeviceRouteProtocol": "99",
             "IPv6NormalRoutePriority": "2000",
         }
     )
@@ -42,7 +41,6 @@ def test_parameters_are_read_whatever_their_case() -> None:
     assert config.log_limit == Limit(rate=30, unit="minute", burst=5)
     assert config.nat_excludes_hosts
     assert config.nat_interface == "eth*"
-    assert config.route_protocol == 99
     assert (config.route_metric(Family.V4), config.route_metric(Family.V6)) == (1024, 2000)
 
 

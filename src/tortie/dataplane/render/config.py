@@ -13,10 +13,8 @@ ToHost = Literal["DROP", "ACCEPT", "RETURN"]
 LimitUnit = Literal["second", "minute", "hour", "day"]
 _T = TypeVar("_T")
 
-OUR_ROUTE_PROTOCOL = 80
 _MARKS = allocate(DEFAULT_MASK)
 _LOG_LIMIT = Limit(rate=100, burst=100)
-_CALICO_DEFAULT_ROUTE_PROTOCOL = 3
 _UNITS: dict[str, LimitUnit] = {"second": "second", "minute": "minute", "hour": "hour", "day": "day"}
 
 
@@ -42,7 +40,6 @@ class Config:
     """A Log rule never writes faster than this, unless LogActionRateLimit says otherwise."""
     nat_excludes_hosts: bool = False
     nat_interface: str = ""
-    route_protocol: int = OUR_ROUTE_PROTOCOL
     route_metric_v4: int = 1024
     route_metric_v6: int = 1024
 
@@ -58,7 +55,6 @@ class Config:
 def parse(values: Mapping[str, str]) -> Config:
     """Read parameters by Calico's name; absent, empty and `none` mean the default. Raises ConfigError."""
     read = _Reader(values)
-    protocol = read("DeviceRouteProtocol", int, _CALICO_DEFAULT_ROUTE_PROTOCOL)
     return Config(
         interface_prefixes=read("InterfacePrefix", lambda text: tuple(text.split(",")), ("cali",)),
         marks=allocate(read("NftablesMarkMask", lambda text: int(text, 0), DEFAULT_MASK)),
@@ -72,8 +68,6 @@ def parse(values: Mapping[str, str]) -> Config:
         log_limit=_log_limit(read),
         nat_excludes_hosts=read("NATOutgoingExclusions", str.lower, "ippoolsonly") == "ippoolsandhostips",
         nat_interface=read("IptablesNATOutgoingInterfaceFilter", str, "").replace("+", "*"),
-        # 3 (boot) is Calico's default and other programs' too, so it cannot say whose a route is: read it as "unset".
-        route_protocol=OUR_ROUTE_PROTOCOL if protocol == _CALICO_DEFAULT_ROUTE_PROTOCOL else protocol,
         route_metric_v4=read("IPv4NormalRoutePriority", int, 1024),
         route_metric_v6=read("IPv6NormalRoutePriority", int, 1024),
     )

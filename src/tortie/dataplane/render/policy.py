@@ -18,6 +18,7 @@ from tortie.kernel.nft import objects as nft
 
 LOG_GROUP_INGRESS = 1
 LOG_GROUP_EGRESS = 2
+LOG_GROUPS = (LOG_GROUP_INGRESS, LOG_GROUP_EGRESS)
 """nflog groups that the agent listens on, by the direction of the rule that logged."""
 
 _ICMP = {1: Family.V4, 58: Family.V6}

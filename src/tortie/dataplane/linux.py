@@ -1,0 +1,124 @@
+"""Messages in, kernel out: the netfilter dataplane of one node.
+
+    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► one nft transaction ─► routes
+
+Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
+drops what it does not know.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+
+from tortie.base.errors import TortieError
+from tortie.dataplane.endpoint_manager import EndpointManager
+from tortie.dataplane.manager import Manager
+from tortie.dataplane.nat_manager import NatManager
+from tortie.dataplane.policy_manager import PolicyManager
+from tortie.dataplane.render.config import Config, parse
+from tortie.dataplane.route_manager import RouteManager
+from tortie.dataplane.set_manager import SetManager
+from tortie.dataplane.static_manager import StaticManager
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.intent.messages import ConfigUpdate, InSync, Message
+from tortie.kernel.nft.table import NftTable
+from tortie.kernel.route import RouteTable
+
+_SLICE = 500
+
+
+class LinuxDataplane:
+    """Programs one network namespace: that of the drivers it is given. One `apply` at a time."""
+
+    def __init__(self, table: NftTable, routes: RouteTable) -> None:
+        self._table = table
+        self._endpoints = EndpointManager(table)
+        self._routes = RouteManager(routes)
+        self._managers: tuple[Manager, ...] = (
+            StaticManager(table),
+            SetManager(table),
+            PolicyManager(table),
+            self._endpoints,
+            NatManager(table),
+        )
+        self._queue: deque[Message] = deque()
+        self._config: Config | None = None
+        self._in_sync = False
+        self._programmed: dict[EndpointId, Endpoint] = {}
+
+    def on_messages(self, messages: Iterable[Message]) -> None:
+        """Take note. Cheap at any time, during an `apply` too: what comes then is for the next one."""
+        self._queue.extend(messages)
+
+    async def apply(self) -> None:
+        """Make the kernel match the messages so far. Writes nothing before InSync was among them.
+
+        Safe to repeat, which is also how a failure is retried. Raises NftError if the transaction failed; routes are then
+        left as they are. Raises an ExceptionGroup with one error for each endpoint, policy or route that could not be
+        programmed, all others being so.
+        """
+        failures = await self._distribute()
+        if self._in_sync:
+            failures += await self._program()
+        if failures:
+            raise ExceptionGroup("the dataplane is not complete", failures)
+
+    async def _program(self) -> list[Exception]:
+        failures: list[Exception] = []
+        for manager in self._managers:
+            try:
+                await manager.apply()
+            except ExceptionGroup as group:
+                failures.append(group)
+        active, rendered = dict(self._endpoints.active), self._endpoints.rendered
+        await self._table.apply()
+        self._programmed = rendered
+        try:
+            await self._routes.apply(active)
+        except ExceptionGroup as group:
+            failures.append(group)
+        return failures
+
+    def programmed(self, endpoint_id: EndpointId) -> bool:
+        """True if the endpoint, as it was told to us last, has its chains and dispatch entries in the kernel."""
+        current = self._endpoints.active.get(endpoint_id)
+        return current is not None and self._programmed.get(endpoint_id) == current
+
+    def links_changed(self, names: Iterable[str]) -> None:
+        """Interfaces came, went, or changed: their routes are looked at by the next `apply`."""
+        self._routes.links_changed(names)
+
+    def invalidate(self, reason: str) -> None:
+        """Somebody else may have changed what is ours: the next `apply` reads it back."""
+        self._table.invalidate(reason)
+        self._routes.invalidate()
+
+    async def _distribute(self) -> list[Exception]:
+        """Hand the queue to the managers. A configuration that is not understood leaves the one before it in force."""
+        failures: list[Exception] = []
+        taken = 0
+        while self._queue:
+            message = self._queue.popleft()
+            match message:
+                case InSync():
+                    self._in_sync = True
+                case ConfigUpdate(values=values):
+                    try:
+                        self._configure(parse(dict(values)))
+                    except TortieError as error:
+                        failures.append(error)
+                case _:
+                    for manager in self._managers:
+                        manager.on_update(message)
+            taken += 1
+            if taken % _SLICE == 0:
+                await asyncio.sleep(0)
+        return failures
+
+    def _configure(self, config: Config) -> None:
+        if config != self._config:
+            self._config = config
+            for manager in self._managers:
+                manager.configure(config)
+            self._routes.configure(config)

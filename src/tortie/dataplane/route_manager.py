@@ -1,0 +1,51 @@
+"""Routes to local workloads: one for each address, out of the workload's interface."""
+
+from collections.abc import Iterable, Mapping
+
+from tortie.base.net import Prefix
+from tortie.dataplane.render.config import Config
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.kernel.route import Route, RouteTable
+from tortie.kernel.rtnetlink import SCOPE_LINK
+
+
+class RouteManager:
+    """Not a manager like the others: it goes last, and takes the endpoints that have their interface, not messages.
+
+    Of two endpoints with one address the lowest id has the route. Whose interface is not there yet waits in the driver.
+    """
+
+    def __init__(self, routes: RouteTable) -> None:
+        self._routes = routes
+        self._config = Config()
+
+    def configure(self, config: Config) -> None:
+        """The metric is configured."""
+        self._config = config
+
+    async def apply(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
+        """Want a route for each address, and no other; then program. One ExceptionGroup for all that were refused."""
+        wanted: dict[Prefix, Route] = {}
+        for endpoint_id in sorted(endpoints):
+            for route in self._routes_of(endpoints[endpoint_id]):
+                wanted.setdefault(route.dst, route)
+        for dst in self._routes.desired.keys() - wanted.keys():
+            self._routes.remove(dst)
+        for route in wanted.values():
+            self._routes.put(route)
+        self._routes.apply()
+
+    def links_changed(self, names: Iterable[str]) -> None:
+        """The kernel may have dropped routes of these interfaces, or can take them now."""
+        for name in names:
+            self._routes.link_changed(name)
+
+    def invalidate(self) -> None:
+        """Read the kernel's routes back at the next apply."""
+        self._routes.distrust()
+
+    def _routes_of(self, endpoint: Endpoint) -> Iterable[Route]:
+        for address in endpoint.addresses:
+            metric = self._config.route_metric(address.family)
+            yield Route(dst=address, device=endpoint.interface, metric=metric, scope=SCOPE_LINK)
