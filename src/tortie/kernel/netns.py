@@ -7,6 +7,7 @@ ends with it. Nothing here forks. Ours are recognised by their name's prefix, wh
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -194,15 +195,29 @@ def _mount(source: str, target: str, flags: int) -> None:
 def _prepare_folder() -> None:
     """Make the folder a shared mount, as iproute2 does: a name deleted elsewhere then does not pin the namespace here.
 
-    The kernel itself says whether the folder is a mount already (EINVAL if not): `os.path.ismount` cannot see a bind mount
-    within one file system, and binding again each time would double all mounts below.
+    Only the kernel knows whether it is one already (a folder bound on itself looks like any other folder), and each needless
+    bind of a shared tree doubles it: so ask first, and let one process at a time do it.
     """
     try:
         os.makedirs(FOLDER, 0o755, exist_ok=True)
+        folder = os.open(FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise kernel_error(error.errno or 0, f"prepare {FOLDER}") from error
     try:
+        if _try_share():
+            return
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not _try_share():
+            _mount(FOLDER, FOLDER, _MS_BIND | _MS_REC)
+            _mount("", FOLDER, _MS_SHARED | _MS_REC)
+    finally:
+        os.close(folder)
+
+
+def _try_share() -> bool:
+    """Share the mount on the folder; False if the folder is no mount point."""
+    try:
         _mount("", FOLDER, _MS_SHARED | _MS_REC)
     except Invalid:
-        _mount(FOLDER, FOLDER, _MS_BIND | _MS_REC)
-        _mount("", FOLDER, _MS_SHARED | _MS_REC)
+        return False
+    return True
