@@ -1,0 +1,246 @@
+"""Two nodes with a BIRD each: what one holds, the other's kernel learns; and BIRD's life under the agent's hands."""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from tests.kernel.spaces import named_space
+
+from tortie.agent.bird import Bird
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, SecretKeyRef
+from tortie.api.ipam import BlockAffinity, BlockAffinitySpec, affinity_name
+from tortie.api.ippool import IPPool, IPPoolSpec
+from tortie.api.node import Node, NodeBGP, NodeSpec
+from tortie.api.resource import Metadata, Resource, Update
+from tortie.base.net import parse_interface
+from tortie.base.process import is_alive, run_blocking
+from tortie.bgp.errors import ConfigError, ControlError
+from tortie.calc.bgp import BgpStage
+from tortie.intent.routing import Bgp, BgpPeer
+from tortie.kernel import netns
+
+pytestmark = pytest.mark.kernel
+
+T = TypeVar("T")
+PATIENCE = 30.0
+
+
+class Host:
+    """One node: a namespace, a run directory, and what the agent would do there."""
+
+    def __init__(self, space: str, run_dir: Path) -> None:
+        self.space = space
+        self.run_dir = run_dir
+
+    def do(self, action: Callable[[Bird], Awaitable[T]]) -> T:
+        """What a new agent in this namespace does with BIRD."""
+
+        async def act() -> T:
+            return await action(Bird(self.run_dir))
+
+        return netns.run_in_named(self.space, lambda: asyncio.run(act()))
+
+    def ip(self, *words: str) -> str:
+        return run_blocking(["ip", "-n", self.space, *words]).check().stdout.decode()
+
+    def pid(self) -> int:
+        return int((self.run_dir / "bird.pid").read_text())
+
+    def established(self) -> set[str]:
+        return {peer.name for peer in self.do(Bird.peers) if peer.established}
+
+
+@pytest.fixture
+def hosts() -> Iterator[tuple[Host, Host]]:
+    """n1 (172.18.0.1) and n2 (172.18.0.2) on one wire, both families."""
+    base = Path(tempfile.mkdtemp(prefix="tb-"))
+    with named_space("tb") as one, named_space("tb") as two:
+        pair = (Host(one, base / "1"), Host(two, base / "2"))
+        try:
+            pair[0].ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", two)
+            for number, host in enumerate(pair, 1):
+                host.ip("link", "set", "lo", "up")
+                host.ip("address", "add", f"172.18.0.{number}/16", "dev", "eth0")
+                host.ip("address", "add", f"fd00:18::{number}/64", "dev", "eth0", "nodad")
+                host.ip("link", "set", "eth0", "up")
+                host.ip("link", "add", "cali1", "type", "veth", "peer", "name", "pod1")
+                host.ip("link", "set", "cali1", "up")
+                host.ip("link", "set", "pod1", "up")
+            yield pair
+        finally:
+            try:
+                for host in pair:
+                    asyncio.run(Bird(host.run_dir).stop())
+            finally:
+                shutil.rmtree(base)
+
+
+def node(number: int) -> Node:
+    bgp = NodeBGP(ipv4_address=f"172.18.0.{number}/16", ipv6_address=f"fd00:18::{number}/64")
+    return Node(metadata=Metadata(name=f"n{number}"), spec=NodeSpec(bgp=bgp))
+
+
+def affinity(number: int, cidr: str) -> BlockAffinity:
+    name = f"n{number}"
+    spec = BlockAffinitySpec(state="confirmed", node=name, cidr=cidr)
+    return BlockAffinity(metadata=Metadata(name=affinity_name(name, cidr)), spec=spec)
+
+
+def pool(name: str, cidr: str, *, vxlan: bool = False, export: bool = True) -> IPPool:
+    spec = IPPoolSpec(cidr=cidr, vxlan_mode="Always" if vxlan else "Never", disable_bgp_export=not export)
+    return IPPool(metadata=Metadata(name=name), spec=spec)
+
+
+CLUSTER: tuple[Resource, ...] = (
+    node(1),
+    node(2),
+    pool("plain", "10.0.0.0/16"),
+    pool("plain6", "fd00:10::/48"),
+    pool("overlay", "10.1.0.0/16", vxlan=True),
+    pool("secret", "10.2.0.0/16", export=False),
+    affinity(1, "10.0.0.0/26"),
+    affinity(1, "10.1.0.0/26"),
+    affinity(1, "10.2.0.0/26"),
+    affinity(1, "fd00:10::/122"),
+    affinity(2, "10.0.0.64/26"),
+)
+
+
+def intent(name: str, *more: Resource) -> Bgp:
+    """What the agent of one node works out."""
+    stage = BgpStage(name)
+    for resource in (*CLUSTER, *more):
+        stage.on_update(Update(resource.key, resource))
+    update = stage.flush()
+    assert update is not None
+    assert update.bgp is not None
+    return update.bgp
+
+
+def eventually(check: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not check():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def start_both(hosts: tuple[Host, Host]) -> None:
+    """Apply on both nodes and wait for both sessions of the mesh."""
+    for number, host in enumerate(hosts, 1):
+        bgp = intent(f"n{number}")
+        host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+    eventually(lambda: len(hosts[0].established()) == 2, "no mesh between the nodes")
+
+
+def bird_routes(host: Host, family: str = "-4") -> dict[str, str]:
+    """Routes that BIRD put into the kernel: destination to the rest of the line."""
+    lines = host.ip(family, "route", "show", "proto", "bird").splitlines()
+    return {" ".join(line.split()[: 2 if line.startswith("blackhole") else 1]): line for line in lines}
+
+
+def test_blocks_reach_the_other_kernel_and_workloads_stay_hidden(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    for address in ("10.0.0.5", "10.0.0.70", "192.0.2.5"):  # in its own block, borrowed from n2's, outside every pool
+        one.ip("route", "add", f"{address}/32", "dev", "cali1", "proto", "80", "metric", "1024")
+    one.ip("-6", "route", "add", "fd00:10::5/128", "dev", "cali1", "proto", "80", "metric", "1024")
+    start_both(hosts)
+    eventually(lambda: len(bird_routes(two)) >= 3, f"routes missing: {bird_routes(two)}")
+    eventually(lambda: len(bird_routes(two, "-6")) >= 1, f"routes missing: {bird_routes(two, '-6')}")
+    four, six = bird_routes(two), bird_routes(two, "-6")
+    assert set(four) == {"10.0.0.0/26", "10.0.0.70", "blackhole 10.0.0.64/26"}
+    assert "via 172.18.0.1 dev eth0" in four["10.0.0.0/26"]
+    assert "metric 1024" in four["10.0.0.0/26"]
+    assert set(six) == {"fd00:10::/122"}
+    assert "via fd00:18::1 dev eth0" in six["fd00:10::/122"]
+    known = {str(route.prefix) for route in two.do(Bird.routes) if route.protocol.startswith("Mesh")}
+    assert known == {"10.0.0.0/26", "10.0.0.70/32", "10.1.0.0/26", "fd00:10::/122"}, (
+        "overlay blocks are told, unexported ones not"
+    )
+    assert set(bird_routes(one)) == {"10.0.0.64/26", "blackhole 10.0.0.0/26", "blackhole 10.2.0.0/26"}
+
+
+def test_a_new_agent_adopts_bird_and_only_a_change_reconfigures_it(hosts: tuple[Host, Host]) -> None:
+    one = hosts[0]
+    one.do(lambda bird: bird.apply(intent("n1")))
+    pid, before = one.pid(), one.do(Bird.status)
+    assert before.router_id == "172.18.0.1"
+    assert stat.S_IMODE((one.run_dir / "bird.conf").stat().st_mode) == 0o640
+    one.do(lambda bird: bird.apply(intent("n1")))
+    assert one.do(Bird.status).last_reconfiguration == before.last_reconfiguration
+    one.do(lambda bird: bird.apply(intent("n1", affinity(1, "10.0.7.0/26"))))
+    assert one.do(Bird.status).last_reconfiguration > before.last_reconfiguration
+    assert one.pid() == pid, "the same process goes on"
+    eventually(lambda: "blackhole 10.0.7.0/26" in bird_routes(one), "the new block is not there")
+
+
+def test_a_configuration_that_bird_refuses_changes_nothing(hosts: tuple[Host, Host]) -> None:
+    one = hosts[0]
+    good = intent("n1")
+    one.do(lambda bird: bird.apply(good))
+    before = (one.run_dir / "bird.conf").read_text()
+    broken = replace(good, peers=(BgpPeer("no such name!", parse_interface("172.18.0.9/16"), 1, 179, "broken"),))
+    with pytest.raises(ConfigError, match="does not accept"):
+        one.do(lambda bird: bird.apply(broken))
+    assert (one.run_dir / "bird.conf").read_text() == before
+    assert one.do(Bird.status).ready
+
+
+def test_a_bird_that_was_killed_is_started_again_and_its_routes_never_left_the_kernel(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    start_both(hosts)
+    eventually(lambda: "10.0.0.0/26" in bird_routes(two), "no route to n1's block")
+    killed = two.pid()
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: not is_alive(killed), "BIRD survives SIGKILL")
+    with pytest.raises(ControlError, match="control socket"):
+        two.do(Bird.peers)
+    two.do(lambda bird: bird.apply(intent("n2")))
+    assert two.pid() != killed
+
+    def back() -> bool:
+        assert "10.0.0.0/26" in bird_routes(two), "a route was withdrawn while the sessions came back"
+        return len(two.established()) == 2
+
+    eventually(back, "the sessions do not come back")
+    assert one.established() == {"Mesh_172_18_0_2", "Mesh_fd00_18__2"}
+    assert two.established() == {"Mesh_172_18_0_1", "Mesh_fd00_18__1"}
+
+
+def test_stop_ends_bird_and_is_idempotent(hosts: tuple[Host, Host]) -> None:
+    one = hosts[0]
+    one.do(lambda bird: bird.apply(intent("n1")))
+    pid = one.pid()
+    one.do(Bird.stop)
+    assert not is_alive(pid)
+    one.do(Bird.stop)
+
+
+def test_a_password_is_needed_on_both_ends_and_stays_in_the_file(hosts: tuple[Host, Host]) -> None:
+    one, two = hosts
+    password = secrets.token_urlsafe(12)
+    reference = BGPPassword(secret_key_ref=SecretKeyRef(name="bgp", key="mesh"))
+    settings = BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(node_mesh_password=reference))
+    passwords = {("bgp", "mesh"): password}
+    one.do(lambda bird: bird.apply(intent("n1", settings), passwords=passwords))
+    two.do(lambda bird: bird.apply(intent("n2", settings), passwords={("bgp", "mesh"): "wrong"}))
+    time.sleep(4)
+    assert two.established() == set()
+    two.do(lambda bird: bird.apply(intent("n2", settings), passwords=passwords))
+    eventually(lambda: len(two.established()) == 2, "no session with the right password")
+    for host in hosts:
+        assert password not in (host.run_dir / "bird.log").read_text()
+
+
+def test_a_run_directory_that_is_too_deep_for_a_socket_is_refused() -> None:
+    with pytest.raises(ControlError, match="107"):
+        Bird(Path("/run") / ("x" * 100))
