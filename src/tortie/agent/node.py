@@ -16,6 +16,7 @@ from tortie.base.net import Family, Interface, parse_interface
 from tortie.datastore.client import Client
 from tortie.datastore.errors import AlreadyExists, DoesNotExist, UpdateConflict
 from tortie.kernel import sysctl
+from tortie.kernel.errors import NotFound
 from tortie.kernel.link import Links
 
 _log = log.get(__name__)
@@ -28,7 +29,7 @@ def prepare_kernel() -> None:
     for name, value in ROUTER_SYSCTLS:
         try:
             sysctl.write(name, value)
-        except FileNotFoundError:
+        except NotFound:
             _log.warning("sysctl %s does not exist here: that family will not be forwarded", name)
 
 
