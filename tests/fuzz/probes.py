@@ -52,7 +52,7 @@ def _probe(rng: Random, family: int, source: Entity, destination: Entity, *, str
 def _packet(rng: Random, family: int, source: str, destination: str, receiver: Entity) -> Sent:
     protocol = rng.choice(_PROTOCOLS)
     if isinstance(protocol, str):
-        kind = rng.choice((8, 8, 0, 3) if family == 4 else (128, 128, 1, 3))
+        kind = rng.choice((8, 8, 13, 3) if family == 4 else (128, 128, 139, 1))
         return Sent(source, destination, 1 if family == 4 else 58, icmp_type=kind, icmp_code=rng.choice((0, 0, 1)))
     if protocol not in (6, 17, 132):
         return Sent(source, destination, protocol)

@@ -37,7 +37,7 @@ def random_rule(rng: Random, direction: str, *, in_profile: bool = False) -> Rul
     if protocol in ("ICMP", "ICMPv6"):
         family = 4 if protocol == "ICMP" else 6
     if rule.get("protocol") in ("ICMP", "ICMPv6") and rng.random() < 0.6:
-        icmp = {"type": rng.choice((8, 0, 3) if family == 4 else (128, 1, 135))}
+        icmp = {"type": rng.choice((8, 13, 3) if family == 4 else (128, 139, 1))}
         if rng.random() < 0.4:
             icmp["code"] = rng.choice((0, 1))
         rule[rng.choice(("icmp", "notICMP"))] = icmp

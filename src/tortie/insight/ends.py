@@ -25,6 +25,8 @@ class End:
         for address in self.addresses:
             if address.family is family:
                 return address
+        if not self.addresses:
+            raise NoAddress(f"{self.text} has no address: the pod has finished, or is not wired yet")
         raise NoAddress(f"{self.text} has no IPv{family.value} address: ask with --family {10 - family.value}")
 
 
@@ -55,6 +57,8 @@ def common_family(source: End, destination: End) -> Family:
     for family in (Family.V4, Family.V6):
         if all(any(address.family is family for address in end.addresses) for end in (source, destination)):
             return family
+    for end in (source, destination):
+        end.address(end.addresses[0].family if end.addresses else Family.V4)  # has it any at all?
     raise NoAddress(f"{source.text} and {destination.text} have no address of the same family")
 
 
