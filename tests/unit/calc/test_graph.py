@@ -1,0 +1,232 @@
+"""The graph as its users see it: resources in, intent out."""
+
+from collections.abc import Callable
+
+from tests.graph import states
+from tests.graph.states import EMPTY, NODE, OTHER, State, updates
+
+from tortie.api.endpoint import EndpointPort
+from tortie.api.kubernetes import KubernetesNetworkPolicy
+from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.calc.graph import KINDS, Graph
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import PolicyId, ProfileId
+from tortie.intent.policy import Action
+from tortie.intent.state import State as Intent
+
+
+class Cluster:
+    """A graph, the intent that it made so far, and the state that it was shown."""
+
+    def __init__(self, *resources: Resource, is_local: Callable[[str], bool] | None = None) -> None:
+        self.graph = Graph(NODE, is_local=is_local)
+        self.intent = Intent()
+        self.state: State = EMPTY
+        self.graph.on_in_sync()
+        self.show(*resources)
+
+    def show(self, *resources: Resource) -> None:
+        """Now the cluster holds exactly these."""
+        after = states.state(*resources)
+        self.graph.on_updates(updates(self.state, after))
+        self.intent.apply_all(self.graph.flush())
+        self.state = after
+
+    def endpoint(self, workload: str) -> Endpoint:
+        (found,) = (each for each in self.intent.endpoints.values() if each.workload == workload)
+        return found
+
+
+WEB = states.pod("web", "10.0.0.1/32", labels={"app": "web"})
+FAR = states.pod("far", "10.0.1.1/32", node=OTHER, labels={"app": "far"})
+NAMESPACE = states.namespace("ns")
+
+
+def gnp(name: str) -> PolicyId:
+    return PolicyId("GlobalNetworkPolicy", "", name)
+
+
+def test_every_kind_that_the_graph_wants_is_listed() -> None:
+    assert {"NetworkPolicy", "Namespace", "WorkloadEndpoint", "FelixConfiguration", "BlockAffinity"} <= set(KINDS)
+    assert len(set(KINDS)) == len(KINDS)
+
+
+def test_only_local_endpoints_get_policy_but_all_are_members() -> None:
+    deny = [{"action": "Deny", "source": {"selector": "has(app)"}}]
+    cluster = Cluster(NAMESPACE, WEB, FAR, states.global_policy("g", types=["Ingress"], ingress=deny))
+    assert [each.workload for each in cluster.intent.endpoints.values()] == ["ns/web"]
+    assert [len(members) for members in cluster.intent.members.values()] == [2]
+
+
+def test_a_predicate_decides_what_is_local() -> None:
+    cluster = Cluster(NAMESPACE, WEB, FAR, is_local=lambda _node: True)
+    assert {each.workload for each in cluster.intent.endpoints.values()} == {"ns/web", "ns/far"}
+
+
+def test_a_policy_that_selects_no_local_endpoint_is_not_sent_nor_are_its_sets() -> None:
+    deny = [{"action": "Deny", "source": {"selector": "has(app)"}}]
+    policy = states.global_policy("g", selector="app == 'far'", ingress=deny)
+    cluster = Cluster(NAMESPACE, WEB, FAR, policy)
+    assert not cluster.intent.policies
+    assert not cluster.intent.sets
+    moved = states.pod("web", "10.0.0.1/32", labels={"app": "far"})
+    cluster.show(NAMESPACE, moved, FAR, policy)
+    assert set(cluster.intent.policies) == {gnp("g")}
+
+
+def test_a_missing_profile_stays_named_and_unknown() -> None:
+    cluster = Cluster(WEB)
+    assert cluster.endpoint("ns/web").profiles == (ProfileId("kns.ns"),)
+    assert not cluster.intent.profiles
+    cluster.show(WEB, NAMESPACE)
+    assert set(cluster.intent.profiles) == {ProfileId("kns.ns")}
+
+
+def test_the_built_in_profile_exists_and_cannot_be_replaced() -> None:
+    name = "projectcalico-default-allow"
+    pod = states.pod("a", "10.0.0.1/32", profiles=(name,))
+    cluster = Cluster(pod, states.profile(name))
+    assert [rule.action for rule in cluster.intent.profiles[ProfileId(name)].ingress] == [Action.ALLOW]
+
+
+def test_policies_without_types_govern_both_directions() -> None:
+    cluster = Cluster(WEB, states.global_policy("g"), states.global_policy("i", types=["Ingress"]))
+    (tier,) = cluster.endpoint("ns/web").tiers
+    assert (tier.ingress, tier.egress) == ((gnp("g"), gnp("i")), (gnp("g"),))
+
+
+def test_policies_for_hosts_only_do_not_concern_workloads() -> None:
+    cluster = Cluster(
+        WEB,
+        states.global_policy("raw", doNotTrack=True, applyOnForward=True),
+        states.global_policy("early", preDNAT=True, applyOnForward=True, types=["Ingress"]),
+        states.global_policy("forward", applyOnForward=True),
+    )
+    assert set(cluster.intent.policies) == {gnp("forward")}
+
+
+def test_predefined_tiers_need_not_be_stored() -> None:
+    cluster = Cluster(WEB, states.global_policy("base", tier="kube-baseline"), states.global_policy("g"), states.tier("own", 5))
+    assert [(tier.name, tier.default_pass) for tier in cluster.endpoint("ns/web").tiers] == [
+        ("default", False),
+        ("kube-baseline", True),
+    ]
+
+
+def test_a_kubernetes_policy_applies_to_the_pods_of_its_namespace() -> None:
+    policy = KubernetesNetworkPolicy(metadata=Metadata(name="p", namespace="ns"))
+    stranger = states.pod("x", "10.0.0.9/32", ns="other")
+    cluster = Cluster(WEB, stranger, policy)
+    (tier,) = cluster.endpoint("ns/web").tiers
+    assert tier.ingress == (PolicyId("KubernetesNetworkPolicy", "ns", "p"),)
+    assert tier.egress == ()
+    assert cluster.endpoint("other/x").tiers == ()
+
+
+def test_a_policy_with_a_bad_selector_denies_all_that_it_could_apply_to() -> None:
+    allow = [{"action": "Allow"}]
+    bad = states.policy("p", selector="app = 'web'", types=["Egress"], egress=allow)
+    stranger = states.pod("x", "10.0.0.9/32", ns="other")
+    cluster = Cluster(WEB, stranger, bad)
+    policy_id = PolicyId("NetworkPolicy", "ns", "p")
+    policy = cluster.intent.policies[policy_id]
+    assert [rule.action for rule in policy.egress] == [Action.DENY]
+    assert policy.ingress == ()
+    assert cluster.endpoint("ns/web").tiers[0].egress == (policy_id,)
+    assert cluster.endpoint("other/x").tiers == ()
+    assert "denies every endpoint" in cluster.graph.problems[Key(*policy_id)]
+    cluster.show(WEB, stranger, states.policy("p", selector="app == 'web'", types=["Egress"], egress=allow))
+    assert [rule.action for rule in cluster.intent.policies[policy_id].egress] == [Action.ALLOW]
+    assert not cluster.graph.problems
+
+
+def test_a_bad_global_policy_denies_every_endpoint_in_both_directions() -> None:
+    cluster = Cluster(WEB, states.pod("x", "10.0.0.9/32", ns="other"), states.global_policy("g", namespaceSelector="(("))
+    policy = cluster.intent.policies[gnp("g")]
+    assert [rule.action for rule in policy.ingress + policy.egress] == [Action.DENY, Action.DENY]
+    assert all(each.tiers for each in cluster.intent.endpoints.values())
+
+
+def test_a_bad_rule_is_unenforceable_and_reported_while_the_policy_is_active() -> None:
+    broken = [{"action": "Allow"}, {"action": "Deny", "destination": {"nets": ["x"]}}]
+    policy = states.global_policy("g", selector="app == 'web'", egress=broken)
+    cluster = Cluster(WEB, policy)
+    fine, bad = cluster.intent.policies[gnp("g")].egress
+    assert fine.unenforceable is None
+    assert bad.unenforceable
+    assert cluster.graph.problems[policy.key] == "egress[1]: destination.nets: 'x' is not a CIDR"
+    cluster.show(FAR, policy)
+    assert not cluster.graph.problems
+
+
+def test_a_pod_cannot_claim_labels_of_namespaces_and_accounts() -> None:
+    forged = {"pcns.team": "x", "pcsa.role": "x", "projectcalico.org/namespace": "admin", "app": "web"}
+    pod = states.pod("web", "10.0.0.1/32", labels=forged)
+    cluster = Cluster(
+        pod,
+        states.global_policy("team", namespaceSelector="team == 'x'"),
+        states.global_policy("role", serviceAccountSelector="role == 'x'"),
+        states.policy("admin", ns="admin"),
+        states.policy("own"),
+    )
+    assert set(cluster.intent.policies) == {PolicyId("NetworkPolicy", "ns", "own")}
+
+
+def test_of_two_endpoints_on_one_device_the_smallest_id_is_real() -> None:
+    first = states.pod("a", "10.0.0.1/32", interface="cali1")
+    second = states.pod("b", "10.0.0.2/32", interface="cali1")
+    remote = states.pod("0", "10.0.0.3/32", interface="cali1", node=OTHER)
+    cluster = Cluster(second, remote)
+    assert [each.workload for each in cluster.intent.endpoints.values()] == ["ns/b"]
+    cluster.show(first, second, remote)
+    assert [each.workload for each in cluster.intent.endpoints.values()] == ["ns/a"]
+    cluster.show(second, remote)
+    assert [each.workload for each in cluster.intent.endpoints.values()] == ["ns/b"]
+
+
+def test_an_endpoint_without_a_proper_device_is_left_out_and_reported() -> None:
+    pod = states.pod("a", "10.0.0.1/32", interface="cali 1")
+    cluster = Cluster(pod)
+    assert not cluster.intent.endpoints
+    assert "spec.interfaceName" in cluster.graph.problems[pod.key]
+
+
+def test_an_endpoint_that_moves_to_another_node_is_local_no_more() -> None:
+    moved = states.pod("web", "10.0.0.1/32", node=OTHER, labels={"app": "web"})
+    moved = type(WEB)(metadata=WEB.metadata, spec=moved.spec)
+    cluster = Cluster(WEB, states.global_policy("g"))
+    cluster.show(moved, states.global_policy("g"))
+    assert not cluster.intent.endpoints
+    assert not cluster.intent.policies
+
+
+def test_a_network_set_inherits_the_labels_of_its_namespace() -> None:
+    peer = [{"action": "Allow", "destination": {"namespaceSelector": "team == 'x'", "selector": "kind == 's'"}}]
+    sets = [
+        states.network_set("s", "10.9.0.0/16", ns="far", labels={"kind": "s"}),
+        states.network_set("s", "10.8.0.0/16", labels={"kind": "s"}),
+    ]
+    cluster = Cluster(WEB, *sets, states.namespace("far", team="x"), states.global_policy("g", egress=peer))
+    (members,) = cluster.intent.members.values()
+    assert [str(each) for each in members] == ["10.9.0.0/16"]
+
+
+def test_churn_of_pods_with_known_labels_costs_no_evaluation() -> None:
+    ports = [EndpointPort(name="web", port=80)]
+    allow = [{"action": "Allow", "protocol": "TCP", "source": {"selector": "app == 'web'"}, "destination": {"ports": ["web"]}}]
+    policies = [states.policy(f"p{i}", selector=f"app == 'web' && x != '{i}'", ingress=allow) for i in range(20)]
+    cluster = Cluster(NAMESPACE, *policies, states.pod("a", "10.0.0.1/32", labels={"app": "web"}, ports=ports))
+    before = cluster.graph.evaluations
+    assert before
+    pod = states.pod("b", "10.0.0.2/32", labels={"app": "web"}, ports=ports)
+    cluster.graph.on_updates([Update(pod.key, pod)])
+    cluster.intent.apply_all(cluster.graph.flush())
+    assert cluster.endpoint("ns/b").tiers == cluster.endpoint("ns/a").tiers
+    assert cluster.graph.evaluations == before
+
+
+def test_values_that_are_not_what_their_key_says_count_as_gone() -> None:
+    cluster = Cluster(WEB, states.global_policy("g"))
+    cluster.graph.on_updates([Update(Key("GlobalNetworkPolicy", "", "g"), WEB), Update(Key("Mystery", "", "m"), WEB)])
+    cluster.intent.apply_all(cluster.graph.flush())
+    assert not cluster.intent.policies

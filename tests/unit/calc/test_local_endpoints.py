@@ -1,0 +1,81 @@
+"""Local endpoints in the form that the graph needs."""
+
+import msgspec
+import pytest
+from tests.graph.states import NODE, OTHER, pod
+
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.calc.endpoint_resolver import LocalEndpoint
+from tortie.calc.labelled import Labelled, labelled_endpoint
+from tortie.calc.local_endpoints import LocalEndpoints
+from tortie.calc.problems import Problems
+from tortie.intent.keys import EndpointId
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.problems = Problems()
+        self.local: dict[EndpointId, LocalEndpoint] = {}
+        self.stage = LocalEndpoints(lambda name: name == NODE, self.hear, self.problems)
+
+    def hear(self, endpoint_id: EndpointId, endpoint: LocalEndpoint | None, labelled: Labelled | None) -> None:
+        assert (endpoint is None) == (labelled is None)
+        if endpoint is None:
+            del self.local[endpoint_id]
+        else:
+            self.local[endpoint_id] = endpoint
+
+    def show(self, endpoint: WorkloadEndpoint) -> LocalEndpoint | None:
+        self.stage.on_endpoint(endpoint.key, endpoint, labelled_endpoint(endpoint)[0])
+        return next(iter(self.local.values()), None)
+
+
+def with_spec(endpoint: WorkloadEndpoint, **spec: object) -> WorkloadEndpoint:
+    return msgspec.structs.replace(endpoint, spec=msgspec.structs.replace(endpoint.spec, **spec))
+
+
+@pytest.mark.parametrize(
+    ("mac", "expected", "is_reported"),
+    [("EE-EE-EE-EE-EE-EE", "ee:ee:ee:ee:ee:ee", False), ("", "", False), ("ee:ee", "", True)],
+)
+def test_a_mac_address_is_canonical_or_left_out(mac: str, expected: str, is_reported: bool) -> None:
+    recorder = Recorder()
+    found = recorder.show(with_spec(pod("a"), mac=mac))
+    assert found is not None
+    assert found.mac == expected
+    assert recorder.problems.is_empty() != is_reported
+
+
+def test_source_prefixes_that_cannot_be_parsed_are_left_out() -> None:
+    recorder = Recorder()
+    found = recorder.show(with_spec(pod("a"), allow_spoofed_source_prefixes=("10.0.0.0/8", "x")))
+    assert found is not None
+    assert [str(each) for each in found.allowed_source_prefixes] == ["10.0.0.0/8"]
+    assert not recorder.problems.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("spec", "workload"),
+    [
+        ({}, "ns/a"),
+        ({"pod": "", "workload": "vm"}, "ns/vm"),
+        ({"pod": "", "container_id": "c"}, "ns/c"),
+        ({"pod": ""}, "ns/node-a-k8s-a-eth0"),
+    ],
+)
+def test_a_workload_has_a_name_for_people(spec: dict[str, str], workload: str) -> None:
+    found = Recorder().show(with_spec(pod("a"), **spec))
+    assert found is not None
+    assert found.workload == workload
+
+
+def test_what_is_not_local_any_more_is_taken_back() -> None:
+    recorder = Recorder()
+    endpoint = pod("a")
+    assert recorder.show(endpoint) is not None
+    assert recorder.show(with_spec(endpoint, node=OTHER)) is None
+    assert recorder.show(endpoint) is not None
+    assert recorder.show(with_spec(endpoint, interface_name="")) is None
+    recorder.stage.on_endpoint(endpoint.key, None, None)
+    assert recorder.stage.is_empty()
+    assert recorder.problems.is_empty()
