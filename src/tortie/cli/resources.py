@@ -241,9 +241,9 @@ def _refuse_unenforced(documents: Sequence[Document]) -> None:
     from tortie.dataplane.enforcement import unenforced
 
     found = [
-        f"{document.origin}:{document.line}: {document.resource.key}: {problem}"
+        f"{document.resource.key}: {error}"
         for document in documents
-        for problem in unenforced(document.resource)
+        for error in document.located(unenforced(document.resource))
     ]
     if found:
         raise InputError("\n".join([*found, "nothing was written; --allow-unenforced stores such fields anyway"]))
