@@ -322,7 +322,7 @@ def _fib_type(s: nft.FibType) -> _Encoded:
 
 
 def _no_reverse_path(_: nft.NoReversePath) -> _Encoded:
-    return _fib(_FIB_OIF, _FIB_SADDR | _FIB_MARK | _FIB_IIF | _FIB_PRESENT), _compare(_EQ, b"\0")
+    return _fib(_FIB_OIF, _FIB_SADDR | _FIB_MARK | _FIB_IIF | _FIB_PRESENT), _compare(_EQ, bytes(4))
 
 
 def _set_mark(s: nft.SetMark) -> _Encoded:
