@@ -28,7 +28,7 @@ from tortie.calc.rule_text import rule_text
                 },
             },
             "Allow TCP from not (has(x)) and 10.0.0.0/8 and not 10.1.0.0/16 "
-            "to namespaces (all()) and service accounts a and not port web, 80",
+            "to namespaces (all()) and service accounts a, b and not port web, 80",
         ),
     ],
 )
