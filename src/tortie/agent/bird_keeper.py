@@ -69,6 +69,12 @@ class BirdKeeper:
                 self._changed.set()
                 continue
             self.peers = [
-                {"name": peer.name, "state": peer.state, "since": peer.since, "reason": peer.reason, "established": peer.established}
+                {
+                    "name": peer.name,
+                    "state": peer.state,
+                    "since": peer.since,
+                    "reason": peer.reason,
+                    "established": peer.established,
+                }
                 for peer in found
             ]

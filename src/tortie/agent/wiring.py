@@ -76,7 +76,7 @@ class Agent:
         self._links = Links()
         self._table = NftTable()
         self._routes = Routes()
-        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes), self._links)
+        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes))
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
