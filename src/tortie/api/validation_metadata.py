@@ -29,7 +29,9 @@ _SINGLETONS = frozenset(("ClusterInformation", "IPAMConfiguration"))
 def check_metadata(findings: Findings, kind: Kind, metadata: Metadata) -> None:
     """Everything that holds for the metadata of `kind`."""
     name = ("metadata", "name")
-    if not metadata.name:
+    if kind.kind == "WorkloadEndpoint":
+        pass  # computed from the spec, and checked with it
+    elif not metadata.name:
         hint = "; generateName is not supported" if metadata.generate_name else ""
         findings.refuse(name, None, f"is required{hint}")
     elif kind.kind in _SINGLETONS:

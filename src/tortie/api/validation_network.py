@@ -46,10 +46,11 @@ def check_network_set(findings: Findings, network_set: NetworkSet | GlobalNetwor
 def check_workload_endpoint(findings: Findings, endpoint: WorkloadEndpoint) -> None:
     """The spec of a workload endpoint, and that its name follows from it."""
     spec = endpoint.spec
-    wanted = findings.parsed(("spec",), spec, workload_endpoint_name) if _named_parts_given(findings, endpoint) else None
-    if wanted is not None and endpoint.metadata.name and endpoint.metadata.name != wanted:
-        findings.refuse(("metadata", "name"), endpoint.metadata.name, f"must be {wanted}, which follows from the spec")
+    if _named_parts_given(findings, endpoint):
+        _check_endpoint_name(findings, endpoint)
     for field, value in (
+        ("node", spec.node),
+        ("orchestrator", spec.orchestrator),
         ("pod", spec.pod),
         ("workload", spec.workload),
         ("endpoint", spec.endpoint),
@@ -204,6 +205,16 @@ def _named_parts_given(findings: Findings, endpoint: WorkloadEndpoint) -> bool:
     for field, value in parts:
         findings.require(bool(value), ("spec", field), reason="is required")
     return all(value for _, value in parts)
+
+
+def _check_endpoint_name(findings: Findings, endpoint: WorkloadEndpoint) -> None:
+    try:
+        wanted = workload_endpoint_name(endpoint.spec)
+    except ValueError:
+        return  # a field that is no name is refused by itself
+    if endpoint.metadata.name != wanted:
+        reason = f"must be {wanted}, which follows from the spec"
+        findings.refuse(("metadata", "name"), endpoint.metadata.name, reason)
 
 
 def _check_nat(findings: Findings, path: Path, nat: IPNAT, networks: list[Prefix]) -> None:

@@ -1,0 +1,183 @@
+"""The rules that policies, tiers and profiles must keep, each shown by a document that breaks it."""
+
+from typing import Any
+
+import pytest
+
+from tortie.api.defaults import with_defaults
+from tortie.api.documents import decode
+from tortie.api.validation import validate
+
+
+def problems(kind: str, spec: dict[str, Any], *, name: str = "p") -> dict[str, str]:
+    """Path to reason of everything that is wrong with a resource of ours."""
+    metadata = {"name": name} | ({"namespace": "n"} if kind == "NetworkPolicy" else {})
+    document = {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec}
+    return {error.path: error.reason for error in validate(with_defaults(decode(document)))}
+
+
+def rule_problems(rule: dict[str, Any], *, kind: str = "NetworkPolicy", direction: str = "ingress") -> dict[str, str]:
+    """The same for one rule; paths are relative to it."""
+    found = problems(kind, {direction: [{"action": "Allow"} | rule]})
+    prefix = f"spec.{direction}[0]."
+    assert all(path.startswith(prefix) for path in found)
+    return {path.removeprefix(prefix): reason for path, reason in found.items()}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {},
+        {"protocol": "TCP", "destination": {"ports": [80, "80", "1:65535", "http"]}},
+        {"protocol": 132, "source": {"notPorts": [1]}},
+        {"protocol": "6", "source": {"ports": [1]}},
+        {"destination": {"ports": ["http"]}},
+        {"protocol": "ICMP", "ipVersion": 4, "icmp": {"type": 8, "code": 0}},
+        {"protocol": 58, "icmp": {"type": 128}},
+        {"notICMP": {"type": 3}},
+        {"source": {"nets": ["10.0.0.0/8", "192.168.1.1/32"]}, "destination": {"notNets": ["10.1.0.0/16"]}, "ipVersion": 4},
+        {"source": {"namespaceSelector": "global()"}},
+        {"source": {"namespaceSelector": "has(x) || all()", "selector": "a in {'b'}", "notSelector": "global()"}},
+        {"source": {"services": {"name": "s"}}},
+        {"protocol": "TCP", "http": {"methods": ["GET"], "paths": [{"exact": "/a"}, {"prefix": "/b"}]}},
+        {"source": {"serviceAccounts": {"names": ["a", "b"], "selector": "all()"}}},
+        {"metadata": {"annotations": {"example.org/why": "because"}}},
+    ],
+)
+def test_good_rules_are_accepted(rule: dict[str, Any]) -> None:
+    assert rule_problems(rule) == {}
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "hint"),
+    [
+        ({"destination": {"ports": [80]}}, "destination.ports", "need protocol"),
+        ({"source": {"notPorts": ["1:2"]}}, "source.notPorts", "need protocol"),
+        ({"notProtocol": "TCP", "source": {"ports": [1]}}, "source.ports", "need protocol"),
+        ({"protocol": "ICMP", "source": {"ports": [1]}}, "source.ports", "only protocols TCP"),
+        ({"protocol": "UDPLite", "source": {"ports": ["http"]}}, "source.ports", "only protocols TCP"),
+        ({"protocol": "TCP", "destination": {"ports": [0]}}, "destination.ports[0]", "1 to 65535"),
+        ({"protocol": "TCP", "destination": {"ports": [1, 65536]}}, "destination.ports[1]", "1 to 65535"),
+        ({"protocol": "TCP", "destination": {"ports": ["9:8"]}}, "destination.ports[0]", "above the last"),
+        ({"protocol": "TCP", "destination": {"ports": ["a b"]}}, "destination.ports[0]", "must be a port"),
+        ({"protocol": "TCP", "destination": {"ports": ["UPPER"]}}, "destination.ports[0]", "port name"),
+        ({"protocol": "TCP", "destination": {"ports": list(range(1, 52))}}, "destination.ports", "at most 50"),
+        ({"protocol": "tcp"}, "protocol", "one of ICMP, TCP"),
+        ({"protocol": 0}, "protocol", "1 to 255"),
+        ({"notProtocol": 256}, "notProtocol", "1 to 255"),
+        ({"protocol": "TCP", "icmp": {"type": 1}}, "icmp", "needs protocol ICMP"),
+        ({"icmp": {"type": 1}}, "icmp", "needs protocol ICMP"),
+        ({"protocol": "ICMP", "icmp": {"code": 1}}, "icmp.code", "needs a type"),
+        ({"protocol": "ICMP", "icmp": {"type": 255}}, "icmp.type", "0 to 254"),
+        ({"protocol": "ICMP", "icmp": {"type": 1, "code": 256}}, "icmp.code", "0 to 255"),
+        ({"notICMP": {"type": -1}}, "notICMP.type", "0 to 254"),
+        ({"protocol": "ICMP", "ipVersion": 6}, "ipVersion", "must be 4"),
+        ({"notProtocol": "ICMPv6", "ipVersion": 4}, "ipVersion", "must be 6"),
+        ({"protocol": 1, "ipVersion": 6}, "ipVersion", "must be 4"),
+        ({"source": {"nets": ["10.0.0.1"]}}, "source.nets[0]", "10.0.0.1/32"),
+        ({"source": {"nets": ["10.0.0.1/8"]}}, "source.nets[0]", "did you mean 10.0.0.0/8"),
+        ({"source": {"nets": ["ten"]}}, "source.nets[0]", "CIDR"),
+        ({"source": {"nets": ["10.0.0.0/8", "10.0.0.0/8"]}}, "source.nets[1]", "occurs twice"),
+        ({"source": {"nets": ["10.0.0.0/8"]}, "destination": {"nets": ["fd00::/8"]}}, "destination.nets[0]", "IPv6"),
+        ({"ipVersion": 6, "destination": {"notNets": ["10.0.0.0/8"]}}, "destination.notNets[0]", "ipVersion"),
+        ({"source": {"notNets": ["0.0.0.0/0"]}}, "source.notNets[0]", "every address"),
+        ({"source": {"notNets": ["::/0"]}}, "source.notNets[0]", "every address"),
+        ({"source": {"selector": "global()"}}, "source.selector", "global()"),
+        ({"source": {"selector": "a = 'b'"}}, "source.selector", "column 3"),
+        ({"source": {"selector": "has(" + "a" * 510 + ") && has(" + "b" * 510 + ")"}}, "source.selector", "longer than 1024"),
+        ({"source": {"namespaceSelector": "global() && has(a)"}}, "source.namespaceSelector", "whole selector"),
+        ({"source": {"serviceAccounts": {"names": ["A_b"]}}}, "source.serviceAccounts.names[0]", "a-z"),
+        ({"source": {"serviceAccounts": {"selector": "("}}}, "source.serviceAccounts.selector", "column 2"),
+        ({"source": {"services": {"namespace": "n"}}}, "source.services.name", "is required"),
+        ({"source": {"services": {"name": "s"}, "selector": "all()"}}, "source.selector", "services"),
+        ({"source": {"services": {"name": "s"}, "serviceAccounts": {}}}, "source.serviceAccounts", "services"),
+        ({"destination": {"services": {"name": "s"}}}, "destination.services", "ingress rules"),
+        ({"protocol": "UDP", "http": {}}, "protocol", "TCP"),
+        ({"action": "Deny", "http": {}}, "action", "Allow"),
+        ({"http": {"methods": ["GET", "GET"]}}, "http.methods[1]", "twice"),
+        ({"http": {"paths": [{}]}}, "http.paths[0]", "exactly one"),
+        ({"http": {"paths": [{"exact": "a"}]}}, "http.paths[0]", "begin with /"),
+        ({"http": {"paths": [{"prefix": "/a?b"}]}}, "http.paths[0]", "begin with /"),
+        ({"metadata": {"annotations": {"bad key": ""}}}, "metadata.annotations.bad key", "label"),
+    ],
+)
+def test_bad_rule_is_refused_at_its_field(rule: dict[str, Any], path: str, hint: str) -> None:
+    found = rule_problems(rule)
+    assert list(found) == [path]
+    assert hint in found[path]
+
+
+def test_services_belong_to_the_far_side_of_a_rule() -> None:
+    far = {"destination": {"services": {"name": "s", "namespace": "n"}}}
+    assert rule_problems(far, direction="egress") == {}
+    assert list(rule_problems({"source": far["destination"]}, direction="egress")) == ["source.services"]
+    with_ports = {"protocol": "TCP", "destination": {"services": {"name": "s"}, "ports": [1]}}
+    assert list(rule_problems(with_ports, direction="egress")) == ["destination.ports"]
+
+
+def test_http_is_for_ingress_only_except_in_profiles() -> None:
+    rule = {"http": {"methods": ["GET"]}}
+    assert list(rule_problems(rule, direction="egress")) == ["http"]
+    assert rule_problems(rule, direction="egress", kind="Profile") == {}
+
+
+def test_service_in_a_global_policy_needs_its_namespace() -> None:
+    rule = {"source": {"services": {"name": "s"}}}
+    assert list(rule_problems(rule, kind="GlobalNetworkPolicy")) == ["source.services.namespace"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "path", "hint"),
+    [
+        ("NetworkPolicy", {"selector": "global()"}, "spec.selector", "global()"),
+        ("NetworkPolicy", {"serviceAccountSelector": "a =="}, "spec.serviceAccountSelector", "column"),
+        ("NetworkPolicy", {"types": ["Ingress", "Ingress"]}, "spec.types[1]", "twice"),
+        ("NetworkPolicy", {"performanceHints": ["Fast"]}, "spec.performanceHints[0]", "AssumeNeeded"),
+        ("NetworkPolicy", {"tier": "a.b"}, "spec.tier", "63"),
+        ("NetworkPolicy", {"ingress": [{"action": "Deny"}] * 1025}, "spec.ingress", "at most 1024"),
+        ("GlobalNetworkPolicy", {"namespaceSelector": "global()"}, "spec.namespaceSelector", "global()"),
+        ("GlobalNetworkPolicy", {"doNotTrack": True}, "spec.applyOnForward", "must be true"),
+        (
+            "GlobalNetworkPolicy",
+            {"preDNAT": True, "applyOnForward": True, "types": ["Ingress", "Egress"]},
+            "spec.types",
+            "preDNAT",
+        ),
+        ("GlobalNetworkPolicy", {"preDNAT": True, "doNotTrack": True, "applyOnForward": True}, "spec.preDNAT", "exclude"),
+        ("Profile", {"labelsToApply": {"-": "x"}}, "spec.labelsToApply.-", "label"),
+    ],
+)
+def test_bad_spec_is_refused_at_its_field(kind: str, spec: dict[str, Any], path: str, hint: str) -> None:
+    found = problems(kind, spec)
+    assert list(found) == [path]
+    assert hint in found[path]
+
+
+def test_pre_dnat_policy_has_no_egress() -> None:
+    found = problems("GlobalNetworkPolicy", {"preDNAT": True, "applyOnForward": True, "egress": [{"action": "Deny"}]})
+    assert set(found) == {"spec.egress", "spec.types"}
+
+
+def test_predefined_tiers_have_one_order_and_one_action() -> None:
+    assert problems("Tier", {}, name="default") == {}
+    assert problems("Tier", {"order": 1000, "defaultAction": "Pass"}, name="kube-admin") == {}
+    assert problems("Tier", {"order": 1}, name="default") == {"spec.order": "must be 1000000 in tier default"}
+    assert set(problems("Tier", {}, name="kube-baseline")) == {"spec.order", "spec.defaultAction"}
+    assert problems("Tier", {"order": 1}, name="other") == {}
+
+
+def test_all_problems_of_a_policy_are_found_at_once() -> None:
+    found = problems(
+        "NetworkPolicy",
+        {
+            "selector": "(",
+            "ingress": [{"action": "Allow", "protocol": "tcp"}, {"action": "Deny", "source": {"nets": ["x"]}}],
+            "egress": [{"action": "Allow", "destination": {"ports": [1]}}],
+        },
+    )
+    assert list(found) == [
+        "spec.selector",
+        "spec.ingress[0].protocol",
+        "spec.ingress[1].source.nets[0]",
+        "spec.egress[0].destination.ports",
+    ]
