@@ -44,7 +44,7 @@ async def create(client: Client, resource: Resource) -> Resource:
 async def apply(client: Client, resource: Resource) -> tuple[Resource, Outcome]:
     """Make the stored resource be like this one; write only what differs. Others may do the same at the same time.
 
-    A resource that carries a resourceVersion is applied only to that version. Raises UpdateConflict for a stale one.
+    A resource that carries a resourceVersion changes only that version. Raises UpdateConflict for a stale one.
     """
     refuse_read_only("apply", resource.key)
     backoff = Backoff(first=0.002, last=0.1)
@@ -60,6 +60,7 @@ async def apply(client: Client, resource: Resource) -> tuple[Resource, Outcome]:
             wanted = _based_on(stored, resource)
             if wanted == stored:
                 return stored, "unchanged"
+            _refuse_stale(resource, stored)
             try:
                 return await client.update(wanted), "updated"
             except (UpdateConflict, DoesNotExist):
@@ -75,6 +76,7 @@ async def replace(client: Client, resource: Resource) -> Resource:
     for _ in range(_TRIES):
         stored = await client.get(resource.key)
         wanted = _based_on(stored, resource)
+        _refuse_stale(resource, stored)
         try:
             return await client.update(wanted)
         except UpdateConflict:
@@ -122,15 +124,11 @@ def refuse_read_only(operation: str, key: Key) -> None:
 
 def _based_on(stored: Resource, wanted: Resource) -> Resource:
     """`wanted` as an update of `stored`: identity stays, and so does a status that `wanted` does not speak of."""
-    revision = wanted.metadata.resource_version
-    latest = stored.metadata.resource_version
-    if revision and revision != latest:
-        raise StaleVersion(wanted.key, revision, latest)
     metadata = msgspec.structs.replace(
         wanted.metadata,
         uid=stored.metadata.uid,
         creation_timestamp=stored.metadata.creation_timestamp,
-        resource_version=latest,
+        resource_version=stored.metadata.resource_version,
         generation=stored.metadata.generation,
         managed_fields=None,
         self_link="",
@@ -141,6 +139,12 @@ def _based_on(stored: Resource, wanted: Resource) -> Resource:
             wanted = msgspec.structs.replace(wanted, status=_status(stored))
     _refuse_changed_pool(stored, wanted)
     return wanted
+
+
+def _refuse_stale(resource: Resource, stored: Resource) -> None:
+    given, latest = resource.metadata.resource_version, stored.metadata.resource_version
+    if given and given != latest:
+        raise StaleVersion(resource.key, given, latest)
 
 
 def _status(resource: Any) -> Any:

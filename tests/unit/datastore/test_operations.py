@@ -95,6 +95,17 @@ def test_apply_of_a_stale_version_is_a_conflict_that_names_both_versions(run: Ru
     run(scenario)
 
 
+def test_apply_of_a_foreign_version_that_says_nothing_new_is_unchanged(run: Run) -> None:
+    """What `kubectl get -o yaml` printed can be applied twice, though its resourceVersion means nothing here."""
+
+    async def scenario(client: SqliteClient) -> None:
+        foreign = with_revision(netset("a", "10.0.0.0/8"), "987654")
+        assert (await operations.apply(client, foreign))[1] == "created"
+        assert (await operations.apply(client, foreign))[1] == "unchanged"
+
+    run(scenario)
+
+
 def test_many_concurrent_applies_of_one_key_all_succeed(run: Run) -> None:
     async def scenario(client: SqliteClient) -> None:
         results = await asyncio.gather(*(operations.apply(client, netset("a", f"10.{i}.0.0/16")) for i in range(12)))
