@@ -207,7 +207,7 @@ def _broken() -> list[State]:
         states.state(*pods, states.policy("p", selector="app == ", types=["Egress"], egress=[{"action": "Allow"}])),
         states.state(*pods, states.global_policy("p", selector="((", types=["Ingress"])),
         states.state(*pods, states.policy("p", selector="app == 'a'", ingress=[{"action": "Deny", "source": {"nets": ["x"]}}])),
-        states.state(*pods, states.policy("p", selector="app == 'a') || (all()"), states.pool("bad", "x")),
+        states.state(*pods, states.policy("p", selector="app == 'a') || (has(app)"), states.pool("bad", "x")),
     ]
 
 

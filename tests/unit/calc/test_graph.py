@@ -200,6 +200,25 @@ def test_an_endpoint_that_moves_to_another_node_is_local_no_more() -> None:
     assert not cluster.intent.policies
 
 
+def test_an_endpoint_that_moves_between_local_nodes_leaves_no_double() -> None:
+    far = states.pod("web", "10.0.0.1/32", node=OTHER)
+    cluster = Cluster(WEB, is_local=lambda _node: True)
+    cluster.show(type(WEB)(metadata=WEB.metadata, spec=far.spec))
+    assert [each.node for each in cluster.intent.endpoints] == [OTHER]
+
+
+def test_policies_select_by_labels_of_namespaces_and_service_accounts() -> None:
+    pod = states.pod("web", "10.0.0.1/32", sa="robot")
+    policies = [
+        states.global_policy("team", namespaceSelector="team == 'x'", types=["Ingress"]),
+        states.global_policy("role", serviceAccountSelector="role == 'r'", types=["Ingress"]),
+    ]
+    cluster = Cluster(pod, *policies, states.namespace("ns", team="y"))
+    assert not cluster.intent.policies
+    cluster.show(pod, *policies, states.namespace("ns", team="x"), states.account("ns", "robot", role="r"))
+    assert cluster.endpoint("ns/web").tiers[0].ingress == (gnp("role"), gnp("team"))
+
+
 def test_a_network_set_inherits_the_labels_of_its_namespace() -> None:
     peer = [{"action": "Allow", "destination": {"namespaceSelector": "team == 'x'", "selector": "kind == 's'"}}]
     sets = [
