@@ -1,4 +1,4 @@
-"""The product as a judge: raw documents through decoding, conversion and calculation, then the evaluator."""
+"""The product as a judge: raw documents through decoding, validation, conversion and calculation, then the evaluator."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,7 @@ from tests.fuzz.probes import Probe
 from tests.oracle.cluster import Document
 
 from tortie.api.documents import decode
+from tortie.api.validation import check
 from tortie.base.net import Family, parse_address
 from tortie.insight.world import Workload, World
 from tortie.intent.policy import Direction
@@ -17,7 +18,7 @@ class Product:
     """One cluster, calculated once."""
 
     def __init__(self, documents: Sequence[Document]) -> None:
-        self.world = World.from_resources([decode(document) for document in documents])
+        self.world = World.from_resources([check(decode(document)) for document in documents])
         self._by_address = {address: workload for workload in self.world.workloads.values() for address in workload.addresses}
 
     def allows(self, probe: Probe) -> bool:

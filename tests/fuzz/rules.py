@@ -1,5 +1,6 @@
 """Random rules, Calico's and Kubernetes', with every field that is enforced; always valid ones."""
 
+import ipaddress
 from random import Random
 from typing import Any
 
@@ -119,8 +120,9 @@ def _peer(rng: Random) -> dict[str, Any]:
     if rng.random() < 0.3:
         block: dict[str, Any] = {"cidr": rng.choice((*NETS[4], *NETS[6], "0.0.0.0/0", "::/0"))}
         family = 6 if ":" in block["cidr"] else 4
-        if rng.random() < 0.6:
-            block["except"] = rng.sample(NETS[family][1:5], rng.randint(1, 2))
+        inner = [net for net in NETS[family] if _is_smaller_part(net, block["cidr"])]
+        if inner and rng.random() < 0.7:
+            block["except"] = rng.sample(inner, min(len(inner), rng.randint(1, 2)))
         return {"ipBlock": block}
     peer: dict[str, Any] = {}
     if rng.random() < 0.6:
@@ -129,6 +131,11 @@ def _peer(rng: Random) -> dict[str, Any]:
         keys = (*KEYS[:2], "kubernetes.io/metadata.name")
         peer["namespaceSelector"] = random_label_selector(rng, keys, NAMESPACE_VALUES)
     return peer
+
+
+def _is_smaller_part(net: str, whole: str) -> bool:
+    inner, outer = ipaddress.ip_network(net), ipaddress.ip_network(whole)
+    return inner != outer and inner.network_address in outer and inner.prefixlen > outer.prefixlen
 
 
 def _kubernetes_port(rng: Random) -> dict[str, Any]:

@@ -4,11 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from tortie.api.resource import Resource, Update
 from tortie.base.errors import TortieError
 from tortie.base.net import Family
 from tortie.convert.feed import convert_update
@@ -117,18 +118,18 @@ def _texts(paths: Iterable[str]) -> Iterator[Text]:
 
 
 def _live(config_file: str | None) -> World:
-    from tortie.api.resource import Update
     from tortie.datastore.config import open_client
 
-    async def listed() -> list[Update]:
+    async def listed() -> Sequence[Resource]:
         client = open_client(os.environ, config_file)
         try:
             listing = await client.list_many(_LIVE_KINDS)
         finally:
             await client.close()
-        return [convert_update(Update(resource.key, resource)) for resource in listing.items]
+        return listing.items
 
-    return World.from_updates(asyncio.run(listed()))
+    resources = asyncio.run(listed())
+    return World.from_updates([convert_update(Update(resource.key, resource)) for resource in resources], written=resources)
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
@@ -143,7 +144,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
         yield ""
         yield from _half_lines(each)
     yield ""
-    yield f"Replies: {explanation.replies}."
+    yield explanation.replies
     yield from _synthetic_lines(explanation)
 
 
@@ -185,9 +186,8 @@ def _owner_lines(step: OwnerStep) -> Iterator[str]:
 
 def _rule_line(asked: RuleStep) -> str:
     rule = asked.rule
-    text = f": {rule.text}" if rule.text else ""
-    outcome = "matches" if asked.matched else f"no, {asked.failed}"
-    return f"{'>' if asked.matched else ' '} rule {rule.origin.index} {rule.action.value}{text}: {outcome}"
+    outcome = "matches" if asked.matched else f"no: {asked.failed}"
+    return f"{'>' if asked.matched else ' '} rule {rule.origin.index}, {rule.text or rule.action.value}: {outcome}"
 
 
 def _synthetic_lines(explanation: Explanation) -> Iterator[str]:

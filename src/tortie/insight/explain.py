@@ -56,8 +56,8 @@ class Explanation:
     def replies(self) -> str:
         """What becomes of answers to the packet."""
         if self.allowed:
-            return "replies pass without being asked: they belong to an allowed connection"
-        return "there is nothing to reply to: the connection is never made"
+            return "Replies pass without being asked: they belong to an allowed connection."
+        return "There is nothing to reply to: the connection is never made."
 
 
 def explain(world: World, source: str, destination: str, *, question: Question) -> Explanation:

@@ -1,13 +1,16 @@
 """The text of files as a world: resources, pod templates, and where each rule is written."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
+
+import msgspec
 
 from tortie.api.documents import Document, load_documents, load_raw
 from tortie.api.kinds import KINDS
 from tortie.api.kubernetes import Pod
 from tortie.api.resource import Key, Resource
+from tortie.api.validation import check_document
 from tortie.insight.errors import InsightError
 from tortie.insight.workloads import is_workload, template_pod
 from tortie.insight.world import World
@@ -38,9 +41,9 @@ class Loaded:
 
 
 def load(texts: Iterable[Text]) -> Loaded:
-    """Read files. A resource that stands in two places is an error, and so is what we should know and do not.
+    """Read files and check them as a datastore would. Raises ValidationError (as `check_document` does) and InsightError.
 
-    Raises the errors of `load_documents`, and InsightError.
+    A resource that stands in two places is an error. So is a kind that we should know and do not.
     """
     loaded = Loaded()
     for origin, text in texts:
@@ -56,7 +59,9 @@ def load(texts: Iterable[Text]) -> Loaded:
 
 
 def _add(loaded: Loaded, document: Document) -> None:
-    key = document.resource.key
+    document = replace(document, resource=_placed(document.resource))
+    resource = check_document(document)
+    key = resource.key
     here = f"{document.origin}:{document.line}"
     if (key, "") in loaded.locations:
         raise InsightError(f"{here}: {key} is defined a second time; the first is at {loaded.locations[key, '']}")
@@ -64,7 +69,15 @@ def _add(loaded: Loaded, document: Document) -> None:
     for path, line in document.positions.items():
         if len(path) == 3 and path[0] == "spec" and path[1] in ("ingress", "egress"):
             loaded.locations[key, f"spec.{path[1]}[{path[2]}]"] = f"{document.origin}:{line}"
-    loaded.resources.append(document.resource)
+    loaded.resources.append(resource)
+
+
+def _placed(resource: Resource) -> Resource:
+    """In namespace `default` where a namespace is missing, as clients do."""
+    if resource.metadata.namespace or not KINDS[resource.kind].namespaced:
+        return resource
+    metadata = msgspec.structs.replace(resource.metadata, namespace="default")
+    return msgspec.structs.replace(resource, metadata=metadata)
 
 
 def _is_foreign(document: Mapping[str, Any]) -> bool:

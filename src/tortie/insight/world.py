@@ -15,6 +15,7 @@ from tortie.calc.graph import Graph
 from tortie.convert.offline import convert_offline
 from tortie.insight.synthetic import place
 from tortie.insight.workloads import without_clashes
+from tortie.insight.written import number_as_written
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId
 from tortie.intent.policy import Direction
 from tortie.intent.state import State
@@ -74,23 +75,29 @@ class World:
             )
             for entry in placed
         }
-        return cls.from_updates(updates, made_up=made_up, locations=locations)
+        return cls.from_updates(updates, written=given, made_up=made_up, locations=locations)
 
     @classmethod
     def from_updates(
         cls,
         updates: Iterable[Update],
         *,
+        written: Iterable[Resource] = (),
         made_up: Mapping[tuple[str, str], tuple[bool, bool]] | None = None,
         locations: Locations | None = None,
     ) -> "World":
-        """From what a datastore lists, converted as for an agent. `made_up`: which addresses and nodes are synthetic."""
+        """From what a datastore lists, converted as for an agent.
+
+        `written`: the resources before conversion, so that rules are numbered as their authors wrote them. `made_up`: which
+        pods' address and node are synthetic.
+        """
         known = list(updates)
         state = State()
         graph = Graph(node="", is_local=lambda _: True)
         graph.on_updates([*_always_there(known), *known])
         graph.on_in_sync()
         state.apply_all(graph.flush())
+        number_as_written(state, written)
         workloads: dict[tuple[str, str], Workload] = {}
         for update in known:
             if isinstance(update.value, WorkloadEndpoint):
