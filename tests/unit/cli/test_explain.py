@@ -1,0 +1,117 @@
+"""tortie explain as a person runs it."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.unit.insight.test_explain import DEPLOYMENT, KUBERNETES, PODS
+
+from tortie.api.documents import load_documents
+from tortie.cli.explain import explain
+from tortie.datastore.config import open_client
+
+
+def run(*arguments: str, text: str = "", env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(explain, arguments, input=text, env=env)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "pods.yaml").write_text(PODS + DEPLOYMENT)
+    (tmp_path / "sub" / "policy.yml").write_text(KUBERNETES)
+    (tmp_path / "notes.txt").write_text("not yaml: [")
+    return tmp_path
+
+
+def test_the_deciding_line_comes_first_and_the_walk_of_both_directions_after_it(folder: Path) -> None:
+    result = run("dev/client", "prod/web", "tcp/81", "-f", str(folder))
+    assert result.exit_code == 2
+    lines = result.stdout.splitlines()
+    assert lines[0] == "DENY  dev/client -> prod/web  (TCP 10.0.0.2:49152 -> 10.0.0.1:81)"
+    assert lines[1] == "  ingress of prod/web: no rule matched and tier default denies by default"
+    assert lines.index("Egress of dev/client: allow, profile kns.dev egress rule 0 says Allow") < lines.index(
+        "Ingress of prod/web: deny, no rule matched and tier default denies by default"
+    )
+    assert "destination port 81 is not 80" in result.stdout or "is not selected by" in result.stdout
+    assert "1 Service" in result.stderr
+
+
+def test_an_allowed_packet_exits_with_0_and_names_policy_rule_and_place(folder: Path) -> None:
+    result = run("dev/client", "prod/web", "tcp/http", "-f", str(folder / "pods.yaml"), "-f", str(folder / "sub"))
+    assert result.exit_code == 0
+    first, second = result.stdout.splitlines()[:2]
+    assert first.startswith("ALLOW")
+    assert "KubernetesNetworkPolicy prod/web ingress rule 1 says Allow, tier default" in second
+    assert second.endswith("policy.yml:9)")
+
+
+def test_json_is_one_document_and_nothing_else(folder: Path) -> None:
+    result = run("dev/client", "prod/api", "tcp/81", "-f", str(folder), "-o", "json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["verdict"] == "deny"
+
+
+def test_made_up_addresses_are_marked(folder: Path) -> None:
+    assert "prod/api has no address yet; 198.18.0.1" in run("dev/client", "prod/api", "tcp/81", "-f", str(folder)).stdout
+
+
+def test_standard_input_is_a_file_too() -> None:
+    assert run("dev/client", "prod/web", "icmp", "-f", "-", text=PODS).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("dev/client", "prod/wep", "tcp/80"), "did you mean prod/web"),
+        (("dev/client", "prod/web", "tcp"), "which port"),
+        (("dev/client", "prod/web", "tcp/80", "--family", "6"), "ask with --family 4"),
+        (("dev/client", "prod/web", "tcp/80", "-f", "nowhere.yaml"), "nowhere.yaml: cannot be read"),
+    ],
+)
+def test_a_question_without_an_answer_exits_with_1_and_says_what_to_do(
+    arguments: tuple[str, ...], message: str, folder: Path
+) -> None:
+    result = run(*arguments, "-f", str(folder))
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not result.stdout
+
+
+def test_without_files_the_datastore_is_asked(tmp_path: Path) -> None:
+    env = {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(tmp_path / "store.sqlite")}
+    endpoints = """\
+apiVersion: projectcalico.org/v3
+kind: WorkloadEndpoint
+metadata: {name: n1-k8s-NAME-eth0, namespace: prod, labels: {app: NAME}}
+spec:
+  orchestrator: k8s
+  node: n1
+  pod: NAME
+  endpoint: eth0
+  interfaceName: caliNAME
+  ipNetworks: [ADDRESS/32]
+  profiles: [kns.prod]
+"""
+    policy = KUBERNETES.replace("---\n", "")
+    texts = [
+        endpoints.replace("NAME", "web").replace("ADDRESS", "10.0.0.1"),
+        endpoints.replace("NAME", "client").replace("ADDRESS", "10.0.0.2"),
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n",
+        policy,
+    ]
+
+    async def fill() -> None:
+        client = open_client(env, None)
+        for text in texts:
+            for document in load_documents(text):
+                await client.create(document.resource)
+        await client.close()
+
+    asyncio.run(fill())
+    assert run("prod/client", "prod/web", "tcp/80", env=env).exit_code == 0
+    denied = run("prod/client", "prod/web", "tcp/443", env=env)
+    assert denied.exit_code == 2, denied.output
+    assert "KubernetesNetworkPolicy prod/web" in denied.stdout
