@@ -50,10 +50,10 @@ class RuleScanner:
             self._problems.report(Key(*policy_id), "rules", ())
             self._emit_policy(policy_id, None)
             return
-        ingress = _parsed(source.ingress, source.namespace, owner=policy_id, direction=Direction.INGRESS)
-        egress = _parsed(source.egress, source.namespace, owner=policy_id, direction=Direction.EGRESS)
+        ingress, bad_ingress = _parsed(source.ingress, source.namespace, owner=policy_id, direction=Direction.INGRESS)
+        egress, bad_egress = _parsed(source.egress, source.namespace, owner=policy_id, direction=Direction.EGRESS)
         self._use(policy_id, _needed(ingress + egress))
-        self._problems.report(Key(*policy_id), "rules", _complaints(ingress + egress))
+        self._problems.report(Key(*policy_id), "rules", bad_ingress + bad_egress)
         self._emit_policy(policy_id, Policy(policy_id, source.placement.tier, _rules(ingress), _rules(egress)))
 
     def on_profile(self, name: str, profile: ApiProfile | None) -> None:
@@ -65,10 +65,10 @@ class RuleScanner:
             self._problems.report(key, "rules", ())
             self._emit_profile(profile_id, None)
             return
-        ingress = _parsed(profile.spec.ingress, "", owner=profile_id, direction=Direction.INGRESS)
-        egress = _parsed(profile.spec.egress, "", owner=profile_id, direction=Direction.EGRESS)
+        ingress, bad_ingress = _parsed(profile.spec.ingress, "", owner=profile_id, direction=Direction.INGRESS)
+        egress, bad_egress = _parsed(profile.spec.egress, "", owner=profile_id, direction=Direction.EGRESS)
         self._use(profile_id, _needed(ingress + egress))
-        self._problems.report(key, "rules", _complaints(ingress + egress))
+        self._problems.report(key, "rules", bad_ingress + bad_egress)
         self._emit_profile(profile_id, Profile(profile_id, _rules(ingress), _rules(egress)))
 
     def is_empty(self) -> bool:
@@ -91,9 +91,20 @@ class RuleScanner:
                 self._on_set(SetUse(set_id, None))
 
 
-def _parsed(rules: Iterable[ApiRule], namespace: str, *, owner: _Owner, direction: Direction) -> list[ParsedRule]:
-    parsed = (parse_rule(rule, namespace, origin=Origin(owner, direction, index)) for index, rule in enumerate(rules))
-    return [each for each in parsed if each is not None]
+def _parsed(
+    rules: Iterable[ApiRule], namespace: str, *, owner: _Owner, direction: Direction
+) -> tuple[list[ParsedRule], list[str]]:
+    """The rules of one direction, and what is wrong with them."""
+    found: list[ParsedRule] = []
+    problems: list[str] = []
+    for index, rule in enumerate(rules):
+        parsed = parse_rule(rule, namespace, origin=Origin(owner, direction, index))
+        if parsed is not None:
+            found.append(parsed)
+        why = "notNets leaves no address; the rule never matches" if parsed is None else parsed.rule.unenforceable
+        if why:
+            problems.append(f"{direction.value.lower()}[{index}]: {why}")
+    return found, problems
 
 
 def _rules(parsed: Iterable[ParsedRule]) -> tuple[Rule, ...]:
@@ -102,11 +113,3 @@ def _rules(parsed: Iterable[ParsedRule]) -> tuple[Rule, ...]:
 
 def _needed(parsed: Iterable[ParsedRule]) -> dict[SetId, SetSpec]:
     return {spec.ipset.id: spec for each in parsed for spec in each.sets}
-
-
-def _complaints(parsed: Iterable[ParsedRule]) -> list[str]:
-    return [
-        f"{each.rule.origin.direction.value.lower()}[{each.rule.origin.index}]: {each.rule.unenforceable}"
-        for each in parsed
-        if each.rule.unenforceable
-    ]

@@ -4,6 +4,7 @@ from tests.graph.states import profile, rules
 
 from tortie.api.profile import Profile as ApiProfile
 from tortie.api.profile import ProfileSpec
+from tortie.api.resource import Key
 from tortie.calc.active_policies import PolicySource
 from tortie.calc.policy_sorter import Placement
 from tortie.calc.problems import Problems
@@ -78,3 +79,13 @@ def test_profiles_have_rules_and_sets_too() -> None:
     recorder.scanner.on_profile("p", None)
     assert recorder.heard() == [("has(a)", False)]
     assert recorder.problems.is_empty()
+
+
+def test_a_rule_that_never_matches_is_left_out_and_reported() -> None:
+    recorder = Recorder()
+    never = rules({"action": "Deny", "source": {"notNets": ["0.0.0.0/0"]}}, {"action": "Allow"})
+    recorder.scanner.on_policy(P, PolicySource("", Placement("t", 0, ingress=True, egress=True), never, ()))
+    found = recorder.policies[P]
+    assert found is not None
+    assert [rule.origin.index for rule in found.ingress] == [1]
+    assert "ingress[0]: notNets" in recorder.problems.by_key()[Key(*P)]
