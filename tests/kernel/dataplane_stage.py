@@ -2,7 +2,7 @@
 
 The CNI plugin's work (veth, addresses, sysctls) is done here by hand, so that the dataplane is tested alone.
 
-    pod (eth0) ── caliX │ node │ up ── eth0 (outside)
+    pod (eth0) ── caliX │ node │ uplink ── eth0 (outside)
 """
 
 import contextlib
@@ -58,12 +58,18 @@ class Stage:
         """Node and outside, connected."""
         for name in (self.node, self.outside):
             self._create(name)
+        # Link-local addresses must be usable at once: without one a node cannot ask for its neighbours.
+        for name in (self.node, self.outside):
+            self.sysctl(name, {"net.ipv6.conf.default.accept_dad": 0})
         self.batch(
             self.node,
-            f"link add up type veth peer name eth0 netns {self.outside}",
-            f"addr add {NODE[Family.V4]}/24 dev up",
-            f"addr add {NODE[Family.V6]}/64 dev up nodad",
-            "link set up up",
+            f"link add uplink type veth peer name eth0 netns {self.outside}",
+            f"addr add {NODE[Family.V4]}/24 dev uplink",
+            f"addr add {NODE[Family.V6]}/64 dev uplink nodad",
+            "link set uplink up",
+            # Without a route to 169.254.1.1 the node would not answer for it (proxy ARP).
+            f"route add default via {OUTSIDE[Family.V4]}",
+            f"-6 route add default via {OUTSIDE[Family.V6]}",
         )
         self.batch(
             self.outside,
@@ -74,6 +80,8 @@ class Stage:
             f"-6 route add fd77::/64 via {NODE[Family.V6]}",
         )
         self.sysctl(self.node, {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        # The kernel notices the link's carrier with a delay, and uses IPv6 on it only from then on.
+        assert any(ping(self.outside, Family.V6, NODE[Family.V6]) for _ in range(10))
 
     def pod(self, number: int) -> Pod:
         """A new workload, without any route to it on the node."""
@@ -225,10 +233,11 @@ def ping(name: str, family: Family, address: str) -> bool:
     """True if an echo request is answered."""
     kind, reply, protocol = (8, 0, socket.IPPROTO_ICMP) if family is Family.V4 else (128, 129, socket.IPPROTO_ICMPV6)
     with open_socket(name, family, socket.SOCK_RAW, protocol) as raw:
-        body = secrets.token_bytes(8)
-        header = struct.pack("!BBHHH", kind, 0, 0, os.getpid() & 0xFFFF, 1)
+        # A new identifier each time: to connection tracking two pings with one identifier are one connection.
+        body, identifier = secrets.token_bytes(8), secrets.randbits(16)
+        header = struct.pack("!BBHHH", kind, 0, 0, identifier, 1)
         if family is Family.V4:
-            header = struct.pack("!BBHHH", kind, 0, _checksum(header + body), os.getpid() & 0xFFFF, 1)
+            header = struct.pack("!BBHHH", kind, 0, _checksum(header + body), identifier, 1)
         raw.sendto(header + body, (address, 0))
         end = time.monotonic() + _PATIENCE
         while time.monotonic() < end:

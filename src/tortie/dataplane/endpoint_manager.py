@@ -29,6 +29,7 @@ class EndpointManager:
         self._profiles: set[ProfileId] = set()
         self._changed_owners: set[PolicyId | ProfileId] = set()
         self._dirty: set[str] = set()
+        self._told: set[str] = set()
         self._started = False
 
     @property
@@ -128,15 +129,17 @@ class EndpointManager:
         if interface in self._claims:
             endpoint = self._endpoints[min(self._claims[interface])]
             chains = render_endpoint(endpoint, policies=self._policies, profiles=self._profiles, config=self._config)
-            for chain in chains:
-                self._table.put_chain(chain)
             self._table.add_members(from_map.name, {interface: nft.Goto(from_chain)})
             self._table.add_members(to_map.name, {interface: nft.Goto(to_chain)})
-        else:
+            for chain in chains:
+                self._table.put_chain(chain)
+            self._told.add(interface)
+        elif interface in self._told:
             self._table.remove_members(from_map.name, [interface])
             self._table.remove_members(to_map.name, [interface])
             self._table.remove_chain(from_chain)
             self._table.remove_chain(to_chain)
+            self._told.discard(interface)
 
     def _apply_spoofing(self) -> None:
         rules: list[nft.Rule] = []
