@@ -1,8 +1,6 @@
-"""Names that conversion makes: profiles, workload endpoints, host-side devices."""
+"""Names that conversion makes: labels, profiles, host-side devices. Endpoint names are `api.names`'."""
 
 import hashlib
-
-from tortie.convert.errors import ConversionError
 
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
@@ -28,14 +26,3 @@ def veth_name(namespace: str, pod: str, prefix: str = DEFAULT_INTERFACE_PREFIX) 
     """Host-side device of a pod. `prefix` is InterfacePrefix: of a comma-separated list the first entry counts."""
     digest = hashlib.sha1(f"{namespace}.{pod}".encode(), usedforsecurity=False).hexdigest()
     return f"{prefix.split(',')[0].strip() or DEFAULT_INTERFACE_PREFIX}{digest[:11]}"
-
-
-def endpoint_name(node: str, pod: str, endpoint: str = "eth0") -> str:
-    """Name of a pod's WorkloadEndpoint: node, orchestrator, pod and endpoint joined by `-`, a `-` inside each doubled."""
-    segments = (("node", node), ("pod", pod), ("endpoint", endpoint))
-    for field, text in segments:
-        if not text:
-            raise ConversionError(f"workload endpoint of pod {pod!r}: {field} is empty")
-        if text.startswith("-") or text.endswith("-"):
-            raise ConversionError(f"workload endpoint of pod {pod!r}: {field} {text!r} begins or ends with a dash")
-    return "-".join(text.replace("-", "--") for text in (node, KUBERNETES, pod, endpoint))

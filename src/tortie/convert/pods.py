@@ -6,6 +6,7 @@ import msgspec
 
 from tortie.api.endpoint import IPNAT, EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.kubernetes import Pod
+from tortie.api.names import workload_endpoint_name
 from tortie.api.resource import Metadata
 from tortie.base.net import Address, parse_address, parse_interface, parse_prefix, single
 from tortie.convert.errors import ConversionError
@@ -15,7 +16,6 @@ from tortie.convert.names import (
     NAMESPACE_LABEL,
     ORCHESTRATOR_LABEL,
     SERVICE_ACCOUNT_LABEL,
-    endpoint_name,
     namespace_profile,
     service_account_profile,
     veth_name,
@@ -52,33 +52,39 @@ def workload_endpoint(
     if account:
         profiles.append(service_account_profile(meta.namespace, account))
     found = pod_addresses(pod) if addresses is None else tuple(addresses)
-    return WorkloadEndpoint(
-        metadata=Metadata(
-            name=endpoint_name(spec.node_name, meta.name, _ENDPOINT),
-            generate_name=meta.generate_name,
-            namespace=meta.namespace,
-            labels=labels,
-            annotations={key: value for key, value in meta.annotations.items() if key == _NETWORK_STATUS},
-            uid=meta.uid,
-            resource_version=meta.resource_version,
-            creation_timestamp=meta.creation_timestamp,
-        ),
-        spec=WorkloadEndpointSpec(
-            orchestrator=KUBERNETES,
-            node=spec.node_name,
-            container_id=meta.annotations.get(_CNI + "containerID", ""),
-            pod=meta.name,
-            endpoint=_ENDPOINT,
-            service_account_name=account,
-            ip_networks=tuple(str(single(address)) for address in found),
-            ip_nats=_floating_addresses(pod, found),
-            profiles=tuple(profiles),
-            interface_name=veth_name(meta.namespace, meta.name, prefix),
-            ports=_ports(pod),
-            allow_spoofed_source_prefixes=_source_prefixes(pod),
-            qos_controls=qos_controls(meta.annotations),
-        ),
+    endpoint = WorkloadEndpointSpec(
+        orchestrator=KUBERNETES,
+        node=spec.node_name,
+        container_id=meta.annotations.get(_CNI + "containerID", ""),
+        pod=meta.name,
+        endpoint=_ENDPOINT,
+        service_account_name=account,
+        ip_networks=tuple(str(single(address)) for address in found),
+        ip_nats=_floating_addresses(pod, found),
+        profiles=tuple(profiles),
+        interface_name=veth_name(meta.namespace, meta.name, prefix),
+        ports=_ports(pod),
+        allow_spoofed_source_prefixes=_source_prefixes(pod),
+        qos_controls=qos_controls(meta.annotations),
     )
+    metadata = Metadata(
+        name=_name(endpoint),
+        generate_name=meta.generate_name,
+        namespace=meta.namespace,
+        labels=labels,
+        annotations={key: value for key, value in meta.annotations.items() if key == _NETWORK_STATUS},
+        uid=meta.uid,
+        resource_version=meta.resource_version,
+        creation_timestamp=meta.creation_timestamp,
+    )
+    return WorkloadEndpoint(metadata=metadata, spec=endpoint)
+
+
+def _name(endpoint: WorkloadEndpointSpec) -> str:
+    try:
+        return workload_endpoint_name(endpoint)
+    except ValueError as error:
+        raise ConversionError(f"pod {endpoint.pod!r}: {error}") from None
 
 
 def pod_addresses(pod: Pod) -> tuple[Address, ...]:

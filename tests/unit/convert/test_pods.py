@@ -179,3 +179,8 @@ def test_limits_are_clamped_and_completed() -> None:
 def test_limits_that_make_no_sense_are_no_limits() -> None:
     annotations = {"qos.projectcalico.org/ingressBandwidth": "fast", "qos.projectcalico.org/dscp": "64"}
     assert workload_endpoint(pod(annotations=annotations)).spec.qos_controls is None
+
+
+def test_a_node_whose_name_would_be_ambiguous_is_refused() -> None:
+    with pytest.raises(ConversionError, match="pod 'web-1': "):
+        workload_endpoint(pod(nodeName="-n"))
