@@ -24,6 +24,7 @@ COMMANDS: dict[str, Command] = {
     "apply": Command("tortie.cli.resources:apply", "Create or change resources to be as the files say."),
     "create": Command("tortie.cli.resources:create", "Create resources that must not exist yet."),
     "replace": Command("tortie.cli.resources:replace", "Replace resources that must exist."),
+    "validate": Command("tortie.cli.resources:validate", "Check files without writing anything."),
     "delete": Command("tortie.cli.resources:delete", "Delete resources by name or by file."),
     "get": Command("tortie.cli.showing:get", "Show resources, once or as they change."),
     "explain": Command("tortie.cli.explain:explain", "Say why a packet passes or does not."),

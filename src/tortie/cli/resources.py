@@ -1,4 +1,4 @@
-"""`tortie apply | create | replace | delete`: resources from files into the datastore (calicoctl.md, section 2)."""
+"""`tortie apply | create | replace | validate | delete`: resources from files into the datastore (calicoctl.md, section 2)."""
 
 import asyncio
 import os
@@ -6,21 +6,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from tortie.api.documents import Document
+from tortie.api.ippool import IPPool
 from tortie.api.kinds import KINDS, kind_by_alias
 from tortie.api.resource import Key, Resource
 from tortie.base.errors import TortieError
+from tortie.base.net import parse_prefix
 from tortie.cli.files import InputError, checked, namespace_of, read_documents
 from tortie.datastore import operations
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
-from tortie.datastore.errors import AlreadyExists, DatastoreError, DoesNotExist
+from tortie.datastore.errors import AlreadyExists, DoesNotExist
 from tortie.datastore.initialize import ensure_initialized
 
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+_POOL_SETTLE_SECONDS = 0.5
 _DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 Write = Callable[[Client, Resource], Awaitable[str]]
 """Writes one resource and returns what happened: created, updated, unchanged ..."""
@@ -62,9 +66,7 @@ def _file_options(required: bool) -> Callable[[_F], _F]:
 
 
 _skip_empty = click.option("--skip-empty", is_flag=True, help="An empty file or directory is no error.")
-_allow_unenforced = click.option(
-    "--allow-unenforced", is_flag=True, help="Store fields that this release does not enforce, instead of refusing them."
-)
+_allow_unenforced = click.option("--allow-unenforced", is_flag=True, help="Accept fields that this release does not enforce.")
 
 
 @click.command()
@@ -130,6 +132,21 @@ def replace(
 
 
 @click.command()
+@_file_options(required=True)
+@_skip_empty
+@_allow_unenforced
+def validate(
+    files: tuple[str, ...], recursive: bool, namespace: str, config: str, skip_empty: bool, allow_unenforced: bool
+) -> None:
+    """Check files without writing anything and without a datastore."""
+    documents = read_documents(files, recursive=recursive, namespace=namespace, skip_empty=skip_empty)
+    resources = checked(documents)
+    if not allow_unenforced:
+        _refuse_unenforced(documents)
+    click.echo(_success("validated", [resource.key for resource in resources]) if resources else "No resources specified")
+
+
+@click.command()
 @click.argument("kind", required=False, shell_complete=complete_kind)
 @click.argument("names", nargs=-1)
 @_file_options(required=False)
@@ -146,14 +163,14 @@ def delete(
     """Delete resources: KIND NAME..., or everything that the files of -f name."""
     keys = _keys_to_delete(kind, names, read_documents(files, recursive=recursive, namespace=namespace), namespace)
 
-    async def work(client: Client) -> list[tuple[Key, DatastoreError | None]]:
-        results: list[tuple[Key, DatastoreError | None]] = []
+    async def work(client: Client) -> list[tuple[Key, TortieError | None]]:
+        results: list[tuple[Key, TortieError | None]] = []
         for key in keys:
             try:
-                await operations.delete(client, key)
+                await _delete(client, key)
             except DoesNotExist as error:
                 results.append((key, None if skip_not_exists else error))
-            except DatastoreError as error:
+            except TortieError as error:
                 results.append((key, error))
             else:
                 results.append((key, None))
@@ -166,6 +183,25 @@ def delete(
     failed = [f"Failed to delete '{_kind_name(key)}' resource: {error}" for key, error in results if error is not None]
     if failed:
         raise InputError("\n".join(failed))
+
+
+async def _delete(client: Client, key: Key) -> None:
+    if key.kind == "IPPool":
+        await _retire_pool(client, key)
+    await operations.delete(client, key)
+
+
+async def _retire_pool(client: Client, key: Key) -> None:
+    """Before a pool goes: nobody takes addresses from it any more, and its blocks belong to nobody."""
+    from tortie.ipam.allocator import Ipam
+
+    pool = await client.get(key)
+    assert isinstance(pool, IPPool)
+    disabled = msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, disabled=True))
+    await operations.apply(client, disabled)
+    # Allocations that had read the pool before it was disabled get the time to finish.
+    await asyncio.sleep(_POOL_SETTLE_SECONDS)
+    await Ipam(client).release_pool(parse_prefix(pool.spec.cidr, strict=False))
 
 
 def _keys_to_delete(kind: str | None, names: tuple[str, ...], documents: Sequence[Document], namespace: str) -> list[Key]:
@@ -246,4 +282,4 @@ def _refuse_unenforced(documents: Sequence[Document]) -> None:
         for error in document.located(unenforced(document.resource))
     ]
     if found:
-        raise InputError("\n".join([*found, "nothing was written; --allow-unenforced stores such fields anyway"]))
+        raise InputError("\n".join([*found, "nothing was written; --allow-unenforced accepts such fields"]))

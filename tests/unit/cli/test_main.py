@@ -15,9 +15,9 @@ from tortie.cli.main import COMMANDS, Command, run
 
 def test_help_imports_no_command_and_nothing_heavy() -> None:
     code = (
-        "import sys; from tortie.cli.main import run; run(['--help'])\n"
+        "import sys; before = set(sys.modules); from tortie.cli.main import run; run(['--help'])\n"
         "heavy = {'asyncio', 'sqlite3', 'msgspec', 'yaml', 'rich', 'tortie.api.kinds', 'tortie.cli.resources'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        "assert not heavy & set(sys.modules) - before, heavy & set(sys.modules) - before"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

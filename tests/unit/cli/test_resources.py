@@ -1,11 +1,13 @@
 """apply, create, replace, delete and get, as a person uses them."""
 
+import asyncio
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,23 @@ from pathlib import Path
 import pytest
 
 from tortie.api.documents import load_documents
+from tortie.base.net import Family, Prefix
 from tortie.cli.main import run
+from tortie.datastore.sqlite.client import SqliteClient
+from tortie.ipam.affinities import Affinities
+from tortie.ipam.store import Store
 
 SET = """\
 apiVersion: projectcalico.org/v3
 kind: NetworkSet
 metadata: {{name: {name}}}
 spec: {{nets: [{net}]}}
+"""
+POOL = """\
+apiVersion: projectcalico.org/v3
+kind: IPPool
+metadata: {{name: {name}}}
+spec: {{cidr: {cidr}}}
 """
 TIER = """\
 apiVersion: projectcalico.org/v3
@@ -244,12 +256,32 @@ def test_the_cluster_information_is_read_only(tortie: Tortie) -> None:
 
 
 def test_overlapping_pools_are_refused(tortie: Tortie) -> None:
-    pool = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {}}}\nspec: {{cidr: {}}}\n"
-    text = pool.format("a", "10.0.0.0/16") + "---\n" + pool.format("b", "10.0.4.0/24")
+    text = POOL.format(name="a", cidr="10.0.0.0/16") + "---\n" + POOL.format(name="b", cidr="10.0.4.0/24")
     answer = tortie("apply", "-f", "-", stdin=text)
     assert answer.code == 1
     assert "spec.cidr 10.0.4.0/24 of IPPool(b) overlaps 10.0.0.0/16 of IPPool(a)" in answer.err
     assert tortie("get", "pools", "-o", "name").out == ""
+
+
+def test_validate_checks_without_a_datastore(tortie: Tortie, tmp_path: Path) -> None:
+    assert tortie("validate", "-f", "-", stdin=TIER).out == "Successfully validated 1 'Tier' resource(s)\n"
+    assert "10.0.0.0/99" in tortie("validate", "-f", "-", stdin=netset("a", "10.0.0.0/99")).err
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_pool_that_goes_gives_up_its_blocks_first(tortie: Tortie, tmp_path: Path) -> None:
+    tortie("apply", "-f", "-", stdin=POOL.format(name="a", cidr="10.0.0.0/16"))
+    block = Prefix(Family.V4, 10 << 24, 26)
+
+    async def claim() -> None:
+        client = SqliteClient(str(tmp_path / "store" / "t.sqlite"))
+        await Affinities(Store(client, time.time), "node-1", kind="host").claim(block)
+        await client.close()
+
+    asyncio.run(claim())
+    assert tortie("get", "affinities", "-o", "name").out != ""
+    assert tortie("delete", "pool", "a").out == "Successfully deleted 1 'IPPool' resource(s)\n"
+    assert tortie("get", "affinities", "-o", "name").out == ""
 
 
 def test_tables_have_a_namespace_column_when_one_was_asked_about(tortie: Tortie) -> None:
