@@ -122,9 +122,11 @@ def _scalar_problem(type_: inspect.Type, value: Any) -> str | None:
                 return "must be an integer"
             if (lowest is not None and value < lowest) or (highest is not None and value > highest):
                 return f"must be {_bounds(lowest, highest)}"
-            return None
+            return None if -(2**63) <= value < 2**63 else "is too large"
         case inspect.FloatType():
-            return None if isinstance(value, (int, float)) and not isinstance(value, bool) else "must be a number"
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            # 1e999 reads as infinity, which JSON cannot say.
+            return None if is_number and abs(value) < 1e300 else "must be a number"
         case _:
             raise AssertionError(f"the api uses no fields of type {type_!r}")
 
