@@ -85,6 +85,10 @@ class LinuxDataplane:
         current = self._endpoints.active.get(endpoint_id)
         return current is not None and self._programmed.get(endpoint_id) == current
 
+    def due_in(self) -> float | None:
+        """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace."""
+        return self._routes.due_in()
+
     def links_changed(self, names: Iterable[str]) -> None:
         """Interfaces came, went, or changed: their routes are looked at by the next `apply`."""
         self._routes.links_changed(names)

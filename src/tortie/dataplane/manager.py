@@ -9,7 +9,7 @@ from tortie.intent.messages import Message
 
 _T = TypeVar("_T")
 
-_SLICE = 50
+_SLICE = 10
 
 
 class Manager(Protocol):

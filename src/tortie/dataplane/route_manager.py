@@ -41,6 +41,10 @@ class RouteManager:
         for name in names:
             self._routes.link_changed(name)
 
+    def due_in(self) -> float | None:
+        """Seconds until unclaimed routes may be removed; None if there are none."""
+        return self._routes.due_in()
+
     def invalidate(self) -> None:
         """Read the kernel's routes back at the next apply."""
         self._routes.distrust()

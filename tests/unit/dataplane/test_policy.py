@@ -69,9 +69,14 @@ def test_an_ip_version_restricts_the_rule() -> None:
     assert lines(rule(Action.ALLOW, ip_version=4, source=nets("fd00::/8"))) == []
 
 
+def test_icmp_is_bound_to_its_family() -> None:
+    assert lines(rule(Action.ALLOW, protocol=ICMPV6)) == [f"meta nfproto ipv6 meta l4proto 58 {DONE}"]
+    assert lines(rule(Action.ALLOW, protocol=ICMP, ip_version=6)) == []
+
+
 def test_icmp_with_a_code_is_negated_as_a_pair() -> None:
     assert lines(rule(Action.ALLOW, protocol=ICMP, not_icmp=Icmp(3, 4))) == [
-        f"meta l4proto 1 icmp type . icmp code != {{ 3 . 4 }} {DONE}"
+        f"meta nfproto ipv4 meta l4proto 1 icmp type . icmp code != {{ 3 . 4 }} {DONE}"
     ]
 
 

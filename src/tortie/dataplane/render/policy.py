@@ -63,13 +63,15 @@ def _families(rule: intent.Rule) -> tuple[Family | None, ...]:
 
     A list of nets (negated ones too, as in Calico) without a net of a family takes the rule away from that family.
     """
+    # ICMP exists in IPv4 only and ICMPv6 in IPv6 only, whatever numbers a packet carries.
+    bound = [version for version in (rule.ip_version, _ICMP.get(rule.protocol or 0)) if version is not None]
     lists = [nets for side in (rule.source, rule.destination) for nets in (side.nets, side.not_nets) if nets]
-    if rule.ip_version is None and not lists and not any(map(_needs_family, (rule.source, rule.destination))):
+    if not bound and not lists and not any(map(_needs_family, (rule.source, rule.destination))):
         return (None,)
     return tuple(
         family
         for family in FAMILIES
-        if rule.ip_version in (None, family)
+        if all(version == family for version in bound)
         and all(any(net.family is family for net in nets) for nets in lists)
         and not any(net.length == 0 and net.family is family for net in (*rule.source.not_nets, *rule.destination.not_nets))
     )
