@@ -37,12 +37,3 @@ class StatusFile:
             os.close(descriptor)
         temporary.replace(self._path)
         self._written = text
-
-
-def read_status(run_dir: Path) -> Mapping[str, Any] | None:
-    """The last report of an agent, None when there is none."""
-    try:
-        report = msgspec.json.decode((run_dir / "status.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
-        return None
-    return report if isinstance(report, dict) else None

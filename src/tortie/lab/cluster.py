@@ -10,7 +10,6 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-from tortie.agent.status import read_status
 from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec
 from tortie.api.defaults import with_defaults
 from tortie.api.ippool import IPPool, IPPoolSpec
@@ -30,7 +29,7 @@ from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
 from tortie.lab.runtime import Runtime, Sandbox
 from tortie.lab.spec import LabError, LabSpec, PodSpec, check_pod
-from tortie.lab.state import LabState, PodState, load_state, save_state
+from tortie.lab.state import LabState, PodState, load_state, read_agent_status, save_state
 
 Progress = Callable[[str], None]
 READY_SECONDS = 20.0
@@ -158,7 +157,7 @@ class Lab:
         """Return once the agent has applied a complete state and serves CNI. Raises LabError with the end of its log."""
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         while asyncio.get_running_loop().time() < deadline:
-            status = read_status(self.names.run_dir(node))
+            status = read_agent_status(self.names, node)
             if status and status.get("ready"):
                 return
             if not process.is_alive(self.state.agents[node]):

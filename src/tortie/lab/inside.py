@@ -1,18 +1,16 @@
 """First steps inside the user namespace of `privilege`: a /run and a /var/lib of our own, then the command itself."""
 
+import os
 import sys
 
 from tortie.kernel import mount
 
 
 def main() -> None:
-    """Prepare and go on with the command line that was given."""
+    """Prepare, and become the command line that was given."""
     for folder in ("/run", "/var/lib"):
         mount.tmpfs(folder)
-    from tortie.cli.main import main as command_line
-
-    sys.argv = ["tortie", *sys.argv[1:]]
-    command_line()
+    os.execv(sys.executable, [sys.executable, "-m", "tortie.cli.main", *sys.argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

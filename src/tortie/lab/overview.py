@@ -5,9 +5,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tortie.agent.status import read_status
 from tortie.base import process
 from tortie.lab.cluster import Lab
+from tortie.lab.state import read_agent_status
 
 
 def overview(lab: Lab) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def overview(lab: Lab) -> dict[str, Any]:
         pid = lab.state.agents.get(node.name, 0)
         alive = bool(pid) and process.is_alive(pid)
         nodes.append(
-            {"name": node.name, "agentPid": pid, "agentAlive": alive, "agent": read_status(lab.names.run_dir(node.name))}
+            {"name": node.name, "agentPid": pid, "agentAlive": alive, "agent": read_agent_status(lab.names, node.name)}
         )
     pods = [
         {"name": name, "node": pod.node, "addresses": pod.sandbox.addresses, "netns": pod.netns, "serve": list(pod.serve)}

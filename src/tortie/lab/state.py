@@ -54,3 +54,12 @@ def save_state(names: LabNames, state: LabState) -> None:
     temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
     os.chmod(temporary, 0o600)
     temporary.replace(names.state_file)
+
+
+def read_agent_status(names: LabNames, node: str) -> dict[str, Any] | None:
+    """The last report of a node's agent (its status.json), None when there is none."""
+    try:
+        report = msgspec.json.decode((names.run_dir(node) / "status.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    return report if isinstance(report, dict) else None
