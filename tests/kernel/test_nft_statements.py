@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-
 from tests.kernel.nft_ground import Ground, ground
+
 from tortie.base.net import Family, parse_address, parse_prefix
 from tortie.kernel.nft import objects as nft
+from tortie.kernel.nft.elements import ElementKey, ElementValue
 
 pytestmark = pytest.mark.kernel
 
@@ -86,7 +87,7 @@ CASES: list[tuple[str, tuple[nft.Statement, ...]]] = [
     ("oifname vmap @dispatch", (nft.IfNameVmap("oif", "dispatch"),)),
 ]
 
-SETS = {
+SETS: dict[nft.SetSpec, dict[ElementKey, ElementValue]] = {
     nft.SetSpec("nets4", nft.ElementType.IPV4, interval=True): {parse_prefix("10.0.0.0/8"): None},
     nft.SetSpec("nets6", nft.ElementType.IPV6, interval=True): {parse_prefix("fd00::/64"): None},
     nft.SetSpec("pairs4", nft.ElementType.IPV4_PORT): {(parse_address("10.0.0.1"), 6, 80): None},

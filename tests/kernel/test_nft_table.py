@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from tests.kernel.nft_ground import Driven, Ground, driven, ground
+
 from tortie.base.net import Family, Prefix, parse_address, parse_prefix
 from tortie.kernel.errors import NftError
 from tortie.kernel.nft.intervals import PrefixCover
