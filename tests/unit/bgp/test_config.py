@@ -1,0 +1,172 @@
+"""What BIRD is told, as golden files. Set TORTIE_WRITE_GOLDEN=1 to write them anew, then read the difference."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tortie.base.net import Interface, parse_address, parse_interface, parse_prefix
+from tortie.base.process import run_blocking
+from tortie.bgp.config import config_hash, render
+from tortie.bgp.errors import ConfigError
+from tortie.intent.routing import Bgp, BgpPeer, Block, Pool
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "bgp"
+
+
+def block(cidr: str, *, confirmed: bool = True) -> Block:
+    return Block(parse_prefix(cidr), confirmed)
+
+
+def pool(cidr: str, *, ipip: str = "Never", vxlan: str = "Never", export: bool = True) -> Pool:
+    prefix = parse_prefix(cidr)
+    return Pool(prefix, nat_outgoing=True, ipip_mode=ipip, vxlan_mode=vxlan, disabled=False, disable_bgp_export=not export)
+
+
+def mesh(address: str, *, passive: bool = False) -> BgpPeer:
+    interface = parse_interface(address)
+    name = "Mesh_" + str(interface.address).replace(".", "_").replace(":", "_")
+    return BgpPeer(name, interface, 64512, 179, "Connection to n2", passive=passive)
+
+
+def bgp(**changes: object) -> Bgp:
+    plain = Bgp(
+        node="n1",
+        as_number=64512,
+        router_id="172.18.0.1",
+        ipv4=parse_interface("172.18.0.1/16"),
+        ipv6=None,
+        listen_port=179,
+        bind_node_ip=False,
+        log_level="Info",
+        blocks=(block("10.0.0.0/26"),),
+        pools=(pool("10.0.0.0/16"),),
+        peers=(mesh("172.18.0.2/16", passive=True),),
+        ignored_interfaces=(),
+        cluster_id="",
+        ipv4_priority=1024,
+        ipv6_priority=1024,
+        programs_no_encap=True,
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def external(address: str, name: str, **changes: object) -> BgpPeer:
+    interface: Interface = parse_interface(address)
+    peer = BgpPeer(name, interface, 65001, 179, "BGPPeer tor", is_mesh=False)
+    return replace(peer, **changes)  # type: ignore[arg-type]
+
+
+CASES: Mapping[str, Bgp] = {
+    "mesh-dual-stack": bgp(
+        ipv6=parse_interface("fd00:18::1/64"),
+        blocks=(block("10.0.0.0/26"), block("fd00:10::/122")),
+        pools=(pool("10.0.0.0/16"), pool("fd00:10::/48")),
+        peers=(mesh("172.18.0.2/16", passive=True), mesh("fd00:18::2/64", passive=True)),
+    ),
+    "overlays": bgp(
+        log_level="Warning",
+        blocks=(block("10.0.0.0/26"), block("10.0.0.64/26", confirmed=False), block("10.4.0.9/32")),
+        pools=(
+            pool("10.0.0.0/16"),
+            pool("10.1.0.0/16", vxlan="CrossSubnet"),
+            pool("10.2.0.0/16", ipip="Always"),
+            pool("10.3.0.0/16", export=False),
+            pool("10.4.0.0/16"),
+        ),
+        programs_no_encap=False,
+        ipv4_priority=512,
+    ),
+    "reflector": bgp(
+        cluster_id="244.0.0.1",
+        bind_node_ip=True,
+        listen_port=1790,
+        log_level="Debug",
+        ignored_interfaces=("docker*",),
+        peers=(
+            external("172.18.0.2/16", "Node_172_18_0_2", as_number=64512, rr_client=True, password_ref=("secret", "key")),
+            external(
+                "192.0.2.1/32",
+                "Global_192_0_2_1_port_1179",
+                port=1179,
+                ttl_security=3,
+                next_hop_mode="Keep",
+                source_node_ip=False,
+                restart_seconds=90,
+                keepalive_seconds=7,
+                local_as_number=65099,
+                allowed_local_as=2,
+                reachable_by=parse_address("172.18.0.254"),
+                password_ref=("nobody", "knows"),
+            ),
+        ),
+    ),
+    "ipv6-only": bgp(
+        ipv4=None,
+        ipv6=parse_interface("fd00:18::1/64"),
+        router_id="12.34.56.78",
+        blocks=(block("fd00:10::/122"),),
+        pools=(pool("fd00:10::/48"), pool("fd00:11::/48", vxlan="Always")),
+        peers=(mesh("fd00:18::2/64"),),
+    ),
+}
+PASSWORDS = {("secret", "key"): "rosebud"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_configuration_is_that_of_the_golden_file(name: str) -> None:
+    text = render(CASES[name], PASSWORDS)
+    path = GOLDEN / f"{name}.conf"
+    if os.environ.get("TORTIE_WRITE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def test_every_golden_file_belongs_to_a_case() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.conf")} == set(CASES)
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.conf")), ids=lambda path: path.stem)
+def test_bird_accepts_every_golden_file(path: Path) -> None:
+    program = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("bird2 is not installed")
+    run_blocking([program, "-p", "-c", str(path)]).check()
+
+
+def test_the_hash_follows_the_content_and_nothing_else() -> None:
+    assert config_hash(render(bgp())) == config_hash(render(bgp())) != ""
+    assert config_hash(render(bgp())) != config_hash(render(bgp(listen_port=1179)))
+    assert config_hash(render(CASES["reflector"], PASSWORDS)) != config_hash(render(CASES["reflector"]))
+    assert config_hash("router id 1.2.3.4;") == ""
+
+
+def test_a_missing_password_means_a_session_without_one() -> None:
+    assert "password" not in render(CASES["reflector"])
+
+
+@pytest.mark.parametrize("password", ['say "please"', "two\nlines"])
+def test_a_password_that_bird_cannot_take_is_refused_and_not_repeated(password: str) -> None:
+    with pytest.raises(ConfigError, match="password of Node_172_18_0_2") as caught:
+        render(CASES["reflector"], {("secret", "key"): password})
+    assert password not in str(caught.value)
+
+
+def test_an_interface_pattern_cannot_break_out_of_its_quotes() -> None:
+    with pytest.raises(ConfigError, match="ignoredInterfaces"):
+        render(bgp(ignored_interfaces=('eth0"; protocol kernel {} #',)))
+
+
+def test_a_node_name_cannot_break_out_of_its_comment() -> None:
+    text = render(bgp(node='n1\nprotocol bgp evil {}"'))
+    assert "\nprotocol bgp evil" not in text
+
+
+def test_peers_of_a_family_that_the_node_lacks_are_left_out() -> None:
+    text = render(bgp(peers=(mesh("172.18.0.2/16"), mesh("fd00:18::2/64"))))
+    assert "Mesh_172_18_0_2" in text
+    assert "Mesh_fd00" not in text
+    assert "ipv6" not in text
