@@ -262,5 +262,7 @@ def family_of(spec: SetSpec) -> Family:
 
 
 def prefix_range(prefix: Prefix) -> bytes:
-    """The name of an interval set's element."""
-    return prefix.network.packed + prefix.last.packed
+    """The name of an interval set's element: first and last address."""
+    family, value, length = prefix
+    size = 4 if family is Family.V4 else 16
+    return value.to_bytes(size, "big") + (value | ((1 << (8 * size - length)) - 1)).to_bytes(size, "big")
