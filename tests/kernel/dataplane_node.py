@@ -26,6 +26,7 @@ from tortie.intent.policy import Action, Direction, Origin, Policy, Profile, Rul
 from tortie.intent.routing import Pool
 from tortie.intent.sets import IPSet, Member, SetKind
 from tortie.kernel import netns
+from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import Routes, RouteTable
 
@@ -43,7 +44,8 @@ class Node:
         self._fd = netns.open_named(stage.node)
         self.table = NftTable(netns_fd=self._fd)
         self.routes = Routes(self._fd)
-        self.dataplane = LinuxDataplane(self.table, RouteTable(self.routes, grace_seconds=0.5))
+        self.conntrack = Conntrack(self._fd)
+        self.dataplane = LinuxDataplane(self.table, RouteTable(self.routes, grace_seconds=0.5), conntrack=self.conntrack)
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine on the node's loop."""
@@ -62,6 +64,7 @@ class Node:
         """End, without touching the kernel."""
         self.run(self.table.close)
         self.routes.close()
+        self.conntrack.close()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         os.close(self._fd)

@@ -199,6 +199,32 @@ def test_a_workload_that_goes_takes_its_routes_and_chains_along(built: Stage) ->
         assert "cali2" not in built.show(built.node, "nft", "list", "table", "inet", "tortie")
 
 
+def test_whoever_gets_an_address_next_is_not_reached_by_the_connections_of_the_one_before(built: Stage) -> None:
+    a, b = built.pod(1), built.pod(2)
+    closed = (policy("none", ingress=(DENY,)), endpoint(b, tier(ingress=("none",))))
+    with node(built) as made:
+        made.start(endpoint(a), endpoint(b))
+        for family in FAMILIES:
+            with (
+                open_socket(a.netns, family, socket.SOCK_DGRAM) as sender,
+                open_socket(b.netns, family, socket.SOCK_DGRAM) as receiver,
+            ):
+                receiver.bind(("", 6000))
+                made.tell(endpoint(b))
+                sender.sendto(b"hello", (b.address(family), 6000))
+                _, peer = receiver.recvfrom(64)
+                receiver.sendto(b"reply", peer)
+                assert sender.recv(64) == b"reply"
+                made.tell(*closed)
+                sender.sendto(b"again", (b.address(family), 6000))
+                assert receiver.recv(64) == b"again", "the same workload keeps its connections"
+                made.tell(EndpointUpdate(endpoint_id(b), None))
+                made.tell(*closed)
+                sender.sendto(b"stray", (b.address(family), 6000))
+                with pytest.raises(TimeoutError):
+                    receiver.recv(64)
+
+
 def test_a_workload_that_changes_its_interface_moves_its_routes(built: Stage) -> None:
     a, b = built.pod(1), built.pod(2)
     with node(built) as made:

@@ -38,6 +38,7 @@ from tortie.datastore.config import open_client
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
+from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.link import LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
@@ -76,7 +77,8 @@ class Agent:
         self._links = Links()
         self._table = NftTable()
         self._routes = Routes()
-        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes))
+        self._conntrack = Conntrack()
+        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes), conntrack=self._conntrack)
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
@@ -112,6 +114,7 @@ class Agent:
             await self._table.close()
             self._links.close()
             self._routes.close()
+            self._conntrack.close()
         _log.info("agent ends; the kernel and BIRD stay as they are")
         return 0
 

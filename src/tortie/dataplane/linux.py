@@ -22,6 +22,7 @@ from tortie.dataplane.static_manager import StaticManager
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.messages import ConfigUpdate, InSync, Message
+from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import RouteTable
 
@@ -31,10 +32,10 @@ _SLICE = 500
 class LinuxDataplane:
     """Programs one network namespace: that of the drivers it is given. One `apply` at a time."""
 
-    def __init__(self, table: NftTable, routes: RouteTable) -> None:
+    def __init__(self, table: NftTable, routes: RouteTable, *, conntrack: Conntrack) -> None:
         self._table = table
         self._endpoints = EndpointManager(table)
-        self._routes = RouteManager(routes)
+        self._routes = RouteManager(routes, conntrack)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
             SetManager(table),

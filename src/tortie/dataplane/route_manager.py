@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from tortie.base.net import Prefix
+from tortie.base.net import Address, Prefix
 from tortie.dataplane.render.config import Config
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
+from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.errors import KernelError
 from tortie.kernel.route import Route, RouteTable
 from tortie.kernel.rtnetlink import SCOPE_LINK
 
@@ -16,8 +18,10 @@ class RouteManager:
     Of two endpoints with one address the lowest id has the route. Whose interface is not there yet waits in the driver.
     """
 
-    def __init__(self, routes: RouteTable) -> None:
+    def __init__(self, routes: RouteTable, conntrack: Conntrack) -> None:
         self._routes = routes
+        self._conntrack = conntrack
+        self._orphaned: set[Address] = set()
         self._config = Config()
 
     def configure(self, config: Config) -> None:
@@ -25,16 +29,37 @@ class RouteManager:
         self._config = config
 
     async def apply(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
-        """Want a route for each address, and no other; then program. One ExceptionGroup for all that were refused."""
+        """Want a route for each address, and no other; then program. One ExceptionGroup for all that were refused.
+
+        Connections of an address that has no owner any more, or a new one, are forgotten: policy has judged them for the
+        old owner only.
+        """
         wanted: dict[Prefix, Route] = {}
         for endpoint_id in sorted(endpoints):
             for route in self._routes_of(endpoints[endpoint_id]):
                 wanted.setdefault(route.dst, route)
-        for dst in self._routes.desired.keys() - wanted.keys():
-            self._routes.remove(dst)
+        for dst, route in list(self._routes.desired.items()):
+            if dst not in wanted or wanted[dst].device != route.device:
+                self._routes.remove(dst)
+                self._orphaned.add(dst.network)
         for route in wanted.values():
             self._routes.put(route)
-        self._routes.apply()
+        failures: list[Exception] = []
+        try:
+            self._routes.apply()
+        except ExceptionGroup as group:
+            failures += group.exceptions
+        try:
+            self._forget_connections()
+        except KernelError as error:
+            failures.append(error)
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} changes of routes failed", failures)
+
+    def _forget_connections(self) -> None:
+        if self._orphaned:
+            self._conntrack.forget(self._orphaned)
+            self._orphaned.clear()
 
     def links_changed(self, names: Iterable[str]) -> None:
         """The kernel may have dropped routes of these interfaces, or can take them now."""

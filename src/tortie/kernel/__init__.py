@@ -1,4 +1,5 @@
 """The only code that talks to Linux. Each driver says how a process with no memory recognises what is ours.
 
-In reading order: netlink (framing, requests, dumps, notifications), netns, sysctl, link, route, nft/ (tables).
+In reading order: errors, netlink (framing, requests, dumps, notifications), netns, mount, sysctl, rtnetlink (what links and
+routes share), link, route, conntrack (connections to be forgotten), nflog (logged packets), nft/ (tables).
 """
