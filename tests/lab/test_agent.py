@@ -1,0 +1,141 @@
+"""One node's agent as its operator meets it: killed, restarted, tampered with, started twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.stage import RunningLab, tortie, unique_name
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+
+DENY = {
+    "apiVersion": "projectcalico.org/v3",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "closed", "namespace": "default"},
+    "spec": {"selector": "app == 'closed'", "types": ["Ingress"], "ingress": [{"action": "Log"}]},
+}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningLab]:
+    name = unique_name()
+    lab = RunningLab(name)
+    try:
+        tortie("lab", "up", "--name", name, "--nodes", "1").ok()
+        lab.lab("pod add", "default/open", "--serve", "tcp:80").ok()
+        lab.lab("pod add", "default/closed", "--labels", "app=closed", "--serve", "tcp:80").ok()
+        lab.tortie("apply", "-f", "-", stdin=json.dumps(DENY)).ok()
+        yield lab
+    finally:
+        tortie("lab", "down", "--name", name).ok()
+
+
+def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.05)
+
+
+def asked(lab: RunningLab, folder: Path, source: str, target: str) -> list[object]:
+    items = lab.probe(folder, [{"from": source, "to": target, "protocol": "tcp", "port": 80}])
+    return [item["outcome"] for item in items]
+
+
+def test_a_table_deleted_by_hand_comes_back_and_a_foreign_one_stays(running: RunningLab, tmp_path: Path) -> None:
+    foreign = "table inet theirs { chain c { type filter hook input priority 5; counter; } }"
+    running.on("node/n1", "nft", foreign).ok()
+    running.on("node/n1", "nft", "delete", "table", "inet", "tortie").ok()
+    eventually(lambda: "table inet tortie" in running.on("node/n1", "nft", "list", "tables").out, "our table is back")
+    eventually(lambda: asked(running, tmp_path, "default/open", "default/closed") == ["denied", "denied"], "it denies again")
+    assert "chain c" in running.on("node/n1", "nft", "list", "table", "inet", "theirs").ok().out
+
+
+def test_a_rule_added_by_hand_to_our_table_is_removed(running: RunningLab) -> None:
+    running.on("node/n1", "nft", "insert", "rule", "inet", "tortie", "filter-FORWARD", "accept", "comment", '"by hand"')
+    listed = running.on("node/n1", "nft", "list", "table", "inet", "tortie").ok().out
+    assert listed
+    eventually(
+        lambda: "by hand" not in running.on("node/n1", "nft", "list", "table", "inet", "tortie").out, "the foreign rule is gone"
+    )
+
+
+def test_a_workload_route_deleted_by_hand_comes_back(running: RunningLab) -> None:
+    routes = running.on("node/n1", "ip", "route", "show", "proto", "80").ok().out.splitlines()
+    assert routes
+    running.on("node/n1", "ip", "route", "del", *routes[0].split()[:3]).ok()
+    eventually(
+        lambda: routes[0].split()[0] in running.on("node/n1", "ip", "route", "show", "proto", "80").out,
+        "the route is back",
+        seconds=20,
+    )
+
+
+def test_policy_goes_on_while_the_agent_is_dead_and_bird_is_adopted_after(running: RunningLab, tmp_path: Path) -> None:
+    state = json.loads((running.folder / "lab.json").read_text())
+    bird = (running.folder / "n1/bird/bird.pid").read_text()
+    pid = running.status("n1")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(), "the agent is dead")
+    assert asked(running, tmp_path, "default/open", "default/closed") == ["denied", "denied"]
+    assert asked(running, tmp_path, "default/closed", "default/open") == ["allowed", "allowed"]
+    with restarted(running):
+        assert (running.folder / "n1/bird/bird.pid").read_text() == bird
+        assert asked(running, tmp_path, "default/open", "default/closed") == ["denied", "denied"]
+        assert asked(running, tmp_path, "default/closed", "default/open") == ["allowed", "allowed"]
+        assert state["agents"]["n1"] == pid
+
+
+def agent_command(lab: RunningLab) -> list[str]:
+    run_dir = lab.folder / "n1"
+    enter = ["nsenter", f"--net=/run/netns/tortie-{lab.name}.node.n1", "--"]
+    agent = [sys.executable, "-m", "tortie.cli.main", "agent", "--node", "n1"]
+    return [*enter, *agent, "--run-dir", str(run_dir), "--state-dir", str(run_dir / "state")]
+
+
+class restarted:
+    """An agent of the same node, started as the lab starts it; ended by SIGTERM at the end."""
+
+    def __init__(self, lab: RunningLab) -> None:
+        self._lab = lab
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        run_dir = self._lab.folder / "n1"
+        (run_dir / "status.json").unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            agent_command(self._lab),
+            env={**os.environ, **self._lab.environment, "IP": "172.18.0.2/24", "IP6": "fd18::2/64"},
+            stderr=subprocess.PIPE,
+        )
+        eventually(
+            lambda: (run_dir / "status.json").exists() and bool(self._lab.status("n1")["ready"]), "the new agent is ready"
+        )
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        log = self._process.communicate(timeout=15)[1]
+        assert self._process.returncode == 0, log.decode()
+
+
+def test_a_second_agent_of_a_node_is_refused_and_sigterm_ends_the_first_cleanly(running: RunningLab, tmp_path: Path) -> None:
+    with restarted(running):
+        second = subprocess.run(
+            agent_command(running),
+            env={**os.environ, **running.environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert "another agent" in second.stderr
+        assert "Traceback" not in second.stderr
+    assert asked(running, tmp_path, "default/open", "default/closed") == ["denied", "denied"]

@@ -1,0 +1,28 @@
+"""The README's first command, whole: everything it shows must be as expected, and nothing may be left."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.lab.stage import namespaces_of, tortie, unique_name
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+
+
+def test_the_demo_finds_everything_as_expected_and_leaves_nothing(tmp_path: Path) -> None:
+    name = unique_name()
+    done = tortie("lab", "demo", "--name", name, "--json", str(tmp_path / "result.json"), timeout=170)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["failures"] == [], done.out
+    assert done.code == 0, done.out
+    assert result["passed"] is True
+    assert len(result["steps"]["pods"]) == 7
+    assert all(cell["outcome"] == "allowed" for cell in result["steps"]["truth-before"])
+    assert len(result["steps"]["truth-after"]) == 7 * 6 * 2 * 2
+    assert result["steps"]["kills"]["kills"] == 10
+    assert result["steps"]["changeWhileDead"]["secondsToHold"] <= 2.0
+    assert result["steps"]["residue"] == []
+    assert namespaces_of(name) == []
+    assert name not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
