@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.lab.stage import RunningLab, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]

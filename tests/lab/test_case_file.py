@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.lab.stage import RunningLab, namespaces_of, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]

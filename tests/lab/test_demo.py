@@ -5,7 +5,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.lab.stage import namespaces_of, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from tests.lab.stage import RunningLab, namespaces_of, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]

@@ -8,7 +8,8 @@ ETHERNET = bytes(12)
 
 
 def ipv4(protocol: int, payload: bytes) -> bytes:
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, b"\x0a\xf4\x00\x01", b"\x0a\xf4\x01\x02")
+    ends = b"\x0a\xf4\x00\x01" + b"\x0a\xf4\x01\x02"
+    header = struct.pack("!BBHHHBBH8s", 0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0, ends)
     return ETHERNET + b"\x08\x00" + header + payload
 
 
