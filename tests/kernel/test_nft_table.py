@@ -1,8 +1,10 @@
 """The driver against the kernel: what is written, what is left alone, what is repaired, what a failure leaves behind."""
 
 import asyncio
+import itertools
 import random
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -465,3 +467,31 @@ def test_bad_input_is_refused_when_it_is_put_and_leaves_what_was_wanted(place: G
         driver.table.add_members("unheard", ["x"])
     driver.apply()
     assert len(place.chain("workload")) == 2
+
+
+def test_transactions_of_others_in_between_do_no_harm(place: Ground, make: Make) -> None:
+    """A read-back is only acted on if nothing came between; on a busy machine that must not starve."""
+    busy = place.table("busy")
+    stop = threading.Event()
+
+    def churn() -> None:
+        for number in itertools.count():
+            if stop.is_set():
+                return
+            busy.table.put_chain(Chain("spin", (rule(Counter(), comment=str(number)),)))
+            busy.apply()
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        driver = make()
+        for number in range(30):
+            put_firewall(driver)
+            driver.table.put_chain(Chain("number", (rule(Counter(), comment=str(number)),)))
+            driver.table.invalidate("try the read-back")
+            driver.apply()
+        assert place.chain("number") == ['counter packets 0 bytes 0 comment "29"']
+    finally:
+        stop.set()
+        thread.join()
+        busy.close()
