@@ -2,5 +2,6 @@
 
 In reading order: graph (the wiring, with a picture), problems, multimap, protocols, selectors (v3 selectors to labels as the
 graph sees them), label_index (which selectors select what), labelled, local_endpoints, active_policies, active_profiles,
-rule_text, rule_parser, rule_scanner, ip_sets, policy_sorter, endpoint_resolver, pools_hosts, config, bgp, bgp_peers, sequencer.
+rule_text, rule_parser, rule_scanner, ip_sets, policy_sorter, endpoint_resolver, pools_hosts, config, bgp, bgp_peers,
+bgp_problems, sequencer.
 """

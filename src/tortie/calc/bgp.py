@@ -16,6 +16,8 @@ from tortie.api.node import Node
 from tortie.api.resource import Update
 from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
 from tortie.calc.bgp_peers import Cluster, Mesh, NodeFacts, parse_as_number, parse_seconds, password_ref, sessions
+from tortie.calc.bgp_problems import configuration_problems, peer_problems
+from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
 from tortie.intent.routing import Bgp, Block, Pool
 
@@ -29,8 +31,9 @@ _V = TypeVar("_V")
 class BgpStage:
     """One node's BGP. `flush` answers only when the whole value differs from the last one handed over."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, problems: Problems | None = None) -> None:
         self._node = node
+        self._problems = problems if problems is not None else Problems()
         self._nodes: dict[str, NodeFacts] = {}
         self._configurations: dict[str, BGPConfigurationSpec] = {}
         self._peers: dict[str, BGPPeer] = {}
@@ -42,6 +45,12 @@ class BgpStage:
     def on_update(self, update: Update) -> None:
         """Take note of one resource; kinds that BGP does not depend on are ignored."""
         name, value = update.key.name, update.value
+        if isinstance(value, BGPConfiguration):
+            self._problems.report(update.key, "bgp", configuration_problems(value))
+        elif isinstance(value, BGPPeer):
+            self._problems.report(update.key, "bgp", peer_problems(value))
+        elif update.key.kind in ("BGPConfiguration", "BGPPeer"):
+            self._problems.report(update.key, "bgp", ())
         match update.key.kind:
             case "Node":
                 self._store(self._nodes, name, _node_facts(value) if isinstance(value, Node) else None)

@@ -92,7 +92,7 @@ class Graph:
         self._local = LocalEndpoints(is_local or (lambda name: name == node), self._on_local_endpoint, self._problems)
         self._pools = Pools(self._sequencer.pool, self._problems)
         self._config = ConfigStage(node, self._problems)
-        self._bgp = BgpStage(node)
+        self._bgp = BgpStage(node, self._problems)
         self._is_in_sync = False
         self._said_in_sync = False
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef, ServiceCIDR
 from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
@@ -15,6 +15,7 @@ from tortie.api.resource import Metadata, Resource, Update
 from tortie.base.net import parse_address, parse_prefix
 from tortie.calc.bgp import BgpStage
 from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip, parse_seconds
+from tortie.calc.problems import Problems
 from tortie.intent.routing import Bgp, BgpPeer, Block
 
 
@@ -378,3 +379,25 @@ def test_the_value_depends_on_the_state_alone_and_removal_leaves_nothing(
     assert update.bgp is None
     left = [name for name, value in vars(stage).items() if isinstance(value, dict) and value]
     assert left == []
+
+
+def test_what_is_not_done_is_said_until_it_is_taken_back() -> None:
+    problems = Problems()
+    stage = BgpStage("n1", problems)
+    for resource in (
+        settings(service_cluster_ips=(ServiceCIDR(cidr="10.96.0.0/12"),), program_cluster_routes="EnabledIPIPOnly"),
+        peering("filtered", peer_ip="192.0.2.1", as_number=65001, filters=("f",)),
+        peering("odd", peer_ip="nonsense", node_selector="((("),
+        peering("fine", peer_ip="192.0.2.1", as_number=65001),
+    ):
+        stage.on_update(Update(resource.key, resource))
+    found = {key.name: text for key, text in problems.by_key().items()}
+    assert "spec.serviceClusterIPs" in found["default"]
+    assert "IPIP" in found["default"]
+    assert "spec.filters" in found["filtered"]
+    assert "spec.peerIP" in found["odd"]
+    assert "spec.nodeSelector" in found["odd"]
+    assert "fine" not in found
+    for key in problems.by_key():
+        stage.on_update(Update(key, None))
+    assert problems.is_empty()

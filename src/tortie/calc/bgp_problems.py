@@ -1,0 +1,52 @@
+"""What a user wrote about BGP and this release does not do, or cannot read: one sentence a field."""
+
+from collections.abc import Iterator
+
+from tortie.api.bgp import BGPConfiguration, BGPPeer
+from tortie.api.selector import SelectorError, parse_selector
+from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip
+
+_UNENFORCED = {
+    "communities": "communities",
+    "prefix_advertisements": "prefixAdvertisements",
+    "service_cluster_ips": "serviceClusterIPs",
+    "service_external_ips": "serviceExternalIPs",
+    "service_load_balancer_ips": "serviceLoadBalancerIPs",
+    "local_workload_peering_ipv4": "localWorkloadPeeringIPV4",
+    "local_workload_peering_ipv6": "localWorkloadPeeringIPV6",
+}
+
+
+def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
+    """Problems of a BGPConfiguration."""
+    spec = configuration.spec
+    for attribute, field in _UNENFORCED.items():
+        if getattr(spec, attribute):
+            yield f"spec.{field} is not in this release: nothing of it is advertised"
+    if spec.program_cluster_routes in ("Enabled", "EnabledIPIPOnly"):
+        yield "spec.programClusterRoutes gives IPIP routes to BIRD, which BIRD 2 cannot program: the agent does"
+    if spec.node_mesh_password is not None:
+        yield "spec.nodeMeshPassword: secrets cannot be read in this release, so sessions have no password"
+    if spec.as_number is not None and parse_as_number(spec.as_number) is None:
+        yield f"spec.asNumber {spec.as_number!r} is no AS number and counts as not set"
+
+
+def peer_problems(peer: BGPPeer) -> Iterator[str]:
+    """Problems of a BGPPeer; the first two kinds mean that it has no session at all."""
+    spec = peer.spec
+    if spec.filters:
+        yield "spec.filters is not in this release: no session, because an unfiltered one would leak routes"
+    if spec.local_workload_selector:
+        yield "spec.localWorkloadSelector is not in this release: no session with workloads"
+    if spec.peer_ip and parse_peer_ip(spec.peer_ip) is None:
+        yield f"spec.peerIP {spec.peer_ip!r} is neither an address nor an address with a port: no session"
+    for field, selector in (("peerSelector", spec.peer_selector), ("nodeSelector", spec.node_selector)):
+        try:
+            parse_selector(selector)
+        except SelectorError as error:
+            yield f"spec.{field} selects nothing: {error}"
+    for field, number in (("asNumber", spec.as_number), ("localASNumber", spec.local_as_number)):
+        if number is not None and parse_as_number(number) is None:
+            yield f"spec.{field} {number!r} is no AS number"
+    if spec.password is not None:
+        yield "spec.password: secrets cannot be read in this release, so the session has no password"
