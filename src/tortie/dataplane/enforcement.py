@@ -121,7 +121,6 @@ _FELIX_ENFORCED = frozenset(
         "nftables_mark_mask",
         "nftables_filter_deny_action",
         "default_endpoint_to_host_action",
-        "device_route_protocol",
         "disable_conntrack_invalid_check",
         "log_action_rate_limit",
         "log_action_rate_limit_burst",
