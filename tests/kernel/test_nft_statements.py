@@ -63,7 +63,8 @@ CASES: list[tuple[str, tuple[nft.Statement, ...]]] = [
     ("icmp type 3 icmp code 1", (nft.L4Proto(1), nft.IcmpIs(V4, 3, 1))),
     ("icmp type != 3", (nft.L4Proto(1), nft.IcmpIs(V4, 3, None, "!="))),
     ("icmpv6 type 1 icmpv6 code 4", (nft.L4Proto(58), nft.IcmpIs(V6, 1, 4))),
-    ("meta l4proto 1 @th,0,16 != 0x0301", (nft.L4Proto(1), nft.IcmpIs(V4, 3, 1, "!="))),
+    ("icmp type . icmp code != { 3 . 1 }", (IP4, nft.L4Proto(1), nft.IcmpIs(V4, 3, 1, "!="))),
+    ("icmpv6 type . icmpv6 code != { 1 . 4 }", (IP6, nft.L4Proto(58), nft.IcmpIs(V6, 1, 4, "!="))),
     ("meta mark & 0x00ff0000 == 0x00010000", (nft.Mark(0xFF0000, 0x10000),)),
     ("meta mark & 0x00ff0000 != 0x00010000", (nft.Mark(0xFF0000, 0x10000, "!="),)),
     ("ct state established,related", (nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED),)),
@@ -125,11 +126,7 @@ def test_a_statement_prints_like_the_same_rule_of_the_nft_program(
             f"chain rules {{ type filter hook prerouting priority 0;\n {text}\n }}\n }}"
         )
         ours, theirs = place.chain("rules"), place.chain("rules", "judge")
-        if "@th,0,16" in text:  # nft prints a comparison of two header fields field by field: compare what it holds
-            dump = place.nft("--debug=netlink", "list", "chain", "inet", "tortie", "rules")
-            assert "[ cmp neq reg 1 0x00000103 ]" in dump
-        else:
-            assert ours == theirs
+        assert ours == theirs
         assert len(ours) == 1
     finally:
         driver.delete()

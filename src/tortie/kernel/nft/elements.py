@@ -29,12 +29,12 @@ EncodedElements = Mapping[bytes, ElementValue]
 
 LIST_BYTES = 60_000  # an attribute's length has 16 bits; the rest of the message needs a little
 
-_CONCAT = Key.PROTOCOL << 6 | Key.PORT
+_CONCAT = Key.PROTOCOL << Key.BITS | Key.PORT
 _TYPES: dict[ElementType, tuple[int, int, int]] = {  # key type, key length, byte order (for the nft program)
     ElementType.IPV4: (Key.IPV4, 4, SetAttr.NETWORK_ORDER),
     ElementType.IPV6: (Key.IPV6, 16, SetAttr.NETWORK_ORDER),
-    ElementType.IPV4_PORT: (Key.IPV4 << 12 | _CONCAT, 12, 0),
-    ElementType.IPV6_PORT: (Key.IPV6 << 12 | _CONCAT, 24, 0),
+    ElementType.IPV4_PORT: (Key.IPV4 << 2 * Key.BITS | _CONCAT, 12, 0),
+    ElementType.IPV6_PORT: (Key.IPV6 << 2 * Key.BITS | _CONCAT, 24, 0),
     ElementType.IFNAME: (Key.IFNAME, 16, SetAttr.HOST_ORDER),
 }
 _BY_KEY_TYPE = {(kind, length): element for element, (kind, length, _) in _TYPES.items()}
@@ -81,7 +81,8 @@ def set_attributes(spec: SetSpec, set_id: int) -> bytes:
 def anonymous_set_attributes(anonymous: AnonymousSet, set_id: int) -> bytes:
     """The attributes of NEWSET for an anonymous set."""
     flags = SetAttr.ANONYMOUS | SetAttr.CONSTANT | (SetAttr.INTERVAL if anonymous.interval else 0)
-    notes = userdata(SetAttr.DATA_KEY_BYTEORDER, SetAttr.NETWORK_ORDER.to_bytes(4, "little"))
+    byteorder = 0 if anonymous.key_type >> Key.BITS else SetAttr.NETWORK_ORDER  # a concatenation has none
+    notes = userdata(SetAttr.DATA_KEY_BYTEORDER, byteorder.to_bytes(4, "little"))
     return (
         be32(SetAttr.FLAGS, flags)
         + be32(SetAttr.KEY_TYPE, anonymous.key_type)

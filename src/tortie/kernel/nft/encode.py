@@ -29,6 +29,10 @@ _NFPROTO = {Family.V4: b"\x02", Family.V6: b"\x0a"}
 _ADDRESS_OFFSET = {(4, "source"): 12, (4, "destination"): 16, (6, "source"): 8, (6, "destination"): 24}
 _PORT_OFFSET = {"source": 0, "destination": 2}
 _UNIT_SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+_ICMP_TYPE_AND_CODE = {
+    Family.V4: Key.ICMP_TYPE << Key.BITS | Key.ICMP_CODE,
+    Family.V6: Key.ICMPV6_TYPE << Key.BITS | Key.ICMPV6_CODE,
+}
 _COMMENT_BYTES = 127
 
 
@@ -284,8 +288,11 @@ def _icmp_is(s: nft.IcmpIs) -> _Encoded:
     if s.code is None:
         return _payload(_TRANSPORT_HEADER, 0, 1), _equal(s.op, kind)
     code = _byte(s.code, "icmp code")
-    if s.op == "!=":  # both bytes at once: "not (type and code)" is no conjunction of two inequalities
-        return _payload(_TRANSPORT_HEADER, 0, 2), _equal(s.op, kind + code)
+    if s.op == "!=":  # "not (type and code)" is no conjunction of two inequalities: look both up together
+        both = kind.ljust(4, b"\0") + code.ljust(4, b"\0")
+        absent = AnonymousSet(_ICMP_TYPE_AND_CODE[s.family], 8, interval=False, ranges=((both, both),))
+        load = _payload(_TRANSPORT_HEADER, 0, 1), _payload(_TRANSPORT_HEADER, 1, 1, register=Reg.WORDS + 1)
+        return *load, AnonymousLookup(absent, inverted=True)
     return (
         _payload(_TRANSPORT_HEADER, 0, 1),
         _equal(s.op, kind),

@@ -97,6 +97,8 @@ class Key:
     """Key types as the nft program numbers them (it alone reads them; a concatenation shifts by six bits)."""
 
     IPV4, IPV6, PROTOCOL, PORT, IFNAME = 7, 8, 12, 13, 41
+    ICMP_TYPE, ICMPV6_TYPE, ICMP_CODE, ICMPV6_CODE = 14, 29, 32, 33
+    BITS = 6
 
 
 class Reg:
