@@ -122,6 +122,7 @@ _FELIX_ENFORCED = frozenset(
         "nftables_filter_deny_action",
         "default_endpoint_to_host_action",
         "disable_conntrack_invalid_check",
+        "log_prefix",
         "log_action_rate_limit",
         "log_action_rate_limit_burst",
         "ipv4_normal_route_priority",

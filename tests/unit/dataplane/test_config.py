@@ -31,8 +31,6 @@ def test_parameters_are_read_whatever_their_case() -> None:
         }
     )
     assert config.interface_prefixes == ("cali", "tap")
-    assert config.is_workload_interface("tap0")
-    assert not config.is_workload_interface("eth0")
     assert config.marks.accept == 0x100
     assert config.endpoint_to_host == "ACCEPT"
     assert config.reject

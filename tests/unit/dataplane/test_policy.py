@@ -1,5 +1,7 @@
 """One policy rule as nft rules: families, alternatives, actions, and failing closed."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.dataplane.intents import ICMP, ICMPV6, TCP, UDP, nets, np, policy, ports, rule
@@ -141,11 +143,14 @@ def test_log_goes_to_the_directions_group_at_a_bounded_rate_and_does_not_decide(
 
 
 def test_log_prefix_fields_are_filled_in() -> None:
+    def prefix(config: Config = CONFIG, **fields: Any) -> str:
+        return log_prefix(rule(Action.LOG, **fields), tier="sec", config=config)
+
     pattern = "%t|%k|%p|%n|"
-    assert log_prefix(rule(Action.LOG, log_prefix=pattern), "sec") == "sec|np|shop/web|web|"
-    everywhere = PolicyId("GlobalNetworkPolicy", "", "all")
-    assert log_prefix(rule(Action.LOG, owner=everywhere, log_prefix=pattern), "sec") == "sec|gnp|all|all|"
-    assert len(log_prefix(rule(Action.LOG, log_prefix="é" * 200), "sec").encode()) <= 127
+    assert prefix(log_prefix=pattern) == "sec|np|shop/web|web|"
+    assert prefix(owner=PolicyId("GlobalNetworkPolicy", "", "all"), log_prefix=pattern) == "sec|gnp|all|all|"
+    assert prefix(Config(log_prefix="%n says")) == "web says"
+    assert len(prefix(log_prefix="é" * 200).encode()) <= 127
 
 
 def test_a_rule_that_cannot_be_enforced_fails_closed() -> None:

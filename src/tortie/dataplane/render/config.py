@@ -36,16 +36,14 @@ class Config:
     allow_vxlan: bool = False
     allow_ipip: bool = False
     source_spoofing: bool = False
+    log_prefix: str = ""
+    """LogPrefix; empty leaves each rule its own."""
     log_limit: Limit = _LOG_LIMIT
     """A Log rule never writes faster than this, unless LogActionRateLimit says otherwise."""
     nat_excludes_hosts: bool = False
     nat_interface: str = ""
     route_metric_v4: int = 1024
     route_metric_v6: int = 1024
-
-    def is_workload_interface(self, name: str) -> bool:
-        """True if the interface belongs to a workload by its name."""
-        return name.startswith(self.interface_prefixes)
 
     def route_metric(self, family: Family) -> int:
         """The metric of a workload's route."""
@@ -65,6 +63,7 @@ def parse(values: Mapping[str, str]) -> Config:
         allow_vxlan=read("AllowVXLANPacketsFromWorkloads", _boolean, False),
         allow_ipip=read("AllowIPIPPacketsFromWorkloads", _boolean, False),
         source_spoofing=read("WorkloadSourceSpoofing", str.lower, "disabled") == "any",
+        log_prefix=read("LogPrefix", str, ""),
         log_limit=_log_limit(read),
         nat_excludes_hosts=read("NATOutgoingExclusions", str.lower, "ippoolsonly") == "ippoolsandhostips",
         nat_interface=read("IptablesNATOutgoingInterfaceFilter", str, "").replace("+", "*"),

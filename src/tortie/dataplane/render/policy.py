@@ -195,11 +195,11 @@ def _action(rule: intent.Rule, *, tier: str, config: Config) -> tuple[nft.Statem
             return deny(config)
         case Action.LOG:
             group = LOG_GROUP_INGRESS if rule.origin.direction is Direction.INGRESS else LOG_GROUP_EGRESS
-            return (config.log_limit, nft.LogGroup(group, log_prefix(rule, tier)))
+            return (config.log_limit, nft.LogGroup(group, log_prefix(rule, tier=tier, config=config)))
     assert_never(rule.action)
 
 
-def log_prefix(rule: intent.Rule, tier: str) -> str:
+def log_prefix(rule: intent.Rule, *, tier: str, config: Config) -> str:
     """The prefix of a Log rule, with %t (tier), %k (short kind), %p (namespace/name) and %n (name) filled in."""
     owner = rule.origin.owner
     match owner:
@@ -212,7 +212,7 @@ def log_prefix(rule: intent.Rule, tier: str) -> str:
             }
         case ProfileId():
             fields = {"%t": tier, "%k": "pro", "%p": owner.name, "%n": owner.name}
-    text = rule.log_prefix
+    text = config.log_prefix or rule.log_prefix
     for key, value in fields.items():
         text = text.replace(key, value)
     return names.printable(text)
