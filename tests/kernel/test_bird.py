@@ -9,6 +9,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +18,7 @@ import pytest
 from tests.kernel.spaces import named_space
 
 from tortie.agent.bird import Bird
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, SecretKeyRef
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
 from tortie.api.ipam import BlockAffinity, BlockAffinitySpec, affinity_name
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
@@ -60,34 +61,51 @@ class Host:
         return {peer.name for peer in self.do(Bird.peers) if peer.established}
 
 
+def stop(host: Host) -> None:
+    asyncio.run(Bird(host.run_dir).stop())
+
+
+@contextmanager
+def nodes(count: int) -> Iterator[list[Host]]:
+    """n1 (172.18.0.1), n2 ... of both families on one wire: a bridge in the namespace of n1."""
+    with ExitStack() as stack:
+        base = Path(tempfile.mkdtemp(prefix="tb-"))
+        stack.callback(shutil.rmtree, base)
+        found = [Host(stack.enter_context(named_space("tb")), base / str(number)) for number in range(1, count + 1)]
+        for host in found:
+            stack.callback(stop, host)
+        found[0].ip("link", "add", "eth0", "type", "bridge")
+        for number, host in enumerate(found, 1):
+            if host is not found[0]:
+                port = f"port{number}"
+                found[0].ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", host.space)
+                found[0].ip("link", "set", port, "master", "eth0", "up")
+            host.ip("link", "set", "lo", "up")
+            host.ip("address", "add", f"172.18.0.{number}/16", "dev", "eth0")
+            host.ip("address", "add", f"fd00:18::{number}/64", "dev", "eth0", "nodad")
+            host.ip("link", "set", "eth0", "up")
+            host.ip("link", "add", "cali1", "type", "veth", "peer", "name", "pod1")
+            host.ip("link", "set", "cali1", "up")
+            host.ip("link", "set", "pod1", "up")
+        yield found
+
+
 @pytest.fixture
 def hosts() -> Iterator[tuple[Host, Host]]:
-    """n1 (172.18.0.1) and n2 (172.18.0.2) on one wire, both families."""
-    base = Path(tempfile.mkdtemp(prefix="tb-"))
-    with named_space("tb") as one, named_space("tb") as two:
-        pair = (Host(one, base / "1"), Host(two, base / "2"))
-        try:
-            pair[0].ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", two)
-            for number, host in enumerate(pair, 1):
-                host.ip("link", "set", "lo", "up")
-                host.ip("address", "add", f"172.18.0.{number}/16", "dev", "eth0")
-                host.ip("address", "add", f"fd00:18::{number}/64", "dev", "eth0", "nodad")
-                host.ip("link", "set", "eth0", "up")
-                host.ip("link", "add", "cali1", "type", "veth", "peer", "name", "pod1")
-                host.ip("link", "set", "cali1", "up")
-                host.ip("link", "set", "pod1", "up")
-            yield pair
-        finally:
-            try:
-                for host in pair:
-                    asyncio.run(Bird(host.run_dir).stop())
-            finally:
-                shutil.rmtree(base)
+    """Two nodes."""
+    with nodes(2) as (one, two):
+        yield one, two
 
 
-def node(number: int) -> Node:
-    bgp = NodeBGP(ipv4_address=f"172.18.0.{number}/16", ipv6_address=f"fd00:18::{number}/64")
-    return Node(metadata=Metadata(name=f"n{number}"), spec=NodeSpec(bgp=bgp))
+def node(number: int, *, cluster_id: str = "", as_number: int | None = None) -> Node:
+    bgp = NodeBGP(
+        ipv4_address=f"172.18.0.{number}/16",
+        ipv6_address=f"fd00:18::{number}/64",
+        route_reflector_cluster_id=cluster_id,
+        as_number=as_number,
+    )
+    labels = {"reflector": "yes"} if cluster_id else {}
+    return Node(metadata=Metadata(name=f"n{number}", labels=labels), spec=NodeSpec(bgp=bgp))
 
 
 def affinity(number: int, cidr: str) -> BlockAffinity:
@@ -167,6 +185,33 @@ def test_blocks_reach_the_other_kernel_and_workloads_stay_hidden(hosts: tuple[Ho
         "overlay blocks are told, unexported ones not"
     )
     assert set(bird_routes(one)) == {"10.0.0.64/26", "blackhole 10.0.0.0/26", "blackhole 10.2.0.0/26"}
+
+
+def test_a_route_reflector_tells_its_clients_of_each_other_and_is_not_in_the_way() -> None:
+    world = (
+        node(1, cluster_id="244.0.0.1"),
+        node(3),
+        BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(node_to_node_mesh_enabled=False)),
+        BGPPeer(metadata=Metadata(name="rr"), spec=BGPPeerSpec(node_selector="all()", peer_selector="reflector == 'yes'")),
+        affinity(3, "10.0.0.128/26"),
+    )
+    with nodes(3) as found:
+        for number, host in enumerate(found, 1):
+            bgp = intent(f"n{number}", *world)
+            host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+        eventually(lambda: len(found[0].established()) == 4, "the reflector lacks a client")
+        eventually(lambda: "10.0.0.128/26" in bird_routes(found[1]), "n2 does not hear of n3")
+        assert found[1].established() == {"Node_172_18_0_1", "Node_fd00_18__1"}
+        assert "via 172.18.0.3 dev eth0" in bird_routes(found[1])["10.0.0.128/26"], "straight to n3, not through the reflector"
+
+
+def test_nodes_of_different_as_exchange_blocks(hosts: tuple[Host, Host]) -> None:
+    for number, host in enumerate(hosts, 1):
+        bgp = intent(f"n{number}", node(2, as_number=65002))
+        host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+    eventually(lambda: "10.0.0.64/26" in bird_routes(hosts[0]), "n1 does not hear of n2")
+    eventually(lambda: "10.0.0.0/26" in bird_routes(hosts[1]), "n2 does not hear of n1")
+    assert "via 172.18.0.2 dev eth0" in bird_routes(hosts[0])["10.0.0.64/26"]
 
 
 def test_a_new_agent_adopts_bird_and_only_a_change_reconfigures_it(hosts: tuple[Host, Host]) -> None:
