@@ -1,1 +1,7 @@
-"""To be written."""
+"""Pod wiring: what a container runtime asks, answered by the agent behind a unix socket.
+
+In reading order: errors (CNI's codes), config (what is asked), result (what is answered), protocol (frames of the socket),
+wiring (the steps of a pod's cable), inspection (CHECK of them), addressing (which addresses), endpoints (the datastore's side),
+plugin (ADD, DEL, CHECK ...), server (the socket). What a runtime executes: shim/tortie-cni.c, or client in its place; build
+puts one of them where it belongs. `10-tortie.conflist` is the network configuration that an operator installs.
+"""

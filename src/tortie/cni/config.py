@@ -18,6 +18,8 @@ COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 PLUGIN_TYPES = ("tortie-cni", "calico")
 IPAM_TYPES = ("tortie-ipam", "calico-ipam")
 DEFAULT_POLICY_TIMEOUT_SECONDS = 10.0
+LONGEST_POLICY_TIMEOUT_SECONDS = 60.0
+"""A runtime gives up after two to four minutes; the answer, and the undoing, must come before that."""
 _LONGEST_INTERFACE = 15
 _ID_RULE = "letters, digits, '_', '.' and '-' after a letter or digit are needed"
 
@@ -150,7 +152,7 @@ def parse_config(text: bytes) -> Config:
         ipam=ipam,
         mtu=mtu,
         nodename=_typed(found, "nodename", str, ""),
-        policy_timeout_seconds=float(timeout) or DEFAULT_POLICY_TIMEOUT_SECONDS,
+        policy_timeout_seconds=min(float(timeout), LONGEST_POLICY_TIMEOUT_SECONDS) or DEFAULT_POLICY_TIMEOUT_SECONDS,
         allow_ip_forwarding=_typed(settings, "allow_ip_forwarding", bool, default=False, parent="container_settings."),
         log_level=_typed(found, "log_level", str, ""),
         previous=_typed(found, "prevResult", dict, {}) or None,

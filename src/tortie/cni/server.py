@@ -1,0 +1,278 @@
+"""The agent's unix socket for CNI requests: only root, one request a connection, many connections at once.
+
+Requests for one pod or one container wait for each other. A client that goes away cancels its ADD, which undoes itself; DEL
+goes on, because its work is wanted all the same.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import struct
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tortie.base import log
+from tortie.base.errors import TortieError
+from tortie.cni import errors
+from tortie.cni.config import Request, parse_config, parse_request
+from tortie.cni.errors import CniError
+from tortie.cni.plugin import Plugin
+from tortie.cni.protocol import Answer, FrameReader, ProtocolError, pack_answer, parse_call
+
+_log = log.get(__name__)
+PATH_LIMIT = 107
+"""Bytes of a unix socket's path (sockaddr_un, less the terminating zero)."""
+_BACKLOG = 128
+_CREDENTIALS = struct.Struct("=iii")
+_ACCEPT_PAUSE_SECONDS = 0.5
+_RECEIVE_SECONDS = 10.0
+_REQUEST_SECONDS = 90.0
+"""Below the shim's own 120 s, so that the runtime hears the reason."""
+_FALLBACK_VERSION = "1.1.0"
+
+
+class ServerError(TortieError):
+    """The socket cannot be served; the text says why."""
+
+
+class CniServer:
+    """Serves one plugin at one path. `run` serves until it is cancelled; `serving` is True meanwhile."""
+
+    def __init__(self, path: Path, plugin: Plugin) -> None:
+        if len(os.fsencode(path)) > PATH_LIMIT:
+            raise ServerError(f"CNI socket {path}: a socket's path has at most {PATH_LIMIT} bytes; choose a shorter --run-dir")
+        self._path = path
+        self._plugin = plugin
+        self._locks = KeyedLocks()
+        self.serving = False
+
+    async def run(self) -> None:
+        """Serve without end. Raises ServerError when somebody else serves there already."""
+        listener = listen(self._path)
+        identity = os.stat(self._path).st_ino
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.TaskGroup() as group:
+                self.serving = True
+                while True:
+                    try:
+                        connection, _ = await loop.sock_accept(listener)
+                    except OSError as error:  # out of descriptors, say: it passes
+                        _log.error("CNI socket: cannot accept: %s", error)
+                        await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                        continue
+                    group.create_task(self._serve(connection))
+        finally:
+            self.serving = False
+            listener.close()
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(self._path).st_ino == identity:
+                    os.unlink(self._path)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        """One connection, from the request to the answer; never raises, or the server would end with it."""
+        try:
+            with connection:
+                connection.setblocking(False)
+                with contextlib.suppress(OSError, TimeoutError):
+                    await self._converse(connection)
+        except Exception:
+            _log.exception("a CNI request failed in a way that nobody foresaw")
+
+    async def _converse(self, connection: socket.socket) -> None:
+        version = _FALLBACK_VERSION
+        received = _Received()
+        try:
+            _require_root(connection)
+            async with asyncio.timeout(_RECEIVE_SECONDS):
+                received = await _receive(connection)
+            call = parse_call(received.body)
+            with contextlib.suppress(CniError):  # an answer is in the version that was asked for, where there is one
+                version = parse_config(call.config.encode()).cni_version
+            result = await self._watched(connection, call.env, call.config, received.netns_fd)
+            answer = Answer(0, b"" if result is None else msgspec.json.encode(result))
+        except CniError as error:
+            answer = _failure(error, version)
+        except ProtocolError as error:
+            answer = _failure(CniError(errors.UNDECODABLE, "CNI socket", str(error)), version)
+        finally:
+            received.close()
+        async with asyncio.timeout(_RECEIVE_SECONDS):
+            await asyncio.get_running_loop().sock_sendall(connection, pack_answer(answer))
+
+    async def _watched(
+        self, connection: socket.socket, environment: dict[str, str], config: str, netns_fd: int | None
+    ) -> dict[str, Any] | None:
+        """The plugin's result. The request is given up when its client is gone, if it is an ADD, or after 90 s."""
+        request = parse_request(environment)
+        outcome: list[dict[str, Any] | None] = []
+        problems: list[CniError] = []
+
+        async def work() -> None:
+            try:
+                outcome.append(await self._perform(request, config, netns_fd))
+            except CniError as error:
+                problems.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work())
+            if request.command == "ADD":
+                watch = group.create_task(_cancel_when_gone(connection, task))
+                task.add_done_callback(lambda _: watch.cancel())
+        if problems:
+            raise problems[0]
+        if not outcome:
+            raise CniError(errors.TRY_AGAIN_LATER, f"{request.command} was given up: its caller has gone away")
+        return outcome[0]
+
+    async def _perform(self, request: Request, config: str, netns_fd: int | None) -> dict[str, Any] | None:
+        parsed = parse_config(config.encode())
+        keys = [f"container {request.container_id}", f"pod {request.namespace}/{request.pod}"]
+        if request.command == "GC":
+            keys = ["gc"]
+        try:
+            async with asyncio.timeout(_REQUEST_SECONDS), self._locks.hold(keys):
+                return await self._plugin.handle(request, parsed, netns_fd)
+        except TimeoutError:
+            text = f"{request.command} was given up after {_REQUEST_SECONDS:g} s"
+            raise CniError(errors.TRY_AGAIN_LATER, text) from None
+        except (CniError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            _log.exception("CNI %s %s/%s", request.command, request.namespace, request.pod)
+            raise CniError(errors.INTERNAL, "the agent failed", f"{type(error).__name__}: {error}") from error
+
+
+class KeyedLocks:
+    """A lock per key, there only while somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def hold(self, keys: Iterable[str]) -> AsyncIterator[None]:
+        """Hold all of them; taken in one order by everybody, so that nobody waits in a circle."""
+        async with contextlib.AsyncExitStack() as stack:
+            for key in sorted(set(keys)):
+                await stack.enter_async_context(self._one(key))
+            yield
+
+    @contextlib.asynccontextmanager
+    async def _one(self, key: str) -> AsyncIterator[None]:
+        lock, users = self._locks.get(key, (asyncio.Lock(), 0))
+        self._locks[key] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[key]
+            if users == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, users - 1)
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+
+def listen(path: Path) -> socket.socket:
+    """A listening socket that only its owner may use. A file that a dead server left is replaced; a live one is not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and _is_served(path):
+        raise ServerError(f"CNI socket {path}: another agent serves it; stop that one first")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)  # from its first moment on, not after a chmod
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        listener.bind(os.fspath(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ServerError(f"CNI socket {path}: {error.strerror}") from error
+    finally:
+        os.umask(before)
+    return listener
+
+
+def _is_served(path: Path) -> bool:
+    if not path.is_socket():
+        raise ServerError(f"CNI socket {path}: something that is no socket is in its place; remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+        result = probe.connect_ex(os.fspath(path))
+    return result not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+def _require_root(connection: socket.socket) -> None:
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid = _CREDENTIALS.unpack(packed)[1]
+    if uid != 0:
+        _log.warning("a CNI request by user %d was refused", uid)
+        raise CniError(errors.INVALID_ENVIRONMENT, f"only root may ask for networking, not user {uid}")
+
+
+@dataclass(slots=True)
+class _Received:
+    """A request's body and the descriptor that came beside it."""
+
+    body: bytes = b""
+    netns_fd: int | None = None
+
+    def close(self) -> None:
+        if self.netns_fd is not None:
+            os.close(self.netns_fd)
+            self.netns_fd = None
+
+
+async def _receive(connection: socket.socket) -> _Received:
+    """Read one frame. Raises ProtocolError; keeps no descriptor then."""
+    reader = FrameReader()
+    received = _Received()
+    try:
+        while True:
+            await _readable(connection)
+            try:
+                data, descriptors, _, _ = socket.recv_fds(connection, reader.wanted, 1)
+            except BlockingIOError:
+                continue
+            for descriptor in descriptors:
+                received.close()
+                received.netns_fd = descriptor
+                os.set_inheritable(descriptor, False)
+            if not data:
+                raise ProtocolError("the request ends before its length says")
+            body = reader.feed(data)
+            if body is not None:
+                received.body = body
+                return received
+    except BaseException:
+        received.close()
+        raise
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(connection, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(connection)
+
+
+async def _cancel_when_gone(connection: socket.socket, task: "asyncio.Task[None]") -> None:
+    """End the task when the other side closes. It has nothing more to send, so readable means gone."""
+    await _readable(connection)
+    _log.info("the caller of a CNI request has gone away; undoing it")
+    task.cancel()
+
+
+def _failure(error: CniError, cni_version: str) -> Answer:
+    _log.warning("CNI error %d: %s", error.code, error)
+    return Answer(1, msgspec.json.encode(error.document(cni_version)))
