@@ -105,7 +105,7 @@ class Batch:
 
     # ---- table ----
     def put_table(self) -> None:
-        """Create the table, or wake it if it is dormant."""
+        """Create the table."""
         body = text(Table.NAME, self.table) + be32(Table.FLAGS, 0)
         self._add(Msg.NEWTABLE, NLM_F_CREATE, body, Culprit("table", self.table))
 

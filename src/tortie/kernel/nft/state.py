@@ -51,6 +51,7 @@ class Plan:
     """One transaction and what it changes. Empty if there is nothing to do."""
 
     batch: Batch
+    puts_table: bool = False
     put_chains: dict[str, EncodedChain] = field(default_factory=dict)  # created, made anew, or given another policy
     write_chains: dict[str, EncodedChain] = field(default_factory=dict)  # all rules written
     delete_chains: set[str] = field(default_factory=set)  # removed, or to be made anew
@@ -72,6 +73,7 @@ class TableState:
         self._wanted_chains: dict[str, EncodedChain] = {}
         self._wanted_sets: dict[str, _WantedSet] = {}
         self._known_flags: int | None = None
+        self._replace = False
         self._known_chains: dict[str, KernelChain] = {}
         self._known_sets: dict[str, _KnownSet] = {}
         self._dirty_chains: set[str] = set()
@@ -176,7 +178,14 @@ class TableState:
 
     # ---- known ----
     def adopt(self, actual: KernelTable) -> None:
-        """Replace what is known by a read-back; mark whatever differs from it, leftovers included."""
+        """Replace what is known by a read-back; mark whatever differs from it, leftovers included.
+
+        A table with flags was put to sleep by hand. The kernel refuses to wake it and to add base chains in one transaction,
+        so it is known as "to be replaced" and as empty.
+        """
+        self._replace = bool(actual.flags)
+        if self._replace:
+            actual = KernelTable(actual.generation)
         self._known_flags = actual.flags
         self._known_chains = dict(actual.chains)
         self._known_sets = {name: _KnownSet(s.spec, dict(s.elements)) for name, s in actual.sets.items()}
@@ -269,8 +278,11 @@ class TableState:
     def _fill(self, plan: Plan) -> None:
         batch = plan.batch
         work = plan.put_chains or plan.write_chains or plan.delete_chains or plan.sets or plan.delete_sets
-        if self._known_flags or (work and self._known_flags is None):
+        if self._replace:
+            batch.delete_table()
+        if work and self._known_flags is None:
             batch.put_table()
+            plan.puts_table = True
         for name in sorted(plan.write_chains.keys() | plan.delete_chains):
             if name in self._known_chains:
                 batch.flush_chain(name)
@@ -292,7 +304,9 @@ class TableState:
 
     def committed(self, plan: Plan) -> None:
         """The kernel took the plan: what was wanted is known. Nothing may have been put in between."""
-        self._known_flags = 0 if len(plan.batch) else self._known_flags
+        if plan.puts_table:
+            self._known_flags = 0
+        self._replace = False
         for name in plan.delete_chains:
             del self._known_chains[name]
         for name, chain in (plan.put_chains | plan.write_chains).items():

@@ -227,8 +227,9 @@ class NftTable:
         if culprit is None:
             action = "another transaction came between" if first.errno == ERESTART else "the transaction as a whole"
             return kernel_error(first.errno, action, first.detail)
-        more = f", and {len(refused) - 1} messages more were refused" if len(refused) > 1 else ""
-        return kernel_error(first.errno, f"{culprit}{self._hint(culprit)}", first.detail + more)
+        more = f"{len(refused) - 1} messages more were refused" if len(refused) > 1 else ""
+        detail = ", ".join(part for part in (first.detail, more) if part)
+        return kernel_error(first.errno, f"{culprit}{self._hint(culprit)}", detail)
 
     def _hint(self, culprit: Culprit) -> str:
         """What we know about an object that the kernel refused and that the kernel does not say."""
