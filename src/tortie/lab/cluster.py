@@ -82,7 +82,7 @@ class Lab:
     async def _build(self, progress: Progress) -> None:
         spec = self.state.spec
         progress(f"fabric and {len(spec.nodes)} nodes")
-        fabric.build_fabric(self.names)
+        fabric.build_fabric(self.names, families=self.families)
         for index, node in enumerate(spec.nodes):
             fabric.connect_node(self.names, node.name, index=index, families=self.families)
         progress("datastore")
