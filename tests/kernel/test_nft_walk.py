@@ -28,6 +28,7 @@ from tortie.kernel.nft.objects import (
     Rule,
     SetSpec,
     Statement,
+    Verdict,
 )
 from tortie.kernel.nft.read import read_table
 
@@ -75,10 +76,11 @@ def some_world(choice: random.Random) -> World:
         rules = [Rule((*statements, Counter()), f"version {choice.randrange(2)}"), *(Rule((Jump(n),)) for n in jumps)]
         chains[f"c{number}"] = Chain(f"c{number}", tuple(rules))
         names.append(f"c{number}")
-    keys = choice.sample(["lo", "cali1", "cali2"], k=choice.randrange(3))
-    dispatch: dict[ElementKey, ElementValue] = {
-        key: choice.choice([ACCEPT, *map(Goto, names), *map(Jump, names)]) for key in keys
-    }
+    keys = choice.sample(["lo", "cali1", "cali2"], k=choice.randrange(4))
+    verdicts: list[Verdict | Goto | Jump] = [ACCEPT]
+    for name in names:
+        verdicts += [Goto(name), Jump(name)]
+    dispatch: dict[ElementKey, ElementValue] = {key: choice.choice(verdicts) for key in keys}
     sets[SetSpec("dispatch", ElementType.IFNAME, is_verdict_map=True)] = dispatch
     chains["base"] = Chain("base", (Rule((IfNameVmap("iif", "dispatch"),)),), choice.choice(HOOKS))
     return chains, sets
