@@ -102,10 +102,10 @@ def print_matrix(answers: Sequence[Answer]) -> None:
                 pair = (question.source, question.target)
                 cells[pair] = cells.get(pair, "") + marks[answer.outcome]
         table = Table(title=f"{protocol}/{port}" if port else protocol, title_justify="left")
-        table.add_column("from \\ to")
-        for name in names:
-            table.add_column(name.replace("/", "/\n"), justify="center")
-        for source in names:
-            table.add_row(source, *(cells.get((source, target), "·") for target in names))
+        table.add_column("from \\ to", no_wrap=True)
+        for number in range(1, len(names) + 1):
+            table.add_column(str(number), justify="center", no_wrap=True)
+        for number, source in enumerate(names, 1):
+            table.add_row(f"{number} {source}", *(cells.get((source, target), "·") for target in names))
         console.print(table)
-    console.print("+ allowed, - denied by policy, r refused (nobody listens), x unreachable; one mark per IP family")
+    console.print("+ allowed, - denied, r refused (nobody listens), x unreachable; a mark per family")

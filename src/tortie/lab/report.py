@@ -51,17 +51,15 @@ class Report:
         observed: Mapping[tuple[str, str], str],
     ) -> None:
         """from x to: expected beside observed. `observed` holds one word per family, e.g. `allowed allowed`."""
-        table = Table(title=title, title_justify="left", show_lines=False, pad_edge=False)
-        table.add_column("from \\ to")
-        for name in names:
-            table.add_column(name.replace("/", "/\n"), justify="center")
-        for source in names:
+        table = Table(title=title, title_justify="left", pad_edge=False)
+        table.add_column("from \\ to", no_wrap=True)
+        for number in range(1, len(names) + 1):
+            table.add_column(str(number), justify="center", no_wrap=True)
+        for number, source in enumerate(names, 1):
             cells = [self._cell(expected.get((source, name)), observed.get((source, name), "")) for name in names]
-            table.add_row(source, *cells)
+            table.add_row(f"{number} {source}", *cells)
         self._console.print(table)
-        self._console.print(
-            "   [dim]each cell: expected / observed over IPv4, IPv6;  + connects, - is denied, x is unreachable[/dim]"
-        )
+        self._console.print("   [dim]expected / observed (IPv4, IPv6):  + connects, - is denied, x is unreachable[/dim]")
 
     @staticmethod
     def _cell(expected: bool | None, observed: str) -> Text:
