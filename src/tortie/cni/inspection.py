@@ -33,8 +33,8 @@ def _pod(ground: Ground, plan: Plan, mac: str) -> Iterator[str]:
         if plan.has(family) and neighbours.get(gateway) != HOST_MAC:
             yield f"{where}: the permanent neighbour {gateway} is missing"
     routes = set(ground.pod_routes.list())
-    for route in plan.pod_routes():
-        if route.as_kernel() not in routes:
+    for route in (each.as_kernel() for each in plan.pod_routes()):
+        if route not in routes:
             yield f"route in the pod: {route} is missing"
 
 
@@ -51,8 +51,8 @@ def _node(ground: Ground, plan: Plan) -> Iterator[str]:
     if inside is not None and (link.peer != inside.index or inside.peer != link.index):
         yield f"{where}: not the other end of {plan.device} in the pod"
     routes = set(ground.host_routes.list(protocol=PROTOCOL))
-    for route in plan.host_routes():
-        if route.as_kernel() not in routes:
+    for route in (each.as_kernel() for each in plan.host_routes()):
+        if route not in routes:
             yield f"route of the node: {route} is missing"
 
 

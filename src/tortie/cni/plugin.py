@@ -118,7 +118,7 @@ class Plugin:
         if stored is not None and stored.spec.container_id == request.container_id:
             wired = await self._still_good(stored, request, config, netns_fd)
             if wired is not None:
-                await self._wait(key, config)
+                await self._wait(key, request, config)
                 return wired.document(config.cni_version)
         async with contextlib.AsyncExitStack() as undo:
             undo.push_async_callback(_attempt, self._ipam.release_by_handle, handle)
@@ -129,7 +129,7 @@ class Plugin:
             wired = await _in_thread(partial(_wire, netns_fd, plan, request.netns))
             undo.push_async_callback(_attempt, self._forget, key, request.container_id)
             await endpoints.store(self._client, self._endpoint(pod, request, wired))
-            await self._wait(key, config)
+            await self._wait(key, request, config)
             undo.pop_all()
         _log.info("ADD %s/%s: %s on %s", request.namespace, request.pod, _words(addresses), wired.host_device)
         return wired.document(config.cni_version)
@@ -185,10 +185,10 @@ class Plugin:
     async def _forget(self, key: Key, container_id: str) -> None:
         await endpoints.remove(self._client, key, container_id=container_id)
 
-    async def _wait(self, key: Key, config: Config) -> None:
+    async def _wait(self, key: Key, request: Request, config: Config) -> None:
         seconds = config.policy_timeout_seconds
         if not await self._wait_until_programmed(EndpointId(self._node, key.namespace, key.name), seconds):
-            text = f"the policy of {key.namespace}/{key.name} is not in the kernel after {seconds:g} s"
+            text = f"the policy of {request.namespace}/{request.pod} is not in the kernel after {seconds:g} s"
             raise CniError(errors.TRY_AGAIN_LATER, text, "the agent's log says what it is waiting for")
 
     # ---- DEL ----

@@ -214,15 +214,22 @@ def _remove_addresses(ground: Ground, plan: Plan) -> None:
 
 
 def _add_neighbours(ground: Ground, plan: Plan) -> None:
-    """The gateway's MAC is known: without this the pod waits for proxy ARP, which needs a default route on the node."""
+    """Both ends know each other's MAC. Else the pod would wait for proxy ARP, which needs a default route on the node, and
+    the node's ARP for the pod would need an IPv4 address to ask from (of IPv6, the link-local one does)."""
     for family, gateway in GATEWAYS.items():
         if plan.has(family):
             ground.pod_links.add_neighbour(plan.device, gateway, HOST_MAC)
+    mac = ground.pod_links.get(plan.device).mac
+    for address in plan.addresses:
+        if address.family is Family.V4:
+            ground.host_links.add_neighbour(plan.host_device, address, mac)
 
 
 def _remove_neighbours(ground: Ground, plan: Plan) -> None:
     for gateway in GATEWAYS.values():
         ground.pod_links.delete_neighbour(plan.device, gateway)
+    for address in plan.addresses:
+        ground.host_links.delete_neighbour(plan.host_device, address)
 
 
 def _add_pod_routes(ground: Ground, plan: Plan) -> None:
