@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 BATCHES = 5
 SECONDS = float(os.environ.get("TORTIE_FUZZ_SECONDS", "0"))
+SHRINK = os.environ.get("TORTIE_FUZZ_SHRINK", "1") != "0"
 FIRST_SEED = int(os.environ.get("TORTIE_FUZZ_SEED", "0"))
 
 

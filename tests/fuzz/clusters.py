@@ -11,6 +11,8 @@ from tests.fuzz.rules import (
     NETS,
     PORT_NAMES,
     PORTS,
+    THEMES,
+    Theme,
     random_kubernetes_rule,
     random_rules,
 )
@@ -24,17 +26,18 @@ ORDERS = (None, 1, 1, 10, 1000, 1000, 5000.5)
 
 def random_cluster(rng: Random) -> list[Document]:
     """Documents of one cluster, all on one node."""
+    theme = rng.choice(THEMES)
     documents = [_document("v1", "Namespace", name, "", labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.9]
     documents += [
         _document("v1", "ServiceAccount", "robot", name, labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.5
     ]
     number = rng.randint(3, 7)
     documents += [_pod(rng, index) for index in range(1, number + 1)]
-    documents += [_profile(rng, name) for name in ("p1", "p2") if rng.random() < 0.7]
+    documents += [_profile(rng, name, theme) for name in ("p1", "p2") if rng.random() < 0.7]
     documents += [_workload(rng, number + index) for index in range(1, rng.randint(1, 3))]
-    documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 3))]
+    documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 4))]
     documents += [_tier(rng, name) for name in ("early", "late") if rng.random() < 0.6]
-    documents += [_policy(rng, f"policy{rng.randint(0, 3)}-{index}") for index in range(rng.randint(0, 6))]
+    documents += [_policy(rng, f"policy{rng.randint(0, 3)}-{index}", theme) for index in range(rng.randint(0, 6))]
     documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
     return documents
 
@@ -57,7 +60,7 @@ def _ports(rng: Random) -> list[dict[str, Any]]:
     return [
         {"name": name, "containerPort": rng.choice(PORTS), "protocol": rng.choice(("TCP", "TCP", "UDP", "SCTP"))}
         for name in PORT_NAMES
-        if rng.random() < 0.5
+        if rng.random() < 0.7
     ]
 
 
@@ -89,17 +92,18 @@ def _workload(rng: Random, index: int) -> Document:
     return _document(V3, "WorkloadEndpoint", name, namespace, labels=random_labels(rng) | fixed, spec=spec)
 
 
-def _profile(rng: Random, name: str) -> Document:
+def _profile(rng: Random, name: str, theme: Theme) -> Document:
     spec = {
-        "ingress": random_rules(rng, "Ingress", in_profile=True),
-        "egress": random_rules(rng, "Egress", in_profile=True),
+        "ingress": random_rules(rng, "Ingress", theme=theme, in_profile=True),
+        "egress": random_rules(rng, "Egress", theme=theme, in_profile=True),
         "labelsToApply": random_labels(rng),
     }
     return _document(V3, "Profile", name, "", spec=spec)
 
 
 def _network_set(rng: Random, name: str) -> Document:
-    nets = rng.sample((*NETS[4], *NETS[6]), rng.randint(0, 4))
+    outside = (NETS[4][4:6] + NETS[6][4:6]) * 2  # where strangers are: only a set makes a selector select them
+    nets = sorted(set(rng.sample((*NETS[4], *NETS[6], *outside), rng.randint(0, 4))))
     namespace = rng.choice(("", *NAMESPACES))
     kind = "NetworkSet" if namespace else "GlobalNetworkSet"
     return _document(V3, kind, name, namespace, labels=random_labels(rng), spec={"nets": nets})
@@ -114,7 +118,7 @@ def _tier(rng: Random, name: str) -> Document:
     return _document(V3, "Tier", name, "", spec=spec)
 
 
-def _policy(rng: Random, name: str) -> Document:
+def _policy(rng: Random, name: str, theme: Theme) -> Document:
     namespace = rng.choice(("", "", *NAMESPACES))
     spec: dict[str, Any] = {}
     if rng.random() < 0.6:
@@ -130,7 +134,7 @@ def _policy(rng: Random, name: str) -> Document:
         spec["serviceAccountSelector"] = random_selector(rng)
     for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):
         if rng.random() < 0.6:
-            spec[field] = random_rules(rng, direction)
+            spec[field] = random_rules(rng, direction, theme=theme)
     if rng.random() < 0.5:
         spec["types"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return _document(V3, "NetworkPolicy" if namespace else "GlobalNetworkPolicy", name, namespace, spec=spec)

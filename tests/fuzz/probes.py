@@ -42,22 +42,25 @@ def _probe(rng: Random, family: int, source: Entity, destination: Entity, *, str
     chance = rng.random()
     if chance < 0.03:  # spoofed: a stranger's address, or another endpoint's
         from_address = rng.choice((*STRANGERS[family], to_address))
-    elif strangers and chance < 0.15:
+    elif strangers and chance < 0.22:
         sender, from_address = None, rng.choice(STRANGERS[family])
-    elif strangers and chance < 0.27:
+    elif strangers and chance < 0.4:
         to_address = rng.choice(STRANGERS[family])
     return Probe(sender, _packet(rng, family, from_address, to_address, destination))
 
 
 def _packet(rng: Random, family: int, source: str, destination: str, receiver: Entity) -> Sent:
-    protocol = rng.choice(_PROTOCOLS)
+    protocol: int | str = rng.choice(_PROTOCOLS)
+    if receiver.ports and rng.random() < 0.3:
+        _, of, named = rng.choice(receiver.ports)
+        return Sent(source, destination, of, source_port=rng.choice((*PORTS, 40000)), destination_port=named)
     if isinstance(protocol, str):
         kind = rng.choice((8, 8, 13, 3) if family == 4 else (128, 128, 139, 1))
         return Sent(source, destination, 1 if family == 4 else 58, icmp_type=kind, icmp_code=rng.choice((0, 0, 1)))
     if protocol not in (6, 17, 132):
         return Sent(source, destination, protocol)
-    named = [port for _, of, port in receiver.ports if of == protocol]
-    port = rng.choice((*PORTS, *named, *named, rng.choice(PORTS) + rng.choice((-1, 1, 100, 101)), rng.randint(1, 65535)))
+    near = rng.choice(PORTS) + rng.choice((-1, 1, 50, 101, 390, 400))
+    port = rng.choice((*PORTS, near, near, near, rng.randint(1, 65535)))
     own = rng.choice((*PORTS, 40000, 40000, 40000, rng.randint(1, 65535)))
     return Sent(source, destination, protocol, source_port=own, destination_port=port)
 

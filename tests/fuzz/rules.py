@@ -1,6 +1,7 @@
 """Random rules, Calico's and Kubernetes', with every field that is enforced; always valid ones."""
 
 import ipaddress
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
@@ -20,18 +21,31 @@ NAMESPACE_VALUES = (*VALUES, *NAMESPACES)
 Rule = dict[str, Any]
 
 
-def random_rules(rng: Random, direction: str, *, in_profile: bool = False) -> list[Rule]:
+@dataclass(frozen=True)
+class Theme:
+    """What the rules of one cluster are about. A cluster with a narrow theme shows mistakes that the variety of all hides."""
+
+    who: float = 1.0
+    ports: float = 1.0
+    protocols: tuple[int | str, ...] = ("TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 6, 17, 89)
+    with_protocol: float = 0.6
+
+
+THEMES = (Theme(), Theme(), Theme(ports=0.1), Theme(who=0.2, ports=1.5, protocols=("TCP", "TCP", "UDP"), with_protocol=0.95))
+
+
+def random_rules(rng: Random, direction: str, *, theme: Theme, in_profile: bool = False) -> list[Rule]:
     """A list as it stands under spec.ingress or spec.egress."""
-    return [random_rule(rng, direction, in_profile=in_profile) for _ in range(rng.randint(0, 4))]
+    return [random_rule(rng, direction, theme=theme, in_profile=in_profile) for _ in range(rng.randint(0, 4))]
 
 
-def random_rule(rng: Random, direction: str, *, in_profile: bool = False) -> Rule:
+def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool = False) -> Rule:
     """One Calico rule."""
     actions = ["Allow"] * 5 + ["Deny"] * 3 + ["Log"] + ([] if in_profile else ["Pass"] * 2)
     rule: Rule = {"action": rng.choice(actions)}
     family = rng.choice((4, 6))
-    if rng.random() < 0.6:
-        rule["protocol"] = rng.choice(("TCP", "TCP", "TCP", "UDP", "UDP", "SCTP", "ICMP", "ICMPv6", "UDPLite", 6, 17, 89))
+    if rng.random() < theme.with_protocol:
+        rule["protocol"] = rng.choice(theme.protocols)
     elif rng.random() < 0.2:
         rule["notProtocol"] = rng.choice(("TCP", "UDP", "SCTP", 89, "ICMP"))
     protocol = rule.get("protocol", rule.get("notProtocol"))
@@ -44,10 +58,17 @@ def random_rule(rng: Random, direction: str, *, in_profile: bool = False) -> Rul
         rule[rng.choice(("icmp", "notICMP"))] = icmp
     if rng.random() < 0.15:
         rule["ipVersion"] = family
+    # Rules that ask for one thing alone show mistakes which a long conjunction, that seldom matches, would hide.
+    asks_who, asks_ports = rng.choice(((1.0, 1.0), (1.5, 0.0), (0.0, 1.5)))
     for side in ("source", "destination"):
         remote = (side == "source") is (direction == "Ingress")
-        entity = _entity(rng, family, likely=0.5 if remote else 0.1)
-        entity.update(_ports(rng, rule.get("protocol"), likely=0.6 if side == "destination" else 0.1))
+        entity = _entity(rng, family, likely=theme.who * asks_who * (0.5 if remote else 0.1))
+        if entity and rng.random() < 0.4:
+            kept = rng.choice(sorted(entity))
+            entity = {kept: entity[kept]}
+        entity.update(
+            _ports(rng, rule.get("protocol"), likely=theme.ports * asks_ports * (0.6 if side == "destination" else 0.1))
+        )
         if entity:
             rule[side] = entity
     return rule
@@ -59,7 +80,7 @@ def _entity(rng: Random, family: int, *, likely: float) -> dict[str, Any]:
         entity["selector"] = random_selector(rng)
     if rng.random() < likely / 3:
         entity["notSelector"] = random_selector(rng)
-    if rng.random() < likely / 2:
+    if rng.random() < likely * 0.6:
         entity["namespaceSelector"] = _namespace_selector(rng)
     if rng.random() < likely / 5:
         accounts: dict[str, Any] = {}
@@ -70,7 +91,7 @@ def _entity(rng: Random, family: int, *, likely: float) -> dict[str, Any]:
         entity["serviceAccounts"] = accounts
     if rng.random() < likely / 2:
         entity["nets"] = rng.sample(NETS[family], rng.randint(1, 3))
-    if rng.random() < likely / 3:
+    if rng.random() < likely / 2:
         entity["notNets"] = rng.sample(NETS[family], rng.randint(1, 2))
     return entity
 
@@ -85,24 +106,30 @@ def _ports(rng: Random, protocol: object, *, likely: float) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if protocol in ("TCP", "UDP", "SCTP", 6, 17):
         if rng.random() < likely:
-            fields["ports"] = [_port(rng) for _ in range(rng.randint(1, 3))]
+            fields["ports"] = [_port(rng) for _ in range(rng.randint(1, 4))]
+            shape = rng.random()
+            if shape < 0.25:  # a range and something within it
+                first = rng.choice(PORTS)
+                fields["ports"] = [f"{first}:{first + 400}", first + rng.choice((0, 27, 363))]
+            elif shape < 0.5:  # what takes several rules of the kernel's
+                fields["ports"] = [rng.choice(PORT_NAMES), rng.choice(PORTS)]
         if rng.random() < likely / 4:
-            fields["notPorts"] = [_port(rng) for _ in range(rng.randint(1, 2))]
+            fields["notPorts"] = [_port(rng) for _ in range(rng.randint(1, 3))]
     elif protocol is None:
-        if rng.random() < likely / 5:
+        if rng.random() < likely / 3:
             fields["ports"] = rng.sample(PORT_NAMES, rng.randint(1, 2))
-        if rng.random() < likely / 8:
+        if rng.random() < likely / 6:
             fields["notPorts"] = rng.sample(PORT_NAMES, 1)
     return fields
 
 
 def _port(rng: Random) -> int | str:
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.35:
         return rng.choice(PORTS)
-    if kind < 0.75:
+    if kind < 0.65:
         first = rng.choice(PORTS)
-        return f"{first}:{first + rng.choice((0, 1, 100))}"
+        return f"{first}:{first + rng.choice((0, 1, 100, 400, 400))}"  # the longer ones reach beyond the next port
     return rng.choice(PORT_NAMES)
 
 

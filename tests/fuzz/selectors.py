@@ -25,6 +25,7 @@ def random_selector(rng: Random, keys: tuple[str, ...] = KEYS, values: tuple[str
         (
             f"{key} == {text}",
             f"{key} == {text}",
+            f"{key} == {text}",
             f"{key}!={text}",
             f"has({key})",
             f"!has({key})",
