@@ -49,7 +49,7 @@ def asked(lab: RunningLab, folder: Path, source: str, target: str) -> list[objec
 
 
 def test_a_table_deleted_by_hand_comes_back_and_a_foreign_one_stays(running: RunningLab, tmp_path: Path) -> None:
-    foreign = "table inet theirs { chain c { type filter hook input priority 5; counter; } }"
+    foreign = "table inet theirs { chain c { type filter hook input priority 5; counter; }; }"
     running.on("node/n1", "nft", foreign).ok()
     running.on("node/n1", "nft", "delete", "table", "inet", "tortie").ok()
     eventually(lambda: "table inet tortie" in running.on("node/n1", "nft", "list", "tables").out, "our table is back")

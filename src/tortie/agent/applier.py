@@ -48,7 +48,7 @@ class Applier:
         throttle = Throttle(burst=10, interval=0.1)
         backoff = Backoff(first=0.05, last=10.0)
         while True:
-            await self._dirty.wait()
+            await self._wait_for_work()
             await throttle.wait()
             self._dirty.clear()
             try:
@@ -62,6 +62,14 @@ class Applier:
                 await backoff.wait()
             else:
                 backoff.reset()
+
+    async def _wait_for_work(self) -> None:
+        """Return when something changed, or when the dataplane has something to do by itself."""
+        try:
+            async with asyncio.timeout(self._dataplane.due_in()):
+                await self._dirty.wait()
+        except TimeoutError:
+            return
 
     async def _apply(self) -> None:
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """What others do to the kernel, turned into wake-ups. Notification first; the slow resync stands behind it."""
 
 import asyncio
+from collections.abc import Callable
 
 from tortie.agent.applier import Applier
 from tortie.base import log
@@ -8,6 +9,7 @@ from tortie.dataplane.linux import LinuxDataplane
 from tortie.kernel.errors import Overflow
 from tortie.kernel.link import LinkMonitor
 from tortie.kernel.nft.monitor import NftMonitor
+from tortie.kernel.route import RouteMonitor
 
 _log = log.get(__name__)
 
@@ -22,7 +24,6 @@ async def follow_table(monitor: NftMonitor, applier: Applier) -> None:
 
 async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
     """Look again at the routes of every device that came, went or changed, without end."""
-    loop = asyncio.get_running_loop()
 
     def on_readable() -> None:
         try:
@@ -34,6 +35,27 @@ async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier:
             dataplane.links_changed(names)
             applier.retry()
 
+    await _read_forever(monitor, on_readable)
+
+
+async def follow_routes(monitor: RouteMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
+    """Repair our routes whenever another process took or replaced one, without end."""
+
+    def on_readable() -> None:
+        try:
+            destinations = [change.route.dst for change in monitor.read()]
+        except Overflow:
+            applier.wake("route notifications were lost")
+            return
+        if dataplane.routes_changed(destinations):
+            applier.retry()
+
+    await _read_forever(monitor, on_readable)
+
+
+async def _read_forever(monitor: LinkMonitor | RouteMonitor, on_readable: Callable[[], None]) -> None:
+    """Call `on_readable` whenever the monitor has something; close it at the end."""
+    loop = asyncio.get_running_loop()
     loop.add_reader(monitor.fileno(), on_readable)
     try:
         await asyncio.Event().wait()

@@ -20,7 +20,7 @@ from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
-from tortie.agent.notifications import follow_links, follow_table
+from tortie.agent.notifications import follow_links, follow_routes, follow_table
 from tortie.agent.options import AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
@@ -43,7 +43,7 @@ from tortie.kernel.link import LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
-from tortie.kernel.route import Routes, RouteTable
+from tortie.kernel.route import RouteMonitor, Routes, RouteTable
 
 _log = log.get(__name__)
 RESYNC_SECONDS = 90.0
@@ -125,6 +125,9 @@ class Agent:
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
+            "route notifications": follow_routes(
+                RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
+            ),
             "resync": aio.repeat(RESYNC_SECONDS, self._resync),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),

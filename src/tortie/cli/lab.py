@@ -138,6 +138,7 @@ def pod_add(pod_name: str, name: str, node: str, labels: str, serve: str, servic
             for running in found.state.pods.values():
                 loads[running.node] += 1
             state = await found.add_pod(spec, default_node=min(loads, key=lambda key: loads[key]))
+            await found.wait_for_routes()
             click.echo(f"pod {pod_name} runs on {state.node}: {' '.join(state.sandbox.addresses)}")
 
     _run(add())
@@ -177,7 +178,10 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
         namespace = state.pods[where].netns
     else:
         raise LabError(f"there is no pod or node {where!r} in lab {name}")
-    arguments = ["nsenter", f"--net={netns_path(namespace)}", "--", *command]
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise LabError("which command? tortie lab exec NAMESPACE/POD -- ip address")
+    arguments = ["nsenter", f"--net={netns_path(namespace)}", "--", *words]
     os.execvpe(arguments[0], arguments, {**os.environ, **lab_environment(names)})  # noqa: S606  (becomes the user's command)
 
 

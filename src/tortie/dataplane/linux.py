@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from tortie.base.errors import TortieError
+from tortie.base.net import Prefix
 from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
@@ -93,6 +94,10 @@ class LinuxDataplane:
     def links_changed(self, names: Iterable[str]) -> None:
         """Interfaces came, went, or changed: their routes are looked at by the next `apply`."""
         self._routes.links_changed(names)
+
+    def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
+        """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""
+        return self._routes.routes_changed(destinations)
 
     def invalidate(self, reason: str) -> None:
         """Somebody else may have changed what is ours: the next `apply` reads it back."""

@@ -66,6 +66,13 @@ class RouteManager:
         for name in names:
             self._routes.link_changed(name)
 
+    def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
+        """Another process touched routes to these destinations. True if any is one that we want: read it back."""
+        concerned = any(destination in self._routes.desired for destination in destinations)
+        if concerned:
+            self._routes.distrust()
+        return concerned
+
     def due_in(self) -> float | None:
         """Seconds until unclaimed routes may be removed; None if there are none."""
         return self._routes.due_in()

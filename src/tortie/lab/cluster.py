@@ -25,6 +25,7 @@ from tortie.datastore.config import open_client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
 from tortie.lab import fabric
+from tortie.lab.convergence import wait_for_routes
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
 from tortie.lab.runtime import Runtime, Sandbox
@@ -99,6 +100,13 @@ class Lab:
         for path in spec.apply:
             await self.apply_file(Path(path))
         save_state(self.names, self.state)
+        if spec.pods:
+            progress("BGP")
+            await self.wait_for_routes()
+
+    async def wait_for_routes(self) -> None:
+        """Return once every node knows the way to every block. Raises LabError naming what is missing."""
+        await wait_for_routes(self.client, self.names, [node.name for node in self.state.spec.nodes])
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -4,23 +4,10 @@ TCP: says the pod's name and closes when the client does. UDP: answers with the 
 """
 
 import asyncio
+import contextlib
 import signal
 import socket
 import sys
-
-
-class _UdpEcho(asyncio.DatagramProtocol):
-    def __init__(self, name: bytes) -> None:
-        self._name = name
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert self._transport is not None
-        self._transport.sendto(self._name + b" " + data[:256], addr)
 
 
 async def serve(name: str, ports: list[str]) -> None:
@@ -42,6 +29,11 @@ async def serve(name: str, ports: list[str]) -> None:
         finally:
             writer.close()
 
+    def answer(datagram: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            data, sender = datagram.recvfrom(2048)
+            datagram.sendto(name.encode() + b" " + data[:256], sender)
+
     for text in ports:
         protocol, _, number_text = text.partition(":")
         port = int(number_text)
@@ -55,7 +47,7 @@ async def serve(name: str, ports: list[str]) -> None:
                     datagram.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 datagram.bind((address, port))
                 datagram.setblocking(False)
-                await loop.create_datagram_endpoint(lambda: _UdpEcho(name.encode()), sock=datagram)
+                loop.add_reader(datagram, answer, datagram)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await stopped.wait()

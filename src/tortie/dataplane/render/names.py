@@ -88,7 +88,7 @@ def comment(text: str, *details: str) -> str:
 
 def printable(text: str) -> str:
     """`text` as nft can quote it (no quotes, no control characters), cut to at most 127 bytes of UTF-8."""
-    clean = "".join(letter if letter.isprintable() and letter not in '"\\' else "?" for letter in text)
+    clean = "".join(letter if letter.isprintable() and letter != "\\" else "?" for letter in text.replace('"', "'"))
     return clean.encode()[:_TEXT_LIMIT].decode(errors="ignore")
 
 
