@@ -4,6 +4,7 @@ The C shim where there is a compiler that links statically, else `client.py` beh
 replaced by a rename, so that a runtime never executes half of it.
 """
 
+import contextlib
 import importlib.resources
 import os
 import shutil
@@ -44,7 +45,8 @@ def install(target: Path) -> str:
     except OSError as error:
         raise BuildError(f"{target}: cannot be written: {error.strerror}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
     return kind
 
 
