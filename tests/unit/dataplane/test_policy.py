@@ -121,7 +121,7 @@ def test_negated_named_ports_must_all_miss() -> None:
 
 def test_deny_counts_and_drops_and_says_whose_rule_it_is() -> None:
     assert lines(rule(Action.DENY, index=3, comments=(("why", 'a "test"'),))) == [
-        'counter drop comment "np/shop/web ingress 3; why=a ?test?"'
+        "counter drop comment \"np/shop/web ingress 3; why=a 'test'\""
     ]
 
 
