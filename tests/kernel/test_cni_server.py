@@ -106,7 +106,7 @@ def test_only_the_owner_may_touch_the_socket_and_it_goes_with_the_server(tmp_pat
 def test_another_user_is_refused_even_where_the_file_would_let_him(tmp_path: Path) -> None:
     path = tmp_path / "cni.sock"
     text = (
-        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.setresuid(65534, 65534, 65534);"
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         f"s.connect({str(path)!r}); s.sendall(bytes.fromhex(sys.argv[1])); s.shutdown(socket.SHUT_WR);"
         "sys.stdout.buffer.write(s.recv(65536))"
     )
@@ -121,6 +121,7 @@ def test_another_user_is_refused_even_where_the_file_would_let_him(tmp_path: Pat
                 folder = folder.parent
             argv = [sys.executable, "-c", text, pack_call(environment(), CONFIG).hex()]
             done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, timeout=20)
+            assert done.stderr == b""
             answer = parse_answer(done.stdout[HEADER.size :])
             assert answer.exit_status == 1
             assert "only root" in json.loads(answer.result)["msg"]

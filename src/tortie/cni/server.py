@@ -89,9 +89,9 @@ class CniServer:
         version = _FALLBACK_VERSION
         received = _Received()
         try:
-            _require_root(connection)
             async with asyncio.timeout(_RECEIVE_SECONDS):
                 received = await _receive(connection)
+            _require_root(connection)  # after reading: an answer before it might be lost on a client that still writes
             call = parse_call(received.body)
             with contextlib.suppress(CniError):  # an answer is in the version that was asked for, where there is one
                 version = parse_config(call.config.encode()).cni_version
