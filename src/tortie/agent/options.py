@@ -3,7 +3,7 @@
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tortie.base.errors import TortieError
@@ -26,6 +26,8 @@ class AgentOptions:
     log_level: str
     environment: Mapping[str, str]
     networking_backend: str = "bird"
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that the command line sets, by Calico's name: stronger than any other source."""
 
     @property
     def cni_socket(self) -> Path:
@@ -47,6 +49,7 @@ def read_options(
         log_level=log_level or environment.get("FELIX_LOGSEVERITYSCREEN", "info"),
         environment=environment,
         networking_backend=backend,
+        overrides={"LogSeverityScreen": log_level} if log_level else {},
     )
     for path in (options.cni_socket, options.run_dir / "bird" / "bird.ctl"):
         if len(os.fsencode(path)) > UNIX_PATH_LIMIT:
