@@ -9,17 +9,13 @@ from tests.fuzz.probes import Probe
 from tests.fuzz.product import Product
 from tests.fuzz.stage import OUTSIDE, Stage, interface
 
-from tortie.dataplane.endpoint_manager import EndpointManager
-from tortie.dataplane.manager import Manager
-from tortie.dataplane.nat_manager import NatManager
-from tortie.dataplane.policy_manager import PolicyManager
-from tortie.dataplane.render.config import Config
-from tortie.dataplane.set_manager import SetManager
-from tortie.dataplane.static_manager import StaticManager
+from tortie.dataplane.linux import LinuxDataplane
 from tortie.insight.world import Workload
-from tortie.intent.messages import EndpointUpdate, Message, PolicyUpdate, ProfileUpdate, SetUpdate
+from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message, PolicyUpdate, ProfileUpdate, SetUpdate
 from tortie.kernel import netns
+from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.nft.table import NftTable
+from tortie.kernel.route import Routes, RouteTable
 
 _VXLAN_PORT = 4789
 
@@ -63,25 +59,15 @@ class KernelJudge:
         return frames
 
     async def _program(self, product: Product, interfaces: dict[tuple[str, str], str]) -> None:
-        with netns.opened(self._stage.node) as fd:
-            table = NftTable(netns_fd=fd)
-        managers: tuple[Manager, ...] = (
-            StaticManager(table),
-            SetManager(table),
-            PolicyManager(table),
-            EndpointManager(table),
-            NatManager(table),
-        )
-        try:
-            for manager in managers:
-                manager.configure(Config())
-                for message in _messages(product, interfaces):
-                    manager.on_update(message)
-            for manager in managers:
-                await manager.apply()
-            await table.apply()
-        finally:
-            await table.close()
+        with netns.opened(self._stage.node) as fd, Routes(fd) as routes:
+            table, conntrack = NftTable(netns_fd=fd), Conntrack(fd)
+            dataplane = LinuxDataplane(table, RouteTable(routes, grace_seconds=0), conntrack=conntrack)
+            try:
+                dataplane.on_messages(_messages(product, interfaces))
+                await dataplane.apply()
+            finally:
+                await table.close()
+                conntrack.close()
 
 
 def _interface(workload: Workload) -> str:
@@ -100,7 +86,7 @@ def _messages(product: Product, interfaces: dict[tuple[str, str], str]) -> list[
     for key, device in interfaces.items():
         endpoint_id = product.world.workloads[key].id
         messages.append(EndpointUpdate(endpoint_id, replace(state.endpoints[endpoint_id], interface=device)))
-    return messages
+    return [ConfigUpdate(()), *messages, InSync()]
 
 
 def _rounds(probes: Sequence[Probe]) -> list[list[int]]:

@@ -1,7 +1,8 @@
 """A node as one network namespace with a fixed set of workload interfaces, and their far ends in another.
 
 Workload number i has 10.65.0.i and fd00:65::i behind `calitz<i>`; strangers live behind `ext0`. Far ends carry no address:
-frames are written to them and read from them raw. Neighbours are permanent, so nobody ever asks who has an address.
+frames are written to them and read from them raw. Neighbours are permanent, so nobody ever asks who has an address; routes to
+workloads are the dataplane's to make.
 """
 
 import contextlib
@@ -90,10 +91,7 @@ class Stage:
             self.macs[name] = (bytes.fromhex(far_mac.replace(":", "")), bytes.fromhex(near_mac.replace(":", "")))
             lines.append(f"link add {name} address {near_mac} type veth peer name p-{name} address {far_mac} netns {far}")
             lines.append(f"link set {name} up")
-            for address in _behind(name, index):
-                lines.append(f"neigh replace {address} lladdr {far_mac} dev {name} nud permanent")
-                if name != OUTSIDE:
-                    lines.append(f"route replace {address} dev {name}")
+            lines += [f"neigh replace {each} lladdr {far_mac} dev {name} nud permanent" for each in _behind(name, index)]
         lines += [f"address add 192.0.2.254/32 dev {OUTSIDE}", f"route add 0.0.0.0/0 dev {OUTSIDE}"]
         lines += [f"address add 2001:db8:ff::1/128 dev {OUTSIDE}", f"route add ::/0 dev {OUTSIDE}"]
         _ip(node, lines)

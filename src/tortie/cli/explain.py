@@ -168,6 +168,8 @@ def _half_lines(half: Half) -> Iterator[str]:
         return
     for step in half.judgement.trace:
         yield from _tier_lines(step)
+    for policy, reason in half.bystanders:
+        yield f"  not asked: {policy} {reason}"
 
 
 def _tier_lines(step: TierStep) -> Iterator[str]:

@@ -78,6 +78,7 @@ def _half(half: Half) -> dict[str, Any]:
     elif decision.owner is not None:
         document["profile"] = decision.owner.name
     document["trace"] = [_tier(step) for step in half.judgement.trace]
+    document["notAsked"] = [{"policy": str(policy), "reason": reason} for policy, reason in half.bystanders]
     return document
 
 

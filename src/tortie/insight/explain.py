@@ -1,18 +1,27 @@
 """Why one packet passes or does not: the source's egress, then the destination's ingress, each with its whole walk."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tortie.base.net import Family
 from tortie.insight.ends import End, common_family, find
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question
-from tortie.insight.world import World
+from tortie.insight.world import Workload, World
+from tortie.intent.keys import PolicyId
 from tortie.intent.policy import Direction
 from tortie.verdict.evaluate import judge
 from tortie.verdict.judgement import Judgement
 from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet, protocol_name
 
 _ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
+
+
+class Bystander(NamedTuple):
+    """A policy that was not asked, and why."""
+
+    policy: PolicyId
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,8 @@ class Half:
     judgement: Judgement | None = None
     location: str = ""
     """`file:line` of what decided, "" if not known."""
+    bystanders: tuple[Bystander, ...] = ()
+    """Policies that could apply here and do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +155,16 @@ def _judged(world: World, end: End, direction: Direction, *, packet: Packet) -> 
     judgement = judge(world.state, end.workload.id, direction=direction, packet=packet)
     decision = judgement.decided_by
     location = world.location(decision.owner, direction, decision.rule_index)
-    return Half(direction, end, judgement.allowed, decision.reason, judgement, location)
+    bystanders = _bystanders(world, end.workload, direction)
+    return Half(direction, end, judgement.allowed, decision.reason, judgement, location, bystanders)
+
+
+def _bystanders(world: World, workload: Workload, direction: Direction) -> tuple[Bystander, ...]:
+    endpoint = world.state.endpoints[workload.id]
+    asked = {policy for tier in endpoint.tiers for policy in tier.policies(direction)}
+    selecting = {policy for tier in endpoint.tiers for policy in (*tier.ingress, *tier.egress)}
+    return tuple(
+        Bystander(policy, f"is not about {direction.value.lower()}" if policy in selecting else "does not select it")
+        for policy in world.policies
+        if policy not in asked and policy.namespace in ("", workload.namespace)
+    )

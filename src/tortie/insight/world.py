@@ -47,12 +47,17 @@ class Workload:
     synthetic_node: bool = False
 
 
+_POLICY_KINDS = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy"})
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The intent of all nodes together, and what names in it mean to people."""
 
     state: State
     workloads: Mapping[tuple[str, str], Workload]
+    policies: tuple[PolicyId, ...] = ()
+    """All there are, whether or not they select anything."""
     locations: Locations = field(default_factory=dict)
 
     @classmethod
@@ -104,7 +109,8 @@ class World:
                 workload = _workload(update.value, state, made_up or {})
                 if workload is not None:
                     workloads[workload.namespace, workload.name] = workload
-        return cls(state, workloads, locations or {})
+        policies = tuple(sorted(PolicyId(*update.key) for update in known if update.value and update.key.kind in _POLICY_KINDS))
+        return cls(state, workloads, policies, locations or {})
 
     def location(self, owner: PolicyId | ProfileId | None, direction: Direction, index: int | None) -> str:
         """`file:line` of a rule, else of its policy, else ""."""

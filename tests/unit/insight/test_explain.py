@@ -114,6 +114,18 @@ def test_a_tier_default_is_named_where_no_rule_decided() -> None:
     assert (ingress["decidedBy"], ingress["tier"], ingress["rule"]) == ("tier default", "default", None)
 
 
+def test_policies_that_were_not_asked_are_named_with_the_reason() -> None:
+    document = explanation_document(ask(PODS + KUBERNETES + "---\n" + TIERED, "prod/web", "dev/client", "tcp/1"))
+    assert document["egress"]["notAsked"] == [
+        {"policy": "KubernetesNetworkPolicy prod/web", "reason": "is not about egress"},
+    ]
+    assert document["ingress"]["notAsked"] == [{"policy": "GlobalNetworkPolicy guard", "reason": "is not about ingress"}]
+    other = explanation_document(
+        ask(PODS + DEPLOYMENT + KUBERNETES.replace("app: web", "app: x"), "dev/client", "prod/web", "tcp/1")
+    )
+    assert other["ingress"]["notAsked"] == [{"policy": "KubernetesNetworkPolicy prod/web", "reason": "does not select it"}]
+
+
 def test_ends_may_be_nodes_and_addresses() -> None:
     policy = PODS + KUBERNETES
     assert not ask(policy, "192.0.2.99", "prod/web", "tcp/8080").allowed
