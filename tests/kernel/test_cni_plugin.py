@@ -11,7 +11,7 @@ import pytest
 from tests.kernel.cni_stage import CONFIG, NODE, Answer, Stage, build_executables, on_node
 
 from tortie.base import process
-from tortie.base.net import parse_interface, parse_prefix
+from tortie.base.net import parse_address, parse_interface, parse_prefix
 from tortie.cni import wiring
 from tortie.datastore.errors import Unavailable
 from tortie.intent.keys import EndpointId
@@ -278,6 +278,41 @@ def test_a_new_container_takes_over_and_the_old_ones_del_leaves_it_alone(shim: P
         ok(await stage.call("CHECK", "web", "new", prevResult=new.document))
         assert [item.metadata.name for item in (await stage.client.list("IPAMHandle")).items] == ["k8s-pod-network.new"]
         ok(await stage.call("DEL", "web", "new"))
+        assert await stage.residue() == []
+
+    on_node(shim, scenario)
+
+
+def test_a_take_over_that_fails_leaves_neither_container_and_can_be_repeated(shim: Path) -> None:
+    async def late(_: EndpointId, __: float) -> bool:
+        return False
+
+    async def scenario(stage: Stage) -> None:
+        await stage.pod("web")
+        ok(await stage.call("ADD", "web", "old"))
+        old = netns.path_of(stage.pods["web"])
+        stage.sandbox("web")
+        stage.programmed = late
+        assert (await stage.call("ADD", "web", "new")).code == 11
+        assert (await stage.client.list("WorkloadEndpoint")).items == ()
+        stage.programmed = None
+        ok(await stage.call("ADD", "web", "new"))
+        ok(await stage.call("DEL", "web", "old", env={"CNI_NETNS": old}))
+        ok(await stage.call("CHECK", "web", "new"))
+
+    on_node(shim, scenario)
+
+
+def test_what_an_add_that_died_half_way_left_is_taken_back_by_the_next(shim: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.pod("web")
+        with Links() as links:  # an agent that was killed: a device of that name, and addresses of that handle
+            links.create_veth(stage.veth("web"), "leftover")
+        await stage.ipam.assign_ip(parse_address("10.65.9.9"), "k8s-pod-network.c1", attributes={}, node=NODE)
+        added = ok(await stage.call("ADD", "web"))
+        ok(await stage.call("CHECK", "web", prevResult=added.document))
+        assert len(await stage.ipam.addresses_of("k8s-pod-network.c1")) == 2
+        ok(await stage.call("DEL", "web"))
         assert await stage.residue() == []
 
     on_node(shim, scenario)

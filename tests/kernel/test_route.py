@@ -1,5 +1,6 @@
 """Routes in batches, and the driver that keeps ours as desired."""
 
+import random
 import time
 from collections.abc import Iterator
 
@@ -281,3 +282,31 @@ def test_a_route_of_another_owner_cannot_be_put(space: int) -> None:
             table.put(foreign("10.1.0.1/32"))
         with pytest.raises(Invalid, match=f"table {MAIN_TABLE}"):
             table.put(Route(dst=parse_prefix("10.1.0.1/32"), device="up0", table=99))
+
+
+def test_after_any_changes_by_us_and_by_others_one_apply_makes_it_right(space: int) -> None:
+    dice = random.Random(7)
+    texts = ["10.1.0.1/32", "10.1.0.2/32", "fd00::1/128", "10.1.0.0/26", "fd00::/122"]
+
+    def any_route() -> Route:
+        dst = parse_prefix(dice.choice(texts))
+        if dice.random() < 0.3:
+            return Route(dst=dst, kind=BLACKHOLE, metric=dice.choice([5, METRIC]))
+        return Route(dst=dst, device=dice.choice(["cali1", "cali2", "up0"]), metric=dice.choice([5, METRIC]))
+
+    with Routes(space) as routes, Routes(space) as vandal:
+        before = others(space)
+        table = RouteTable(routes, workload_prefixes=())
+        for _ in range(60):
+            for _ in range(dice.randrange(4)):
+                route = any_route()
+                if dice.random() < 0.5:
+                    table.put(route)
+                else:
+                    table.remove(route.dst)
+            if dice.random() < 0.5:
+                dice.choice([vandal.replace, vandal.delete])([any_route()])
+                table.distrust()
+            table.apply()
+            assert set(routes.list(protocol=PROTOCOL)) == set(table.desired.values())
+        assert others(space) == before

@@ -71,12 +71,15 @@ class Plugin:
         node: str,
         wait_until_programmed: Callable[[EndpointId, float], Awaitable[bool]],
         interface_prefix: str = "cali",
+        mtu: int = 0,
     ) -> None:
+        """`mtu` is what pods get whose network configuration says 0; 0 leaves it to the kernel (1500)."""
         self._client = client
         self._ipam = ipam
         self._node = node
         self._wait_until_programmed = wait_until_programmed
         self._interface_prefix = interface_prefix
+        self._mtu = mtu
 
     async def handle(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
         """Do what is asked; returns what to print. Raises CniError. The descriptor stays the caller's."""
@@ -283,7 +286,7 @@ class Plugin:
             host_device=self._veth(request.namespace, request.pod),
             device=request.interface,
             addresses=tuple(sorted(addresses)),
-            mtu=config.mtu,
+            mtu=config.mtu or self._mtu,
             mac=mac,
             allow_ip_forwarding=config.allow_ip_forwarding,
         )
