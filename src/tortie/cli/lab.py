@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from tortie.lab.spec import LabError, PodSpec, ProbeSpec, default_spec, load_spec
+
+if TYPE_CHECKING:
+    from tortie.lab.questions import Checked
 
 T = TypeVar("T")
 NAME = click.option(
@@ -66,6 +69,35 @@ def up(path: Path | None, name: str | None, nodes: int, family: str | None, data
                 await asyncio.Event().wait()
 
     _run(build())
+
+
+@lab.command("run")
+@click.option(
+    "-f", "--file", "path", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="lab.yaml"
+)
+@click.option("--name", "-N", default=None, help="Name of the lab (default: the file's).")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def run_case(path: Path, name: str | None, output: str) -> None:
+    """Build the lab of a file, ask its probes, remove it. Exit code 2 if an `expect` is not met."""
+    import msgspec
+
+    from tortie.lab.cluster import Lab
+    from tortie.lab.questions import run_probes
+    from tortie.lab.spec import check_spec
+
+    spec = load_spec(path)
+    if name:
+        spec = msgspec.structs.replace(spec, name=name)
+        check_spec(spec, where=str(path))
+
+    async def case() -> "list[Checked]":
+        built = await Lab.up(spec, progress=lambda text: click.echo(f"  {text}", err=True))
+        try:
+            return await run_probes(built, spec.probes)
+        finally:
+            await asyncio.shield(built.down())
+
+    _show_answers(_run(case()), output)
 
 
 @lab.command()
@@ -196,7 +228,7 @@ def probe(name: str, path: Path, output: str) -> None:
 
     from tortie.api.documents import load_raw
     from tortie.lab.cluster import Lab
-    from tortie.lab.questions import print_answers, run_probes
+    from tortie.lab.questions import run_probes
 
     documents = load_raw(path.read_text())
     try:
@@ -204,17 +236,11 @@ def probe(name: str, path: Path, output: str) -> None:
     except msgspec.ValidationError as error:
         raise LabError(f"{path}: a list of {{from, to, protocol, port}} is expected: {error}") from error
 
-    async def look() -> bool:
+    async def look() -> "list[Checked]":
         async with Lab.attached(name) as found:
-            answered = await run_probes(found, specs)
-        if output == "json":
-            _print_json({"apiVersion": "tortie.io/v1", "kind": "ProbeResult", "items": [item.to_json() for item in answered]})
-        else:
-            print_answers(answered)
-        return all(item.as_expected for item in answered)
+            return await run_probes(found, specs)
 
-    if not _run(look()):
-        sys.exit(2)
+    _show_answers(_run(look()), output)
 
 
 @lab.command()
@@ -249,6 +275,17 @@ def demo(json_path: Path | None, name: str) -> None:
     from tortie.lab.demo import run_demo
 
     if not _run(run_demo(name=name, json_path=json_path)):
+        sys.exit(2)
+
+
+def _show_answers(answered: "list[Checked]", output: str) -> None:
+    from tortie.lab.questions import print_answers
+
+    if output == "json":
+        _print_json({"apiVersion": "tortie.io/v1", "kind": "ProbeResult", "items": [item.to_json() for item in answered]})
+    else:
+        print_answers(answered)
+    if not all(item.as_expected for item in answered):
         sys.exit(2)
 
 

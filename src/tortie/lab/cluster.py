@@ -144,6 +144,7 @@ class Lab:
         index = [entry.name for entry in self.state.spec.nodes].index(node)
         environment = {
             **lab_environment(self.names),
+            **{name: os.environ[name] for name in ("PYTHONPATH", "LANG") if name in os.environ},
             "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
             "CALICO_NETWORKING_BACKEND": "bird",
             "IP": str(fabric.node_interface(index, Family.V4)) if Family.V4 in self.families else "none",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from tortie.api.resource import Update
@@ -15,7 +17,7 @@ from tortie.insight.question import parse_question
 from tortie.insight.world import World
 from tortie.lab import fabric
 from tortie.lab.capture import Capture
-from tortie.lab.cluster import Lab
+from tortie.lab.cluster import Lab, lab_environment
 from tortie.lab.demo_expected import Table
 from tortie.lab.names import netns_path
 from tortie.lab.probe import ask, observe
@@ -182,14 +184,13 @@ async def policy_in_force(lab: Lab, *, seconds: float = 10.0) -> None:
 
 async def explain_pairs(lab: Lab, report: Report, findings: Findings) -> None:
     """Run the command itself for one blocked and one allowed pair, and show its words."""
-    import sys
-
-    from tortie.lab.cluster import lab_environment
-
     shown: list[dict[str, Any]] = []
+    environment = {**os.environ, **lab_environment(lab.names)}
     for source, allowed in (("prod/frontend-1", False), ("prod/backend-2", True)):
         command = ["explain", source, "prod/database", "tcp/5432"]
-        done = await process.run([sys.executable, "-m", "tortie.cli.main", *command], env=lab_environment(lab.names))
+        done = await process.run(
+            [sys.executable, "-m", "tortie.cli.main", *command], env={**os.environ, **lab_environment(lab.names)}
+        )
         text = done.stdout.decode(errors="replace")
         report.note(f"$ tortie {' '.join(command)}")
         report.block(text or done.stderr.decode(errors="replace"))

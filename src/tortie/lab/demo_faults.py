@@ -11,10 +11,13 @@ import msgspec
 from tortie.api.defaults import with_defaults
 from tortie.api.policy import EntityRule, NetworkPolicy, NetworkPolicySpec, Rule
 from tortie.api.resource import Key, Metadata
+from tortie.base import process
 from tortie.base.net import Address, Family, parse_address
 from tortie.datastore import operations
 from tortie.lab.cluster import Lab
+from tortie.lab.names import netns_path
 from tortie.lab.report import Report
+from tortie.lab.spec import LabError
 from tortie.lab.stream import Count, Stream
 
 if TYPE_CHECKING:
@@ -173,10 +176,6 @@ async def _kill_and_restart(lab: Lab, node: str, *, until: asyncio.Task[None]) -
 
 async def _wait_for_policies(lab: Lab, node: str) -> None:
     """Until the last policy of the change is in the node's kernel."""
-    from tortie.base import process
-    from tortie.lab.names import netns_path
-    from tortie.lab.spec import LabError
-
     deadline = asyncio.get_running_loop().time() + 10
     while asyncio.get_running_loop().time() < deadline:
         done = await process.run(["nft", "list", "table", "inet", "tortie"], netns_path=netns_path(lab.names.node(node)))
