@@ -1,4 +1,4 @@
-"""Numbers that a process keeps about itself: counters, gauges, and the largest and last of what was observed."""
+"""Numbers that a process keeps about itself: counters, gauges, and the count, sum, largest and last of what was observed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +21,21 @@ class Metrics:
         self._counters: dict[str, int] = {}
         self._gauges: dict[str, float] = {}
         self._observed: dict[str, Observed] = {}
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What only ever grows."""
+        return self._counters
+
+    @property
+    def gauges(self) -> Mapping[str, float]:
+        """What was set last."""
+        return self._gauges
+
+    @property
+    def observed(self) -> Mapping[str, Observed]:
+        """What was seen of each quantity."""
+        return self._observed
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter."""
