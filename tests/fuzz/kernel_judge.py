@@ -9,8 +9,8 @@ from tests.fuzz.probes import Probe
 from tests.fuzz.product import Product
 from tests.fuzz.stage import OUTSIDE, Stage, interface
 
+from tortie.base.net import Address
 from tortie.dataplane.linux import LinuxDataplane
-from tortie.insight.world import Workload
 from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message, PolicyUpdate, ProfileUpdate, SetUpdate
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
@@ -25,17 +25,33 @@ def can_be_asked(probe: Probe) -> bool:
     return can_begin_a_connection(probe.sent) and probe.sent.destination_port != _VXLAN_PORT
 
 
-class KernelJudge:
-    """Programs one cluster after the other into the same node, each time as an agent without memory would."""
+class LivingKernel:
+    """A node's dataplane for as long as it lives; what it programmed stays when it ends, as a killed agent's does."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def allows(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
+    async def __aenter__(self) -> "LivingKernel":
+        with netns.opened(self._stage.node) as fd:
+            self._table, self._routes, self._conntrack = NftTable(netns_fd=fd), Routes(fd), Conntrack(fd)
+        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes, grace_seconds=0), conntrack=self._conntrack)
+        self._dataplane.on_messages([ConfigUpdate(())])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._table.close()
+        self._routes.close()
+        self._conntrack.close()
+
+    async def apply(self, messages: Iterable[Message]) -> None:
+        """Program one flush; endpoints are moved to the stage's interfaces."""
+        self._dataplane.on_messages(_on_stage(message) for message in messages)
+        await self._dataplane.apply()
+
+    def judge(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         """Whether each probe arrives at its destination. One that arrives anywhere else raises AssertionError."""
         workloads = product.world.workloads
-        interfaces = {key: _interface(workload) for key, workload in workloads.items() if workload.addresses}
-        asyncio.run(self._program(product, interfaces))
+        interfaces = {key: _interface(workload.addresses) for key, workload in workloads.items() if workload.addresses}
         by_address = {str(address): interfaces[key] for key in interfaces for address in workloads[key].addresses}
         verdicts = [False] * len(probes)
         for numbers in _rounds(probes):
@@ -58,35 +74,45 @@ class KernelJudge:
             frames.append((device, frame(probe.sent, number, source_mac=far_mac, destination_mac=near_mac)))
         return frames
 
-    async def _program(self, product: Product, interfaces: dict[tuple[str, str], str]) -> None:
-        with netns.opened(self._stage.node) as fd, Routes(fd) as routes:
-            table, conntrack = NftTable(netns_fd=fd), Conntrack(fd)
-            dataplane = LinuxDataplane(table, RouteTable(routes, grace_seconds=0), conntrack=conntrack)
-            try:
-                dataplane.on_messages(_messages(product, interfaces))
-                await dataplane.apply()
-            finally:
-                await table.close()
-                conntrack.close()
+
+class KernelJudge:
+    """Programs one cluster after the other into the same node, each time as an agent without memory would."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+
+    def allows(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
+        """Whether each probe arrives."""
+        return asyncio.run(self._asked(product, probes))
+
+    async def _asked(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
+        async with LivingKernel(self._stage) as kernel:
+            await kernel.apply(_flush_of(product))
+            return kernel.judge(product, probes)
 
 
-def _interface(workload: Workload) -> str:
-    """The stage's interface of a workload: its addresses carry the number."""
-    return interface(workload.addresses[0].value & 0xFF)
+def _on_stage(message: Message) -> Message:
+    if not isinstance(message, EndpointUpdate) or message.endpoint is None:
+        return message
+    addresses = [prefix.network for prefix in message.endpoint.addresses]
+    return EndpointUpdate(message.id, replace(message.endpoint, interface=_interface(addresses)))
 
 
-def _messages(product: Product, interfaces: dict[tuple[str, str], str]) -> list[Message]:
-    """The world's state as one flush, with endpoints moved to the stage's interfaces."""
+def _interface(addresses: Sequence[Address]) -> str:
+    """The stage's interface of a workload: its addresses carry the number. Number 0, which does not exist, if it has none."""
+    return interface(addresses[0].value & 0xFF if addresses else 0)
+
+
+def _flush_of(product: Product) -> list[Message]:
+    """The world's state as a first flush."""
     state = product.world.state
     messages: list[Message] = [
         SetUpdate(set_id, ipset, frozenset(state.members[set_id])) for set_id, ipset in state.sets.items()
     ]
     messages += [PolicyUpdate(policy_id, policy) for policy_id, policy in state.policies.items()]
     messages += [ProfileUpdate(profile_id, profile) for profile_id, profile in state.profiles.items()]
-    for key, device in interfaces.items():
-        endpoint_id = product.world.workloads[key].id
-        messages.append(EndpointUpdate(endpoint_id, replace(state.endpoints[endpoint_id], interface=device)))
-    return [ConfigUpdate(()), *messages, InSync()]
+    messages += [EndpointUpdate(endpoint_id, endpoint) for endpoint_id, endpoint in state.endpoints.items()]
+    return [*messages, InSync()]
 
 
 def _rounds(probes: Sequence[Probe]) -> list[list[int]]:

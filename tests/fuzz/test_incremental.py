@@ -1,0 +1,115 @@
+"""One agent through many changes: after each the state, and the kernel, are as if it had started there."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from random import Random
+
+import pytest
+from tests.fuzz import budget
+from tests.fuzz.clusters import random_cluster
+from tests.fuzz.kernel_judge import LivingKernel, can_be_asked
+from tests.fuzz.probes import random_probes
+from tests.fuzz.product import Product
+from tests.fuzz.shrink import report
+from tests.fuzz.stage import Stage, stage
+from tests.oracle.cluster import Document
+from tests.oracle.judge import Oracle
+
+from tortie.api.documents import decode
+from tortie.api.resource import Key, Resource, Update
+from tortie.api.validation import check
+from tortie.calc.graph import Graph
+from tortie.convert.offline import convert_offline
+from tortie.intent.messages import Message
+from tortie.intent.state import State
+
+BATCHES = 2
+STEPS = 4
+"""Clusters that one agent lives through."""
+PROBES = 120
+pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(budget.timeout(60))]
+
+
+def resources(documents: Sequence[Document]) -> dict[Key, Resource]:
+    """What the graph is fed for these documents."""
+    updates = convert_offline([check(decode(document)) for document in documents])
+    return {update.key: update.value for update in updates if update.value is not None}
+
+
+def changes(rng: Random, old: dict[Key, Resource], new: dict[Key, Resource]) -> list[Update]:
+    """From one cluster to another, in any order."""
+    updates = [Update(key, None) for key in old.keys() - new.keys()]
+    updates += [Update(key, value) for key, value in new.items() if old.get(key) != value]
+    rng.shuffle(updates)
+    return updates
+
+
+def flushes(rng: Random, graph: Graph, updates: Sequence[Update]) -> Iterator[list[Message]]:
+    """Feed the updates in slices of random length, and give what follows from each."""
+    at = 0
+    while at < len(updates):
+        size = rng.randint(1, 8)
+        graph.on_updates(updates[at : at + size])
+        at += size
+        yield graph.flush()
+
+
+def fresh(feed: dict[Key, Resource]) -> State:
+    graph, state = Graph("", is_local=lambda _: True), State()
+    graph.on_updates(Update(key, value) for key, value in feed.items())
+    graph.on_in_sync()
+    state.apply_all(graph.flush())
+    return state
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_a_state_reached_step_by_step_is_the_state_of_a_fresh_start(batch: int) -> None:
+    for seed in budget.seeds(batch, clusters=60, batches=BATCHES):
+        rng = Random(seed)
+        graph, state = Graph("", is_local=lambda _: True), State()
+        graph.on_in_sync()
+        state.apply_all(graph.flush())
+        feed: dict[Key, Resource] = {}
+        for step in range(STEPS):
+            wanted = resources(random_cluster(rng))
+            for messages in flushes(rng, graph, changes(rng, feed, wanted)):
+                state.apply_all(messages)
+            feed = wanted
+            assert state == fresh(feed), f"seed {seed}, step {step}"
+        for messages in flushes(rng, graph, changes(rng, feed, {})):
+            state.apply_all(messages)
+        assert state == fresh({}), f"seed {seed}: something is left when everything is gone"
+        assert graph.is_empty()
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Stage]:
+    with stage() as made:
+        yield made
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_a_kernel_changed_step_by_step_agrees_with_the_oracle(batch: int, built: Stage) -> None:
+    for seed in budget.seeds(batch, clusters=16, batches=BATCHES):
+        asyncio.run(_live(Random(seed), built, seed))
+
+
+async def _live(rng: Random, built: Stage, seed: int) -> None:
+    graph = Graph("", is_local=lambda _: True)
+    graph.on_in_sync()
+    feed: dict[Key, Resource] = {}
+    async with LivingKernel(built) as kernel:
+        await kernel.apply(graph.flush())
+        for _ in range(STEPS):
+            documents = random_cluster(rng)
+            wanted = resources(documents)
+            for messages in flushes(rng, graph, changes(rng, feed, wanted)):
+                await kernel.apply(messages)
+            feed = wanted
+            oracle, product = Oracle(documents), Product(documents)
+            probes = [each for each in random_probes(rng, oracle.cluster, PROBES) if can_be_asked(each)]
+            for probe, in_kernel in zip(probes, kernel.judge(product, probes), strict=True):
+                expected = oracle.allows_probe(probe.sender, probe.sent)
+                if in_kernel != expected:
+                    pytest.fail(report(documents, probe, {"oracle": expected, "kernel": in_kernel}, seed=seed), pytrace=False)
