@@ -61,7 +61,8 @@ class AddressSource(Protocol):
 
 
 class Plugin:
-    """The plugin of one node. Requests may run at once, but not two for one pod or one container (see `server`)."""
+    """The plugin of one node. Requests may run at once, but not two for one pod or one container (see `server`, which also
+    turns GC into the DELs that `stale` names)."""
 
     def __init__(
         self,
@@ -98,8 +99,6 @@ class Plugin:
                     await self._check(request, config, _needed(netns_fd))
                 case "STATUS":
                     await self._status(config)
-                case "GC":
-                    await self._collect(config)
                 case _:
                     return {"cniVersion": config.cni_version, "supportedVersions": list(VERSIONS)}
         except CniError:
@@ -249,26 +248,23 @@ class Plugin:
             if wanted[family] and family not in there:
                 raise CniError(errors.NOT_AVAILABLE, f"there is no enabled IPv{family.value} pool to assign from")
 
-    async def _collect(self, config: Config) -> None:
-        """Remove endpoints of this node whose container the runtime no longer knows, with all that belongs to them."""
+    async def stale(self, config: Config) -> tuple[Request, ...]:
+        """GC: a DEL for each endpoint of this node whose container the runtime no longer lists."""
         if config.valid_attachments is None:
-            return
-        await endpoints.require_ready(self._client)
+            return ()
+        try:
+            found = (await self._client.list("WorkloadEndpoint")).items
+        except TortieError as error:
+            raise CniError(errors.TRY_AGAIN_LATER, "GC failed", str(error)) from error
         valid = {container_id for container_id, _ in config.valid_attachments}
-        for found in (await self._client.list("WorkloadEndpoint")).items:
-            if (
-                not isinstance(found, WorkloadEndpoint)
-                or found.spec.node != self._node
-                or found.spec.orchestrator != KUBERNETES
-            ):
-                continue
-            container_id = found.spec.container_id
-            if not container_id or container_id in valid:
-                continue
-            if await endpoints.remove(self._client, found.key, container_id=container_id):
-                await _in_thread(partial(wiring.remove_host_device, self._veth(found.metadata.namespace, found.spec.pod)))
-                await self._ipam.release_by_handle(_handle(config, container_id))
-                _log.info("GC: %s of container %s", found.key, container_id)
+        return tuple(
+            _deletion(endpoint)
+            for endpoint in found
+            if isinstance(endpoint, WorkloadEndpoint)
+            and (endpoint.spec.node, endpoint.spec.orchestrator) == (self._node, KUBERNETES)
+            and endpoint.spec.container_id
+            and endpoint.spec.container_id not in valid
+        )
 
     # ---- names ----
     def _key(self, request: Request) -> Key:
@@ -348,6 +344,11 @@ async def _attempt(undo: Callable[..., Awaitable[object]], *arguments: Any) -> N
 
 def _handle(config: Config, container_id: str) -> str:
     return f"{config.name}.{container_id}"
+
+
+def _deletion(endpoint: WorkloadEndpoint) -> Request:
+    arguments = {"K8S_POD_NAMESPACE": endpoint.metadata.namespace, "K8S_POD_NAME": endpoint.spec.pod}
+    return Request("DEL", endpoint.spec.container_id, netns="", interface="", arguments=arguments)
 
 
 def _needed(netns_fd: int | None) -> int:

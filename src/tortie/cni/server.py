@@ -20,7 +20,7 @@ import msgspec
 from tortie.base import log
 from tortie.base.errors import TortieError
 from tortie.cni import errors
-from tortie.cni.config import Request, parse_config, parse_request
+from tortie.cni.config import Config, Request, parse_config, parse_request
 from tortie.cni.errors import CniError
 from tortie.cni.plugin import Plugin
 from tortie.cni.protocol import Answer, FrameReader, ProtocolError, pack_answer, parse_call
@@ -131,22 +131,40 @@ class CniServer:
             raise CniError(errors.TRY_AGAIN_LATER, f"{request.command} was given up: its caller has gone away")
         return outcome[0]
 
-    async def _perform(self, request: Request, config: str, netns_fd: int | None) -> dict[str, Any] | None:
-        parsed = parse_config(config.encode())
-        keys = [f"container {request.container_id}", f"pod {request.namespace}/{request.pod}"]
-        if request.command == "GC":
-            keys = ["gc"]
+    async def _perform(self, request: Request, text: str, netns_fd: int | None) -> dict[str, Any] | None:
+        config = parse_config(text.encode())
         try:
-            async with asyncio.timeout(_REQUEST_SECONDS), self._locks.hold(keys):
-                return await self._plugin.handle(request, parsed, netns_fd)
+            async with asyncio.timeout(_REQUEST_SECONDS):
+                if request.command == "GC":
+                    await self._collect(config)
+                    return None
+                return await self._locked(request, config, netns_fd)
         except TimeoutError:
-            text = f"{request.command} was given up after {_REQUEST_SECONDS:g} s"
-            raise CniError(errors.TRY_AGAIN_LATER, text) from None
+            words = f"{request.command} was given up after {_REQUEST_SECONDS:g} s"
+            raise CniError(errors.TRY_AGAIN_LATER, words) from None
         except (CniError, asyncio.CancelledError):
             raise
         except Exception as error:
             _log.exception("CNI %s %s/%s", request.command, request.namespace, request.pod)
             raise CniError(errors.INTERNAL, "the agent failed", f"{type(error).__name__}: {error}") from error
+
+    async def _locked(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
+        keys = [f"container {request.container_id}"] if request.container_id else []
+        keys += [f"pod {request.namespace}/{request.pod}"] if request.pod else []
+        async with self._locks.hold(keys):
+            return await self._plugin.handle(request, config, netns_fd)
+
+    async def _collect(self, config: Config) -> None:
+        """GC is a DEL for each container that is gone; one failure does not stop the others and is told in the end."""
+        problems: list[CniError] = []
+        for deletion in await self._plugin.stale(config):
+            _log.info("GC: container %s of %s/%s", deletion.container_id, deletion.namespace, deletion.pod)
+            try:
+                await self._locked(deletion, config, None)
+            except CniError as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
 
 
 class KeyedLocks:
