@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tortie.api import columns
+from tortie.api.agent import AgentStatus
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.cluster import ClusterInformation
 from tortie.api.columns import Column, nets, spec
@@ -222,6 +223,26 @@ _ALL = (
             Column("CLUSTERTYPE", spec("cluster_type")),
             Column("CALICOVERSION", spec("calico_version")),
             Column("DATASTOREREADY", spec("datastore_ready")),
+        ),
+    ),
+    _kind(
+        AgentStatus,
+        "agentstatuses",
+        "agents",
+        shown=(
+            _NAME,
+            Column("READY", spec("ready")),
+            Column("REPORTED", spec("reported_at")),
+            Column("ENDPOINTS", spec("local_endpoints")),
+            Column("REASONS", spec("reasons")),
+        ),
+        wide=(
+            _NAME,
+            Column("READY", spec("ready")),
+            Column("REPORTED", spec("reported_at")),
+            Column("ENDPOINTS", spec("local_endpoints")),
+            Column("REASONS", spec("reasons")),
+            Column("PROBLEMS", spec("problems")),
         ),
     ),
     _kind(Namespace, "namespaces", "ns"),

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from tortie.api import (
+    agent,
     bgp,
     cluster,
     endpoint,
@@ -131,6 +132,27 @@ _FELIX_ENFORCED = frozenset(
         "iptables_nat_outgoing_interface_filter",
         "allow_vxlan_packets_from_workloads",
         "allow_ipip_packets_from_workloads",
+        # What the agent itself acts on.
+        "dataplane_watchdog_timeout",
+        "endpoint_reporting_delay",
+        "endpoint_reporting_enabled",
+        "endpoint_status_path_prefix",
+        "health_enabled",
+        "health_host",
+        "health_port",
+        "health_timeout_overrides",
+        "interface_refresh_interval",
+        "ip_forwarding",
+        "ipsets_refresh_interval",
+        "nftables_refresh_interval",
+        "prometheus_go_metrics_enabled",
+        "prometheus_metrics_enabled",
+        "prometheus_metrics_host",
+        "prometheus_metrics_port",
+        "prometheus_process_metrics_enabled",
+        "reporting_interval",
+        "reporting_ttl",
+        "route_refresh_interval",
     )
 )
 
@@ -256,9 +278,13 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         ),
         _refuses(felix.ProtoPort),
         _refuses(felix.RouteTableRange),
-        _refuses(felix.HealthTimeoutOverride),
+        _covers(felix.HealthTimeoutOverride, "name timeout"),
         _refuses(felix.BPFConntrackTimeouts),
         _covers(cluster.ClusterInformationSpec, "calico_version cluster_guid cluster_type datastore_ready variant"),
+        _covers(
+            agent.AgentStatusSpec,
+            "node ready in_sync reported_at uptime_seconds ttl_seconds reasons problems local_endpoints endpoints",
+        ),
         # Kubernetes
         _covers(kubernetes.ServiceAccount, "automount_service_account_token"),
         _covers(kubernetes.KubernetesNetworkPolicySpec, "pod_selector policy_types ingress egress"),

@@ -5,13 +5,15 @@ Kubernetes objects and our own kinds stand below `/tortie/v1/`, so that nothing 
 
 import ipaddress
 
+from tortie.api.agent import TORTIE_V1
 from tortie.api.ipam import BlockAffinity, IPAMBlock, affinity_name, block_name
-from tortie.api.kinds import KINDS
+from tortie.api.kinds import KINDS, Kind
 from tortie.api.resource import Key, Resource
 from tortie.datastore.errors import InvalidRequest
 
 V3_ROOT = "/calico/resources/v3/projectcalico.org/"
 KUBERNETES_ROOT = "/tortie/v1/kubernetes/"
+OWN_ROOT = "/tortie/v1/resources/"
 IPAM_ROOT = "/calico/ipam/v2/"
 _HANDLES = IPAM_ROOT + "handle/"
 _BLOCKS = IPAM_ROOT + "assignment/"
@@ -21,13 +23,20 @@ _OWNER_TYPES = ("host", "virtual")
 IPAM_KINDS = frozenset({"IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfiguration"})
 """Kinds that are stored in the shapes of IPAM's own model, without metadata."""
 
+
+def _root_of(kind: Kind) -> str:
+    if kind.is_ours:
+        return V3_ROOT
+    return OWN_ROOT if kind.api_version == TORTIE_V1 else KUBERNETES_ROOT
+
+
 _ROOTS = {
-    kind.kind: f"{V3_ROOT if kind.is_ours else KUBERNETES_ROOT}{kind.plural}/"
+    kind.kind: f"{_root_of(kind)}{kind.plural}/"
     for kind in KINDS.values()
     if kind.kind not in IPAM_KINDS
 }
 _KINDS_BY_ROOT = {root: kind for kind, root in _ROOTS.items()}
-_ROOT_DEPTH = {V3_ROOT: V3_ROOT.count("/") + 1, KUBERNETES_ROOT: KUBERNETES_ROOT.count("/") + 1}
+_ROOT_DEPTH = {root: root.count("/") + 1 for root in (V3_ROOT, KUBERNETES_ROOT, OWN_ROOT)}
 
 
 def check_key(key: Key) -> None:
