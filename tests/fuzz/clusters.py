@@ -132,10 +132,13 @@ def _policy(rng: Random, name: str, theme: Theme) -> Document:
         spec["namespaceSelector"] = random_selector(rng, NAMESPACE_KEYS, NAMESPACE_VALUES, depth=1)
     if rng.random() < 0.15:
         spec["serviceAccountSelector"] = random_selector(rng)
+    for_hosts = "" if namespace or rng.random() < 0.9 else rng.choice(("applyOnForward", "doNotTrack", "preDNAT"))
+    if for_hosts:
+        spec |= {"applyOnForward": True, for_hosts: True}
     for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):
-        if rng.random() < 0.6:
+        if rng.random() < 0.6 and not (for_hosts == "preDNAT" and field == "egress"):
             spec[field] = random_rules(rng, direction, theme=theme)
-    if rng.random() < 0.5:
+    if rng.random() < 0.5 and for_hosts != "preDNAT":
         spec["types"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return _document(V3, "NetworkPolicy" if namespace else "GlobalNetworkPolicy", name, namespace, spec=spec)
 

@@ -71,7 +71,18 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
         )
         if entity:
             rule[side] = entity
+    if rng.random() < 0.04 and not in_profile:
+        return _not_enforced(rng, direction)
     return rule
+
+
+def _not_enforced(rng: Random, direction: str) -> Rule:
+    """What is valid and what this release cannot enforce: it must fail closed."""
+    if direction == "Ingress" and rng.random() < 0.5:
+        return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}
+    services = {"services": {"name": "some", "namespace": rng.choice(NAMESPACES)}}
+    side = "source" if direction == "Ingress" else "destination"
+    return {"action": rng.choice(("Allow", "Deny", "Pass")), "protocol": "TCP", side: services}
 
 
 def _entity(rng: Random, family: int, *, likely: float) -> dict[str, Any]:

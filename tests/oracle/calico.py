@@ -18,7 +18,9 @@ from tests.oracle.selector import matches
 
 
 def governs(policy: Document, endpoint: Entity, direction: str) -> bool:
-    """Does the policy select this endpoint, and is it about this direction?"""
+    """Does the policy select this endpoint, and is it about this direction? Two kinds of policy are for hosts alone."""
+    if policy["spec"].get("doNotTrack") or policy["spec"].get("preDNAT"):
+        return False
     return direction in policy_types(policy) and _selects(policy, endpoint)
 
 
@@ -55,7 +57,12 @@ def _selects(policy: Document, endpoint: Entity) -> bool:
 
 
 def rule_matches(cluster: Cluster, rule: dict[str, Any], sent: Sent, *, namespace: str) -> bool:
-    """Does every criterion of the rule hold? `namespace` is the policy's, "" for global policies and profiles."""
+    """Does every criterion of the rule hold? `namespace` is the policy's, "" for global policies and profiles.
+
+    A rule that cannot be enforced (layer 7, Services) fails closed: it denies everything, or lets nothing pass.
+    """
+    if rule.get("http") or any((rule.get(side) or {}).get("services") for side in ("source", "destination")):
+        return bool(rule["action"] == "Deny")
     if rule.get("ipVersion") not in (None, sent.family):
         return False
     protocol = None if rule.get("protocol") is None else protocol_number(rule["protocol"])
