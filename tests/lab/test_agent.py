@@ -22,8 +22,9 @@ DENY = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def running() -> Iterator[RunningLab]:
+    """A lab for each test: what one does to its agent is nothing to the next."""
     name = unique_name()
     lab = RunningLab(name)
     try:
@@ -125,6 +126,7 @@ class restarted:
 
 
 def test_a_second_agent_of_a_node_is_refused_and_sigterm_ends_the_first_cleanly(running: RunningLab, tmp_path: Path) -> None:
+    os.kill(running.status("n1")["pid"], signal.SIGKILL)
     with restarted(running):
         second = subprocess.run(
             agent_command(running),

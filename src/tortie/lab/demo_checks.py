@@ -188,9 +188,7 @@ async def explain_pairs(lab: Lab, report: Report, findings: Findings) -> None:
     environment = {**os.environ, **lab_environment(lab.names)}
     for source, allowed in (("prod/frontend-1", False), ("prod/backend-2", True)):
         command = ["explain", source, "prod/database", "tcp/5432"]
-        done = await process.run(
-            [sys.executable, "-m", "tortie.cli.main", *command], env={**os.environ, **lab_environment(lab.names)}
-        )
+        done = await process.run([sys.executable, "-m", "tortie.cli.main", *command], env=environment)
         text = done.stdout.decode(errors="replace")
         report.note(f"$ tortie {' '.join(command)}")
         report.block(text or done.stderr.decode(errors="replace"))
