@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+from tests.conformance.etcd_server import shared
+
 from tortie.api.networkset import NetworkSet, NetworkSetSpec
 from tortie.api.resource import Metadata
 from tortie.datastore.client import Client
+from tortie.datastore.config import open_client
 from tortie.datastore.sqlite.client import SqliteClient
 
 T = TypeVar("T")
@@ -45,7 +49,22 @@ def sqlite(directory: Path) -> Backend:
     return Backend(lambda: SqliteClient(path), {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": path})
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": sqlite}
+def etcd(_: Path) -> Backend:
+    member = shared()
+    member.clear()
+    return etcd_at({"ETCD_ENDPOINTS": member.url})
+
+
+def etcd_at(env: dict[str, str]) -> Backend:
+    """The etcd that these variables name."""
+    env = {"DATASTORE_TYPE": "etcdv3"} | env
+    return Backend(lambda: open_client(env, None), env)
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": sqlite, "etcd": etcd}
+
+PARAMETERS = [pytest.param(name, marks=[pytest.mark.etcd] if name == "etcd" else []) for name in sorted(BACKENDS)]
+"""The names of the backends, for parametrised tests."""
 
 
 def netset(name: str, *nets: str, namespace: str = "default") -> NetworkSet:

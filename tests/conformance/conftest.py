@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.conformance.backends import BACKENDS, Backend
+from tests.conformance.backends import BACKENDS, PARAMETERS, Backend
 
 
-@pytest.fixture(params=sorted(BACKENDS))
+@pytest.fixture(params=PARAMETERS)
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     return BACKENDS[request.param](tmp_path)

@@ -1,6 +1,6 @@
-"""Where resources are kept: the protocol, the embedded backend, and what callers build on top.
+"""Where resources are kept: the protocol, the embedded backend, etcd, and what callers build on top.
 
-In reading order: client (the protocol), errors, layout (paths), ipam_model and codec (stored bytes), sqlite (the embedded
-backend, a package), config (which backend), initialize (what always exists), operations (apply, delete), syncer (list, then
-watch, for those who follow the whole state).
+In reading order: client (the protocol), errors, layout (paths), ipam_model and codec (stored bytes), requests (rules that all
+backends share), sqlite (the embedded backend, a package), etcd (a package), config (which backend), initialize (what always
+exists), operations (apply, delete), syncer (list, then watch, for those who follow the whole state).
 """

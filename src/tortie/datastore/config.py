@@ -6,22 +6,55 @@ from tortie.api.documents import load_raw
 from tortie.api.resource import V3
 from tortie.datastore.client import Client
 from tortie.datastore.errors import InvalidRequest
-from tortie.datastore.sqlite.client import SqliteClient
+from tortie.datastore.etcd import settings as etcd
 
 DEFAULT_SQLITE_PATH = "/var/lib/tortie/tortie.sqlite"
 
+_KUBERNETES_FIELDS = (
+    "kubeconfig",
+    "kubeconfigInline",
+    "k8sAPIEndpoint",
+    "k8sKeyFile",
+    "k8sCertFile",
+    "k8sCAFile",
+    "k8sAPIToken",
+    "k8sInsecureSkipTLSVerify",
+    "k8sDisableNodePoll",
+    "usePodCIDR",
+    "k8sClientQPS",
+    "k8sClientBurst",
+    "k8sCurrentContext",
+    "calicoAPIGroup",
+)
+_TEXT_FIELDS = ("datastoreType", *etcd.FILE_FIELDS)
+
 
 def open_client(env: Mapping[str, str], config_file: str | None) -> Client:
-    """The client that the environment or, where that is silent, the configuration file asks for. Opens nothing yet.
+    """The client that the environment or, where that is silent, the configuration file asks for. Connects to nothing yet.
 
-    DATASTORE_TYPE (also CALICO_DATASTORE_TYPE, and spec.datastoreType of the file) is sqlite, the default; etcdv3 and
-    kubernetes raise InvalidRequest. A file that is not there counts as silent.
+    DATASTORE_TYPE (also CALICO_DATASTORE_TYPE, and spec.datastoreType of the file) is sqlite or etcdv3. Where none is named,
+    it is etcdv3 if endpoints of etcd are, else sqlite; kubernetes raises InvalidRequest. A file that is not there counts as
+    silent.
     """
-    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or _type_in_file(config_file) or "sqlite"
-    if kind in ("etcdv3", "kubernetes"):
-        raise InvalidRequest(f"datastore type {kind!r} is not in this release: set DATASTORE_TYPE=sqlite")
-    if kind != "sqlite":
-        raise InvalidRequest(f"DATASTORE_TYPE {kind!r} is unknown: set DATASTORE_TYPE=sqlite")
+    file = _read_file(config_file)
+    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
+    match kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite"):
+        case "sqlite":
+            return _open_sqlite(env)
+        case "etcdv3":
+            # gRPC takes 70 ms to import; who uses another datastore does not wait for it.
+            from tortie.datastore.etcd.client import EtcdClient
+
+            return EtcdClient(etcd.read_settings(env, file))
+        case "kubernetes":
+            raise InvalidRequest("datastore type 'kubernetes' is not in this release: set DATASTORE_TYPE to etcdv3 or sqlite")
+        case other:
+            raise InvalidRequest(f"DATASTORE_TYPE {other!r} is unknown: set DATASTORE_TYPE to etcdv3 or sqlite")
+
+
+def _open_sqlite(env: Mapping[str, str]) -> Client:
+    from tortie.datastore.sqlite.client import SqliteClient
+
     path = env.get("TORTIE_SQLITE_PATH") or DEFAULT_SQLITE_PATH
     match env.get("TORTIE_SQLITE_SYNCHRONOUS", "NORMAL").upper():
         case "NORMAL" | "":
@@ -32,25 +65,36 @@ def open_client(env: Mapping[str, str], config_file: str | None) -> Client:
             raise InvalidRequest(f"TORTIE_SQLITE_SYNCHRONOUS {other!r} is unknown: use NORMAL or FULL")
 
 
-def _type_in_file(config_file: str | None) -> str:
-    """spec.datastoreType of a calicoctl.cfg, "" where there is none."""
+def _read_file(config_file: str | None) -> dict[str, str]:
+    """The text fields of spec in a calicoctl.cfg that we use, checked; empty where there is no file."""
     if not config_file:
-        return ""
+        return {}
     try:
         with open(config_file, encoding="utf-8") as file:
             text = file.read()
     except FileNotFoundError:
-        return ""
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"configuration {config_file} cannot be read: {error}") from error
     found = load_raw(text, origin=config_file)
     if not found:
-        return ""
+        return {}
     if len(found) > 1 or not isinstance(found[0], dict) or found[0].get("kind") != "CalicoAPIConfig":
         raise InvalidRequest(f"configuration {config_file} must be one document of kind CalicoAPIConfig")
     if found[0].get("apiVersion") != V3:
         raise InvalidRequest(f"configuration {config_file}: apiVersion must be {V3}")
+    _refuse_unknown(found[0], ("apiVersion", "kind", "metadata", "spec"), where=config_file)
     spec = found[0].get("spec") or {}
-    if not isinstance(spec, dict) or not isinstance(spec.get("datastoreType", ""), str):
-        raise InvalidRequest(f"configuration {config_file}: spec.datastoreType must be text")
-    return str(spec.get("datastoreType", ""))
+    if not isinstance(spec, dict):
+        raise InvalidRequest(f"configuration {config_file}: spec must be a mapping")
+    _refuse_unknown(spec, (*_TEXT_FIELDS, *_KUBERNETES_FIELDS), where=f"{config_file}: spec")
+    for name in _TEXT_FIELDS:
+        if not isinstance(spec.get(name, ""), str):
+            raise InvalidRequest(f"configuration {config_file}: spec.{name} must be text")
+    return {name: spec[name] for name in _TEXT_FIELDS if name in spec}
+
+
+def _refuse_unknown(fields: Mapping[str, object], known: tuple[str, ...], *, where: str) -> None:
+    unknown = sorted(set(fields) - set(known))
+    if unknown:
+        raise InvalidRequest(f"configuration {where}: unknown field {unknown[0]!r}; known are {', '.join(known)}")

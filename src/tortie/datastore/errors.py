@@ -51,6 +51,10 @@ class Unavailable(DatastoreError):
     """The store cannot be reached, read or written just now; the text says why."""
 
 
+class Unauthorized(Unavailable):
+    """The store does not accept who we are, or does not let us do this: credentials or permissions want mending."""
+
+
 class InvalidRequest(DatastoreError):
     """The request itself is wrong; the text names the field. Asking again gives the same answer."""
 

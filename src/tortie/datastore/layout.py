@@ -19,6 +19,8 @@ _HANDLES = IPAM_ROOT + "handle/"
 _BLOCKS = IPAM_ROOT + "assignment/"
 _CONFIG = IPAM_ROOT + "config"
 _OWNER_TYPES = ("host", "virtual")
+_CUT_NAME = 252
+"""`affinity_name` cuts longer names to this length."""
 
 IPAM_KINDS = frozenset({"IPAMBlock", "BlockAffinity", "IPAMHandle", "IPAMConfiguration"})
 """Kinds that are stored in the shapes of IPAM's own model, without metadata."""
@@ -100,18 +102,35 @@ def key_of(path: str) -> Key | None:
     return None
 
 
-def prefix_of(kind: str) -> str:
-    """What the paths of all objects of a kind begin with. Affinities share a prefix with other keys: filter by `key_of`."""
+def prefixes_of(kind: str) -> tuple[str, ...]:
+    """What the paths of a kind's objects begin with, one or the other. Other keys may begin so too: filter by `key_of`."""
     match kind:
         case "BlockAffinity":
-            return IPAM_ROOT
+            return tuple(f"{IPAM_ROOT}{owner}/" for owner in _OWNER_TYPES)
         case "IPAMBlock":
-            return _BLOCKS
+            return (_BLOCKS,)
         case "IPAMHandle":
-            return _HANDLES
+            return (_HANDLES,)
         case "IPAMConfiguration":
-            return _CONFIG
-    return _ROOTS[kind]
+            return (_CONFIG,)
+    return (_ROOTS[kind],)
+
+
+def affinity_paths(name: str) -> tuple[str, ...] | None:
+    """Every path at which the affinity of this name may lie; None when its node's name was cut, so that any may be it."""
+    if len(name) >= _CUT_NAME:
+        return None
+    parts = name.split("-")
+    found = []
+    for at in range(1, len(parts) - 1):
+        node, block = "-".join(parts[:at]), "-".join(parts[at:])
+        try:
+            cidr = _cidr_of_block_name(block)
+        except InvalidRequest:
+            continue
+        if node:
+            found += [f"{IPAM_ROOT}{owner}/{node}/{_family(cidr)}/block/{cidr.replace('/', '-')}" for owner in _OWNER_TYPES]
+    return tuple(found)
 
 
 def affinity_of(path: str) -> tuple[str, str, str] | None:

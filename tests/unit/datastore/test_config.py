@@ -1,6 +1,8 @@
 """Which datastore a process talks to."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ def listed(env: dict[str, str], config_file: str | None = None) -> None:
     asyncio.run(main())
 
 
+def configuration(directory: Path, spec: str) -> str:
+    """A calicoctl.cfg with this spec; its path."""
+    path = directory / "calicoctl.cfg"
+    path.write_text(f"apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec: {spec}\n")
+    return str(path)
+
+
 @pytest.mark.parametrize("synchronous", [{}, {"TORTIE_SQLITE_SYNCHRONOUS": "full"}, {"TORTIE_SQLITE_SYNCHRONOUS": "NORMAL"}])
 @pytest.mark.parametrize("kind", [{}, {"DATASTORE_TYPE": "sqlite"}, {"CALICO_DATASTORE_TYPE": "sqlite"}])
 def test_sqlite_is_the_default_and_its_path_is_honoured(
@@ -34,17 +43,36 @@ def test_a_configuration_file_that_is_not_there_counts_as_silent(tmp_path: Path)
     listed({"TORTIE_SQLITE_PATH": str(tmp_path / "a.sqlite")}, str(tmp_path / "missing.cfg"))
 
 
-@pytest.mark.parametrize("kind", ["etcdv3", "kubernetes"])
-def test_backends_of_later_releases_say_so(kind: str, tmp_path: Path) -> None:
+def test_backends_of_later_releases_say_so(tmp_path: Path) -> None:
     with pytest.raises(DatastoreError, match="not in this release"):
-        open_client({"DATASTORE_TYPE": kind}, None)
-    config = tmp_path / "calicoctl.cfg"
-    config.write_text(
-        f"apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nspec: {{datastoreType: {kind}, etcdEndpoints: 'http://h:1'}}\n"
+        open_client({"DATASTORE_TYPE": "kubernetes"}, None)
+    config = configuration(tmp_path, "{datastoreType: kubernetes, kubeconfig: /root/.kube/config}")
+    with pytest.raises(DatastoreError, match="not in this release"):
+        open_client({}, config)
+    open_client({"DATASTORE_TYPE": "sqlite"}, config)
+
+
+@pytest.mark.parametrize(
+    ("env", "spec"),
+    [
+        ({"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": "http://127.0.0.1:1"}, "{}"),
+        ({"CALICO_DATASTORE_TYPE": "etcdv3", "CALICO_ETCD_ENDPOINTS": "http://127.0.0.1:1"}, "{}"),
+        ({"ETCD_ENDPOINTS": "http://127.0.0.1:1"}, "{}"),
+        ({}, "{datastoreType: etcdv3, etcdEndpoints: 'http://127.0.0.1:1'}"),
+        ({}, "{etcdEndpoints: 'http://127.0.0.1:1'}"),
+    ],
+)
+def test_etcd_is_chosen_by_name_or_by_its_endpoints(tmp_path: Path, env: dict[str, str], spec: str) -> None:
+    assert type(open_client(env, configuration(tmp_path, spec))).__name__ == "EtcdClient"
+
+
+def test_who_uses_sqlite_does_not_load_grpc(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom tortie.datastore.config import open_client\n"
+        f"client = open_client({{'TORTIE_SQLITE_PATH': {str(tmp_path / 'a.sqlite')!r}}}, None)\n"
+        "asyncio.run(client.list('Tier'))\nprint('grpc' in sys.modules)\n"
     )
-    with pytest.raises(DatastoreError, match="not in this release"):
-        open_client({}, str(config))
-    open_client({"DATASTORE_TYPE": "sqlite"}, str(config))
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"False\n"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +88,13 @@ def test_unknown_settings_are_named(env: dict[str, str], field: str) -> None:
     [
         ("kind: Tier\napiVersion: projectcalico.org/v3\n", "CalicoAPIConfig"),
         ("kind: CalicoAPIConfig\napiVersion: v1\n", "apiVersion"),
-        ("kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspec: [1]\n", "datastoreType"),
+        ("kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspec: [1]\n", "spec must be a mapping"),
+        (
+            "kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspec: {datastoreType: 1}\n",
+            "spec.datastoreType must be text",
+        ),
+        ("kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspec: {etcdKeys: a}\n", "unknown field 'etcdKeys'"),
+        ("kind: CalicoAPIConfig\napiVersion: projectcalico.org/v3\nspecs: {}\n", "unknown field 'specs'"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_refused_with_its_name(tmp_path: Path, text: str, message: str) -> None:

@@ -14,7 +14,7 @@ from tortie.api.policy import NetworkPolicy
 from tortie.api.resource import Key, Metadata
 from tortie.datastore.codec import decode, encode
 from tortie.datastore.errors import Incompatible, InvalidRequest
-from tortie.datastore.layout import KUBERNETES_ROOT, V3_ROOT, check_key, key_of, path_of, path_of_key, prefix_of
+from tortie.datastore.layout import KUBERNETES_ROOT, V3_ROOT, check_key, key_of, path_of, path_of_key, prefixes_of
 
 GOLDEN = Path("tests/golden/datastore")
 FILES = sorted(GOLDEN.glob("*.json"))
@@ -32,7 +32,7 @@ def test_what_calico_stores_is_read_and_written_back_the_same(file: Path) -> Non
     assert resource.metadata.resource_version == "7"
     assert json.loads(encode(resource)) == stored["value"]
     assert path_of(resource) == path
-    assert path.startswith(prefix_of(key.kind))
+    assert path.startswith(prefixes_of(key.kind))
     assert path_of_key(key) == (None if key.kind == "BlockAffinity" else path)
 
 
@@ -122,7 +122,7 @@ def test_key_to_path_and_back_is_the_same_key(kind: str, name: str, namespace: s
     check_key(key)
     path = path_of_key(key)
     assert path is not None
-    assert path.startswith(prefix_of(kind))
+    assert path.startswith(prefixes_of(kind))
     assert key_of(path) == key
 
 

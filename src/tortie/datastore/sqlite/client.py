@@ -2,21 +2,17 @@
 
 import asyncio
 import sqlite3
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import ParamSpec, TypeVar
 
-import msgspec
-
-from tortie.api.kinds import KINDS
 from tortie.api.profile import DEFAULT_ALLOW
 from tortie.api.resource import Key, Resource
 from tortie.base.aio import Backoff
+from tortie.datastore import requests
 from tortie.datastore.client import Event, Listing
-from tortie.datastore.errors import AlreadyExists, Incompatible, InvalidRequest, NotSupported, Unavailable
-from tortie.datastore.layout import IPAM_KINDS, check_key, path_of
+from tortie.datastore.errors import Incompatible, Unavailable
+from tortie.datastore.layout import check_key, path_of
 from tortie.datastore.sqlite.schema import Synchronous
 from tortie.datastore.sqlite.store import Store
 from tortie.datastore.sqlite.wakeup import Wakeup
@@ -46,22 +42,15 @@ class SqliteClient:
     async def create(self, resource: Resource) -> Resource:
         """See `Client.create`. Raises InvalidRequest when resourceVersion is set."""
         path = path_of(resource)
-        if resource.metadata.resource_version:
-            raise InvalidRequest(f"metadata.resourceVersion of {resource.key} must be empty on create")
-        if resource.key == DEFAULT_ALLOW.key:
-            raise AlreadyExists(resource.key)
-        created = await self._run(self._store.create, _with_identity(resource), path)
+        requests.check_create(resource)
+        created = await self._run(self._store.create, requests.with_new_identity(resource), path)
         self._wakeup.notify()
         return created
 
     async def update(self, resource: Resource) -> Resource:
         """See `Client.update`. Raises InvalidRequest when resourceVersion is empty."""
         path = path_of(resource)
-        _refuse_built_in("update", resource.key)
-        if not resource.metadata.resource_version:
-            raise InvalidRequest(
-                f"metadata.resourceVersion of {resource.key} is empty: an update names the revision that it was made from"
-            )
+        requests.check_update(resource)
         updated = await self._run(self._store.update, resource, path)
         self._wakeup.notify()
         return updated
@@ -69,7 +58,7 @@ class SqliteClient:
     async def delete(self, key: Key, *, revision: str = "") -> Resource:
         """See `Client.delete`."""
         check_key(key)
-        _refuse_built_in("delete", key)
+        requests.refuse_built_in("delete", key)
         deleted = await self._run(self._store.delete, key, revision)
         self._wakeup.notify()
         return deleted
@@ -83,21 +72,18 @@ class SqliteClient:
 
     async def list(self, kind: str, *, namespace: str = "", name_prefix: str = "") -> Listing:
         """See `Client.list`."""
-        _check_kinds((kind,))
+        requests.check_kinds((kind,))
         return await self._run(self._store.list_many, (kind,), namespace, name_prefix)
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
         """See `Client.list_many`."""
-        _check_kinds(kinds)
+        requests.check_kinds(kinds)
         return await self._run(self._store.list_many, tuple(kinds), "", "")
 
     async def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
         """See `Client.watch`. A watcher keeps no queue: it reads the log from where it stands, as fast as it is asked to."""
-        _check_kinds(kinds)
-        try:
-            position = int(revision)
-        except ValueError:
-            raise InvalidRequest(f"revision {revision!r} to watch from is not a number") from None
+        requests.check_kinds(kinds)
+        position = requests.parse_revision(revision)
         await self._run(self._store.open)
         with self._wakeup.listener() as news:
             while True:
@@ -138,28 +124,3 @@ class SqliteClient:
             except OSError as error:
                 raise Unavailable(f"datastore {self._path}: {error.strerror or error}") from error
             await backoff.wait()
-
-
-def _check_kinds(kinds: Sequence[str]) -> None:
-    for kind in kinds:
-        if kind not in KINDS:
-            raise InvalidRequest(f"kind {kind!r} is not kept in the datastore")
-
-
-def _refuse_built_in(operation: str, key: Key) -> None:
-    if key == DEFAULT_ALLOW.key:
-        raise NotSupported(operation, key, "it is built in")
-
-
-def _with_identity(resource: Resource) -> Resource:
-    """uid and creationTimestamp filled; IPAM's kinds have no place for them."""
-    if resource.kind in IPAM_KINDS:
-        return resource
-    metadata = resource.metadata
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    metadata = msgspec.structs.replace(
-        metadata,
-        uid=metadata.uid or str(uuid.uuid4()),
-        creation_timestamp=metadata.creation_timestamp or now,
-    )
-    return msgspec.structs.replace(resource, metadata=metadata)

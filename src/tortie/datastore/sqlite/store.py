@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from tortie.api.profile import DEFAULT_ALLOW
 from tortie.api.resource import Key, Resource
 from tortie.datastore.client import Event, Listing
-from tortie.datastore.codec import decode, encode, identity
+from tortie.datastore.codec import decode, encode
 from tortie.datastore.errors import AlreadyExists, Compacted, DoesNotExist, Unavailable, UpdateConflict
-from tortie.datastore.layout import IPAM_KINDS
+from tortie.datastore.requests import with_built_in, with_revision, with_stored_identity
 from tortie.datastore.sqlite.schema import Synchronous, connect
 
 _COMPACT_EVERY = 500
@@ -56,7 +55,7 @@ class Store:
                 raise AlreadyExists(key)
             revision = self._log(db, key, path, value)
             db.execute("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?)", (path, *key, value, revision, revision))
-        return _with_revision(resource, revision)
+        return with_revision(resource, revision)
 
     def update(self, resource: Resource, path: str) -> Resource:
         """Replace when the stored revision is the resource's. uid and creationTimestamp stay. DoesNotExist, UpdateConflict."""
@@ -67,8 +66,7 @@ class Store:
                 raise DoesNotExist(key)
             if str(row[1]) != resource.metadata.resource_version:
                 raise UpdateConflict(key)
-            if key.kind not in IPAM_KINDS:
-                resource = _with_identity(resource, row[0])
+            resource = with_stored_identity(resource, row[0])
             value = encode(resource)
             revision = self._log(db, key, path, value)
             # The path of an affinity follows its spec (type host or virtual), so it may change with the value.
@@ -76,7 +74,7 @@ class Store:
                 "UPDATE rows SET path = ?, value = ?, revision = ? WHERE kind = ? AND namespace = ? AND name = ?",
                 (path, value, revision, *key),
             )
-        return _with_revision(resource, revision)
+        return with_revision(resource, revision)
 
     def delete(self, key: Key, revision: str) -> Resource:
         """Remove, comparing with `revision` unless it is empty. DoesNotExist, UpdateConflict."""
@@ -110,10 +108,8 @@ class Store:
                     (kind, namespace, namespace, name_prefix, name_prefix + _LAST_CHARACTER),
                 ).fetchall()
         items = [decode(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
-        if "Profile" in kinds and not namespace and DEFAULT_ALLOW.metadata.name.startswith(name_prefix):
-            items.append(DEFAULT_ALLOW)
-            items.sort(key=lambda item: item.key)
-        return Listing(tuple(items), str(revision))
+        listed = with_built_in(items, kinds, namespace=namespace, name_prefix=name_prefix)
+        return Listing(listed, str(revision))
 
     def changes(self, kinds: Sequence[str], after: int) -> Changes:
         """The next events of the kinds after a revision, at most a batch of them. Raises Compacted."""
@@ -187,14 +183,3 @@ def _file_identity(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _with_revision(resource: Resource, revision: int) -> Resource:
-    metadata = msgspec.structs.replace(resource.metadata, resource_version=str(revision), managed_fields=None, self_link="")
-    return msgspec.structs.replace(resource, metadata=metadata)
-
-
-def _with_identity(resource: Resource, stored: bytes) -> Resource:
-    uid, created = identity(stored)
-    metadata = msgspec.structs.replace(resource.metadata, uid=uid, creation_timestamp=created)
-    return msgspec.structs.replace(resource, metadata=metadata)
