@@ -24,13 +24,26 @@ class Applier:
         self._metrics = metrics
         self._dirty = asyncio.Event()
         self._applied = asyncio.Condition()
+        self._seen_at: float | None = None
+        self._busy_since: float | None = None
         self.failure = ""
         """Why the last apply failed, "" after a success."""
         self.applies = 0
+        self.in_sync = False
+        """True once the kernel held a complete state."""
 
-    def on_messages(self, messages: Sequence[Message]) -> None:
-        """Take new intent."""
+    @property
+    def busy_seconds(self) -> float:
+        """For how long the apply that runs now has been running; 0 while none does."""
+        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
+
+    def on_messages(self, messages: Sequence[Message], *, seen_at: float | None = None) -> None:
+        """Take new intent. `seen_at`, on the loop's clock: when the change behind it was seen in the datastore."""
         self._dataplane.on_messages(messages)
+        self._metrics.count("felix_int_dataplane_messages", len(messages))
+        self._metrics.observe("felix_int_dataplane_msg_batch_size", len(messages))
+        if self._seen_at is None:
+            self._seen_at = seen_at
         self._dirty.set()
 
     def wake(self, reason: str) -> None:
@@ -73,16 +86,38 @@ class Applier:
 
     async def _apply(self) -> None:
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = self._busy_since = loop.time()
+        seen_at, self._seen_at = self._seen_at, None
         try:
             await self._dataplane.apply()
             self.failure = ""
             self.applies += 1
+            self.in_sync = self._dataplane.in_sync
+            if seen_at is not None:
+                self._metrics.observe("tortie_policy_to_kernel_seconds", loop.time() - seen_at)
+                seen_at = None
         finally:
+            self._busy_since = None
+            if seen_at is not None:  # not in the kernel yet: it is the oldest still
+                self._seen_at = seen_at
+            self._count_transaction()
             # Also after a failure: one bad route must not keep waiting whose own endpoint is in the kernel.
             self._metrics.observe("felix_int_dataplane_apply_time_seconds", loop.time() - started)
             async with self._applied:
                 self._applied.notify_all()
+
+    def _count_transaction(self) -> None:
+        done = self._dataplane.transaction
+        if done is None:
+            self._metrics.count("felix_nft_errors")
+            return
+        self._metrics.count("felix_nft_calls", 1 if done.messages else 0)
+        self._metrics.count("felix_nft_list_calls", 1 if done.read_back else 0)
+
+    async def next_apply(self) -> None:
+        """Return after the next apply, successful or not."""
+        async with self._applied:
+            await self._applied.wait()
 
     async def wait_until_programmed(self, endpoint: EndpointId, timeout_seconds: float) -> bool:
         """True once the endpoint's policy is in the kernel; False when that took too long."""

@@ -27,9 +27,24 @@ class Pipeline:
         self._metrics = metrics
         self._deliver = deliver
         self.in_sync = False
+        self.seen_at = 0.0
+        """When the batch that is being worked on came, on the loop's clock."""
+        self._busy_since: float | None = None
+
+    @property
+    def busy_seconds(self) -> float:
+        """For how long the present batch has been worked on; 0 between batches."""
+        return 0.0 if self._busy_since is None else asyncio.get_running_loop().time() - self._busy_since
 
     async def on_batch(self, batch: Batch) -> None:
         """Feed one batch; hand over what follows from it."""
+        self.seen_at = self._busy_since = asyncio.get_running_loop().time()
+        try:
+            await self._take(batch)
+        finally:
+            self._busy_since = None
+
+    async def _take(self, batch: Batch) -> None:
         if not self.in_sync:
             gc.disable()
         for start in range(0, len(batch.updates), SLICE):

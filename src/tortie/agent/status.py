@@ -8,6 +8,10 @@ from typing import Any
 
 import msgspec
 
+from tortie.base import log
+
+_log = log.get(__name__)
+
 
 class StatusFile:
     """Writes a fresh report every `interval` seconds when it changed, and at once when asked to."""
@@ -21,7 +25,10 @@ class StatusFile:
     async def run(self) -> None:
         """Keep the file true, without end."""
         while True:
-            self.write()
+            try:
+                self.write()
+            except OSError as error:  # no space, or no file descriptors: it passes
+                _log.error("status file %s cannot be written, will be tried again: %s", self._path, error.strerror)
             await asyncio.sleep(self._interval)
 
     def write(self) -> None:

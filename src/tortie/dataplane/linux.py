@@ -24,7 +24,7 @@ from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.messages import ConfigUpdate, InSync, Message
 from tortie.kernel.conntrack import Conntrack
-from tortie.kernel.nft.table import NftTable
+from tortie.kernel.nft.table import ApplyStats, NftTable
 from tortie.kernel.route import RouteTable
 
 _SLICE = 500
@@ -47,6 +47,7 @@ class LinuxDataplane:
         self._queue: deque[Message] = deque()
         self._config: Config | None = None
         self._in_sync = False
+        self._transaction: ApplyStats | None = ApplyStats()
         self._programmed: dict[EndpointId, Endpoint] = {}
 
     def on_messages(self, messages: Iterable[Message]) -> None:
@@ -74,13 +75,29 @@ class LinuxDataplane:
             except ExceptionGroup as group:
                 failures.append(group)
         active, rendered = dict(self._endpoints.active), self._endpoints.rendered
-        await self._table.apply()
+        self._transaction = None
+        self._transaction = await self._table.apply()
         self._programmed = rendered
         try:
             await self._routes.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
         return failures
+
+    @property
+    def in_sync(self) -> bool:
+        """True once InSync was among the messages: an `apply` writes."""
+        return self._in_sync
+
+    @property
+    def transaction(self) -> ApplyStats | None:
+        """What the last `apply` did to the table; None when the kernel refused it."""
+        return self._transaction
+
+    @property
+    def programmed_endpoints(self) -> dict[EndpointId, Endpoint]:
+        """Every endpoint for which `programmed` is true."""
+        return {each: endpoint for each, endpoint in self._programmed.items() if self._endpoints.active.get(each) == endpoint}
 
     def programmed(self, endpoint_id: EndpointId) -> bool:
         """True if the endpoint, as it was told to us last, has its chains and dispatch entries in the kernel."""
@@ -101,7 +118,15 @@ class LinuxDataplane:
 
     def invalidate(self, reason: str) -> None:
         """Somebody else may have changed what is ours: the next `apply` reads it back."""
+        self.invalidate_table(reason)
+        self.invalidate_routes()
+
+    def invalidate_table(self, reason: str) -> None:
+        """The same for the nft table alone."""
         self._table.invalidate(reason)
+
+    def invalidate_routes(self) -> None:
+        """The same for the routes alone."""
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:

@@ -1,5 +1,6 @@
 """List, then watch, then list again when it has to: the whole state of some kinds, kept up to date for one consumer."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, cast
@@ -45,6 +46,10 @@ class Syncer:
     def connected(self) -> bool:
         """Whether the last request to the datastore was answered."""
         return self._connected
+
+    def counts(self) -> Counter[str]:
+        """How many resources of each kind are known. Walks all of them."""
+        return Counter(key.kind for key in self._known)
 
     async def run(self, sink: Sink) -> None:
         """Feed `sink` without end. Ends with a DatastoreError that waiting cannot heal, or with what the sink raises (which

@@ -79,6 +79,11 @@ class NftTable:
         return self._socket.port_id
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """How many chains, rules and sets are wanted."""
+        return len(self._chains), sum(len(chain.rules) for chain in self._chains.values()), len(self._specs)
+
+    @property
     def pending(self) -> bool:
         """True if an apply would have something to do or to check."""
         return bool(self._recorded or self._handed_over or self._stale)
