@@ -1,24 +1,43 @@
-"""Keeps BIRD in line with the last BgpUpdate, and knows how its peers are."""
+"""Keeps BIRD in line with the last BgpUpdate and the secrets that it names, and knows how its peers are.
+
+A session whose password cannot be read is not configured at all: without the password it would accept anybody who has the
+peer's address. Its name and the reason stand in `peers`.
+"""
 
 import asyncio
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from tortie.agent.bird import Bird
+from tortie.agent.bird_peers import SignatureCounts, Withheld, describe, read_signature_counts
+from tortie.agent.secrets import MissingSecret, SecretError, SecretsDirectory
 from tortie.base import log
 from tortie.base.aio import Backoff
 from tortie.base.errors import TortieError
+from tortie.bgp.config import Passwords
 from tortie.intent.routing import Bgp
 
 _log = log.get(__name__)
 POLL_SECONDS = 1.0
 
 
+class Resolved(NamedTuple):
+    """An intent with its passwords: what BIRD can be given, and what it cannot."""
+
+    bgp: Bgp
+    passwords: Passwords
+    withheld: tuple[Withheld, ...]
+
+
 class BirdKeeper:
     """`want` may be called at any time from the loop; `run` does the work. A failure is tried again, and told in `failure`."""
 
-    def __init__(self, bird: Bird) -> None:
+    def __init__(self, bird: Bird, secrets: SecretsDirectory) -> None:
         self._bird = bird
+        self._secrets = secrets
         self._wanted: Bgp | None = None
+        self._resolved: Resolved | None = None
+        self._counts = SignatureCounts()
         self._changed = asyncio.Event()
         self.ready = False
         """True once BIRD runs with the configuration that was wanted last."""
@@ -45,7 +64,9 @@ class BirdKeeper:
             self._changed.clear()
             assert self._wanted is not None
             try:
-                await self._bird.apply(self._wanted)
+                self._resolve(self._wanted)
+                assert self._resolved is not None
+                await self._bird.apply(self._resolved.bgp, passwords=self._resolved.passwords)
                 self.ready = not self._changed.is_set()
                 self.failure = ""
                 backoff.reset()
@@ -55,12 +76,22 @@ class BirdKeeper:
                 self._changed.set()
                 await backoff.wait()
 
+    def _resolve(self, wanted: Bgp) -> None:
+        """Read the secrets as they are now."""
+        before = {item.reason for item in self._resolved.withheld} if self._resolved is not None else set()
+        self._resolved = resolve(wanted, self._secrets)
+        for item in self._resolved.withheld:
+            if item.reason not in before:
+                _log.error("BGP session %s is not configured: %s", item.peer.name, item.reason)
+
     async def _watch(self) -> None:
-        """Peers' states for the status file; a BIRD that died is started again."""
+        """Peers' states for the status file; a BIRD that died is started again; a secret that changed is put into force."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if self._wanted is None:
                 continue
+            if self._resolved is not None and resolve(self._wanted, self._secrets) != self._resolved:
+                self._changed.set()
             try:
                 found = await self._bird.peers()
             except TortieError as error:
@@ -68,13 +99,26 @@ class BirdKeeper:
                 _log.warning("BIRD does not answer, starting it again: %s", error)
                 self._changed.set()
                 continue
-            self.peers = [
-                {
-                    "name": peer.name,
-                    "state": peer.state,
-                    "since": peer.since,
-                    "reason": peer.reason,
-                    "established": peer.established,
-                }
-                for peer in found
-            ]
+            self._counts.sample(asyncio.get_running_loop().time(), read_signature_counts())
+            withheld = self._resolved.withheld if self._resolved is not None else ()
+            self.peers = describe(found, self._wanted.peers, withheld=withheld, counts=self._counts)
+
+
+def resolve(wanted: Bgp, secrets: SecretsDirectory) -> Resolved:
+    """Read every secret that `wanted` names; the sessions that would lack theirs are left out."""
+    passwords: dict[tuple[str, str], str] = {}
+    withheld: list[Withheld] = []
+    for peer in wanted.peers:
+        if peer.password_ref is None:
+            continue
+        try:
+            passwords[peer.password_ref] = secrets.read(*peer.password_ref)
+        except MissingSecret as error:
+            if not peer.password_optional:
+                withheld.append(Withheld(peer, str(error)))
+        except SecretError as error:
+            withheld.append(Withheld(peer, str(error)))
+    without = {item.peer for item in withheld}
+    return Resolved(
+        replace(wanted, peers=tuple(peer for peer in wanted.peers if peer not in without)), passwords, tuple(withheld)
+    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tortie.agent.secrets import DIRECTORY_VARIABLE
 from tortie.base.errors import TortieError
 
 UNIX_PATH_LIMIT = 107
@@ -33,6 +34,11 @@ class AgentOptions:
     def cni_socket(self) -> Path:
         """Where CNI is served."""
         return self.run_dir / "cni.sock"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Where the passwords of BGP sessions lie: `<secret name>/<key>`."""
+        return Path(self.environment.get(DIRECTORY_VARIABLE) or self.state_dir / "secrets")
 
 
 def read_options(

@@ -24,6 +24,7 @@ from tortie.agent.notifications import follow_links, follow_routes, follow_table
 from tortie.agent.options import AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
+from tortie.agent.secrets import SecretsDirectory
 from tortie.agent.status import StatusFile
 from tortie.base import aio, log
 from tortie.base.metrics import Metrics
@@ -83,7 +84,11 @@ class Agent:
         self._graph = Graph(options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._syncer = Syncer(client, KINDS, convert=convert_update)
-        self._bird = BirdKeeper(Bird(options.run_dir / "bird")) if options.networking_backend == "bird" else None
+        self._bird = (
+            BirdKeeper(Bird(options.run_dir / "bird"), SecretsDirectory(options.secrets_dir))
+            if options.networking_backend == "bird"
+            else None
+        )
         self._plugin = Plugin(
             client=client,
             ipam=Ipam(client),

@@ -18,7 +18,7 @@ _RECOVERY_SECONDS = 30
 """How long a BIRD that died waits, when started again, for all peers before it tells its routes; theirs stay in the kernel."""
 
 Passwords = Mapping[tuple[str, str], str]
-"""(secret name, key) to the password. A missing one means a session without a password, as in Calico."""
+"""(secret name, key) to the password. A session that needs one that is missing is left out: it would let in anybody."""
 
 
 def render(bgp: Bgp, passwords: Passwords | None = None) -> str:
@@ -54,9 +54,13 @@ def _lines(bgp: Bgp, passwords: Passwords) -> Iterator[str]:
         yield from _kernel(family)
         yield from _static(bgp, family)
     for peer in bgp.peers:
-        if peer.address.address.family in families:
+        if peer.address.address.family in families and _may_live(peer, passwords):
             yield ""
             yield from _peer(bgp, peer, passwords)
+
+
+def _may_live(peer: BgpPeer, passwords: Passwords) -> bool:
+    return peer.password_ref is None or peer.password_optional or peer.password_ref in passwords
 
 
 def _own(bgp: Bgp, family: Family) -> Interface | None:

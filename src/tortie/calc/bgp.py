@@ -15,7 +15,16 @@ from tortie.api.ippool import IPPool
 from tortie.api.node import Node
 from tortie.api.resource import Update
 from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
-from tortie.calc.bgp_peers import Cluster, Mesh, NodeFacts, parse_as_number, parse_seconds, password_ref, sessions
+from tortie.calc.bgp_peers import (
+    Cluster,
+    Mesh,
+    NodeFacts,
+    parse_as_number,
+    parse_seconds,
+    password_optional,
+    password_ref,
+    sessions,
+)
 from tortie.calc.bgp_problems import configuration_problems, peer_problems
 from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
@@ -110,6 +119,7 @@ class BgpStage:
             mesh=Mesh(
                 enabled=shared.node_to_node_mesh_enabled is not False,
                 password_ref=password_ref(shared.node_mesh_password),
+                password_optional=password_optional(shared.node_mesh_password),
                 restart_seconds=parse_seconds(shared.node_mesh_max_restart_time),
             ),
         )

@@ -37,6 +37,7 @@ class Mesh:
 
     enabled: bool
     password_ref: tuple[str, str] | None
+    password_optional: bool
     restart_seconds: int | None
 
 
@@ -116,9 +117,16 @@ def parse_seconds(text: str | None) -> int | None:
 
 
 def password_ref(password: BGPPassword | None) -> tuple[str, str] | None:
-    """The secret's name and the key in it."""
-    reference = password.secret_key_ref if password is not None else None
-    return None if reference is None else (reference.name, reference.key)
+    """The secret's name and the key in it. Both are empty for a password that names no secret: nobody finds that one."""
+    if password is None:
+        return None
+    reference = password.secret_key_ref
+    return (reference.name, reference.key) if reference is not None else ("", "")
+
+
+def password_optional(password: BGPPassword | None) -> bool:
+    """True if the session may do without a secret that does not exist."""
+    return password is not None and password.secret_key_ref is not None and password.secret_key_ref.optional is True
 
 
 def _mesh(cluster: Cluster) -> Iterator[BgpPeer]:
@@ -142,6 +150,7 @@ def _mesh(cluster: Cluster) -> Iterator[BgpPeer]:
                 passive=_waits(theirs.address, own.address),
                 restart_seconds=cluster.mesh.restart_seconds,
                 password_ref=cluster.mesh.password_ref,
+                password_optional=cluster.mesh.password_optional,
             )
 
 
@@ -276,6 +285,7 @@ def _session(cluster: Cluster, peer: BGPPeer, remote: _Remote, *, prefix: str) -
         keepalive_seconds=parse_seconds(spec.keepalive_time),
         rr_client=internal and bool(own_cluster) and remote.cluster_id != own_cluster,
         password_ref=password_ref(spec.password),
+        password_optional=password_optional(spec.password),
     )
     if remote.by_address:
         gateway = parse_peer_ip(spec.reachable_by) if spec.reachable_by else None

@@ -25,8 +25,6 @@ def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
             yield f"spec.{field} is not in this release: nothing of it is advertised"
     if spec.program_cluster_routes in ("Enabled", "EnabledIPIPOnly"):
         yield "spec.programClusterRoutes gives IPIP routes to BIRD, which BIRD 2 cannot program: the agent does"
-    if spec.node_mesh_password is not None:
-        yield "spec.nodeMeshPassword: secrets cannot be read in this release, so sessions have no password"
     if spec.as_number is not None and parse_as_number(spec.as_number) is None:
         yield f"spec.asNumber {spec.as_number!r} is no AS number and counts as not set"
 
@@ -48,5 +46,3 @@ def peer_problems(peer: BGPPeer) -> Iterator[str]:
     for field, number in (("asNumber", spec.as_number), ("localASNumber", spec.local_as_number)):
         if number is not None and parse_as_number(number) is None:
             yield f"spec.{field} {number!r} is no AS number"
-    if spec.password is not None:
-        yield "spec.password: secrets cannot be read in this release, so the session has no password"

@@ -54,6 +54,8 @@ class BgpPeer:
     rr_client: bool = False
     password_ref: tuple[str, str] | None = None
     """Secret name and key; the password itself never enters intent."""
+    password_optional: bool = False
+    """Where there is no such secret: True a session without a password, False no session."""
     local_as_number: int | None = None
     """The AS number that we claim towards this peer, where it is not the node's own."""
     allowed_local_as: int = 0

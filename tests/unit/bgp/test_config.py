@@ -101,6 +101,7 @@ CASES: Mapping[str, Bgp] = {
                 allowed_local_as=2,
                 reachable_by=parse_address("172.18.0.254"),
                 password_ref=("nobody", "knows"),
+                password_optional=True,
             ),
         ),
     ),
@@ -144,8 +145,11 @@ def test_the_hash_follows_the_content_and_nothing_else() -> None:
     assert config_hash("router id 1.2.3.4;") == ""
 
 
-def test_a_missing_password_means_a_session_without_one() -> None:
-    assert "password" not in render(CASES["reflector"])
+def test_a_missing_password_means_no_session_unless_it_is_optional() -> None:
+    text = render(CASES["reflector"])
+    assert "password" not in text
+    assert "Node_172_18_0_2" not in text
+    assert "protocol bgp Global_192_0_2_1_port_1179" in text
 
 
 @pytest.mark.parametrize("password", ['say "please"', "two\nlines"])
