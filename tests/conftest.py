@@ -1,0 +1,36 @@
+"""What holds for every test: who may run it, and that nothing was left out unseen."""
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+NEEDS_ROOT = ("kernel", "lab")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Without root the tests that need it are skipped, with one reason for all of them."""
+    if os.geteuid() == 0:
+        return
+    skip = pytest.mark.skip(reason="needs root: network namespaces are made")
+    for item in items:
+        if any(item.get_closest_marker(name) for name in NEEDS_ROOT):
+            item.add_marker(skip)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were collected and how many of them ran."""
+    stats = terminalreporter.stats
+    run = sum(len(stats.get(outcome, ())) for outcome in ("passed", "failed", "xfailed", "xpassed"))
+    deselected, skipped = len(stats.get("deselected", ())), len(stats.get("skipped", ()))
+    collected = run + deselected + skipped
+    sign = "=" if run == collected else "≠"
+    terminalreporter.write_line(f"collected {collected} {sign} run {run}  (skipped {skipped}, deselected {deselected})")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """In CI nothing may skip: a skip is a failure there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and exitstatus == 0 and reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
