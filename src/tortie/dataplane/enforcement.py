@@ -242,12 +242,10 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             bgp.BGPConfigurationSpec,
             "as_number node_to_node_mesh_enabled listen_port log_severity_screen ignored_interfaces node_mesh_max_restart_time"
-            " ipv4_normal_route_priority ipv6_normal_route_priority",
-            bind_mode=("None",),
+            " ipv4_normal_route_priority ipv6_normal_route_priority bind_mode node_mesh_password",
             communities=_NO,
             local_workload_peering_ipv4=_NO,
             local_workload_peering_ipv6=_NO,
-            node_mesh_password=_NO,
             prefix_advertisements=_NO,
             program_cluster_routes=_NO,
             service_cluster_ips=_NO,
@@ -258,18 +256,15 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _refuses(bgp.Community),
         _refuses(bgp.PrefixAdvertisement),
         _refuses(bgp.ServiceCIDR),
-        _refuses(bgp.BGPPassword),
-        _refuses(bgp.SecretKeyRef),
+        _covers(bgp.BGPPassword, "secret_key_ref"),
+        _covers(bgp.SecretKeyRef, "name key optional"),
         _covers(
             bgp.BGPPeerSpec,
             "as_number keep_original_next_hop keepalive_time max_restart_time next_hop_mode node node_selector peer_ip"
-            " peer_selector reverse_peering source_address ttl_security",
+            " peer_selector reverse_peering source_address ttl_security password local_as_number num_allowed_local_as_numbers"
+            " reachable_by",
             filters=_NO,
-            local_as_number=_NO,
             local_workload_selector=_NO,
-            num_allowed_local_as_numbers=_NO,
-            password=_NO,
-            reachable_by=_NO,
         ),
         # Configuration
         (
