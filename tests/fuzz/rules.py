@@ -147,9 +147,10 @@ def _port(rng: Random) -> int | str:
 def random_kubernetes_rule(rng: Random, direction: str) -> Rule:
     """One rule of a Kubernetes NetworkPolicy, sometimes empty."""
     rule: Rule = {}
-    if rng.random() < 0.75:
+    with_peers, with_ports = rng.choice(((0.75, 0.6), (0.75, 0.6), (1.0, 0.0), (0.0, 1.0)))
+    if rng.random() < with_peers:
         rule["from" if direction == "Ingress" else "to"] = [_peer(rng) for _ in range(rng.randint(0, 3))]
-    if rng.random() < 0.6:
+    if rng.random() < with_ports:
         rule["ports"] = [_kubernetes_port(rng) for _ in range(rng.randint(0, 3))]
     return rule
 
@@ -182,6 +183,6 @@ def _kubernetes_port(rng: Random) -> dict[str, Any]:
         port["protocol"] = rng.choice(("TCP", "TCP", "UDP", "SCTP"))
     if rng.random() < 0.85:
         port["port"] = rng.choice((*PORTS, *PORT_NAMES))
-        if isinstance(port["port"], int) and rng.random() < 0.4:
-            port["endPort"] = port["port"] + rng.choice((0, 1, 100, 400))
+        if isinstance(port["port"], int) and rng.random() < 0.6:
+            port["endPort"] = port["port"] + rng.choice((0, 1, 100, 400, 400))
     return port

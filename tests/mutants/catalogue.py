@@ -5,9 +5,9 @@ Five each in conversion, calculation, renderer and driver. `old` must occur exac
 
 from dataclasses import dataclass
 
-EVALUATOR = ("tests/fuzz/test_differential.py", 300)
+EVALUATOR = ("tests/fuzz/test_differential.py", 500)
 """Oracle against conversion, calculation and evaluation; how many clusters are enough."""
-KERNEL = ("tests/fuzz/test_kernel.py", 120)
+KERNEL = ("tests/fuzz/test_kernel.py", 240)
 """The same with the kernel as third judge."""
 TABLE = ("tests/kernel/test_nft_table.py", 0)
 """The driver of our nft table in a namespace of its own."""
