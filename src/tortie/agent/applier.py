@@ -29,6 +29,8 @@ class Applier:
         self.failure = ""
         """Why the last apply failed, "" after a success."""
         self.applies = 0
+        self.turns = 0
+        """How often the dataplane was told to apply, successful or not."""
         self.in_sync = False
         """True once the kernel held a complete state."""
 
@@ -98,6 +100,7 @@ class Applier:
                 seen_at = None
         finally:
             self._busy_since = None
+            self.turns += 1
             if seen_at is not None:  # not in the kernel yet: it is the oldest still
                 self._seen_at = seen_at
             self._count_transaction()
@@ -114,10 +117,10 @@ class Applier:
         self._metrics.count("felix_nft_calls", 1 if done.messages else 0)
         self._metrics.count("felix_nft_list_calls", 1 if done.read_back else 0)
 
-    async def next_apply(self) -> None:
-        """Return after the next apply, successful or not."""
+    async def wait_for_turn(self, turns: int) -> None:
+        """Return once `turns` is no longer this many."""
         async with self._applied:
-            await self._applied.wait()
+            await self._applied.wait_for(lambda: self.turns != turns)
 
     async def wait_until_programmed(self, endpoint: EndpointId, timeout_seconds: float) -> bool:
         """True once the endpoint's policy is in the kernel; False when that took too long."""

@@ -1,8 +1,9 @@
 """How much there is of what: counted from the messages that pass, for metrics and for status."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
+from tortie.intent.keys import EndpointId
 from tortie.intent.messages import EndpointUpdate, Message, PolicyUpdate, SetUpdate
 
 
@@ -10,7 +11,7 @@ class Census:
     """Local endpoints, active policies and sets, as the dataplane was told."""
 
     def __init__(self) -> None:
-        self._endpoints: set[Any] = set()
+        self._endpoints: set[EndpointId] = set()
         self._policies: set[Any] = set()
         self._sets: set[Any] = set()
 
@@ -31,6 +32,11 @@ class Census:
     def endpoints(self) -> int:
         """Endpoints of this node."""
         return len(self._endpoints)
+
+    @property
+    def endpoint_ids(self) -> Set[EndpointId]:
+        """Which they are."""
+        return self._endpoints
 
     @property
     def policies(self) -> int:

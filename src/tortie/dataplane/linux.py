@@ -95,6 +95,11 @@ class LinuxDataplane:
         return self._transaction
 
     @property
+    def routes(self) -> int:
+        """How many routes are wanted."""
+        return self._routes.wanted
+
+    @property
     def programmed_endpoints(self) -> dict[EndpointId, Endpoint]:
         """Every endpoint for which `programmed` is true."""
         return {each: endpoint for each, endpoint in self._programmed.items() if self._endpoints.active.get(each) == endpoint}

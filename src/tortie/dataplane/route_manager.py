@@ -61,6 +61,11 @@ class RouteManager:
             self._conntrack.forget(self._orphaned)
             self._orphaned.clear()
 
+    @property
+    def wanted(self) -> int:
+        """How many routes the last `apply` wanted."""
+        return len(self._routes.desired)
+
     def links_changed(self, names: Iterable[str]) -> None:
         """The kernel may have dropped routes of these interfaces, or can take them now."""
         for name in names:
