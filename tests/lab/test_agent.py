@@ -78,6 +78,14 @@ def test_a_workload_route_deleted_by_hand_comes_back(running: RunningLab) -> Non
     )
 
 
+def test_a_relabelled_pod_meets_the_policies_of_its_new_labels(running: RunningLab, tmp_path: Path) -> None:
+    assert asked(running, tmp_path, "default/closed", "default/open") == ["allowed", "allowed"]
+    pod = running.tortie("get", "pod", "open", "-n", "default", "-o", "json").ok().json()
+    pod["metadata"]["labels"] = {"app": "closed"}
+    running.tortie("apply", "-f", "-", stdin=json.dumps(pod)).ok()
+    eventually(lambda: asked(running, tmp_path, "default/closed", "default/open") == ["denied", "denied"], "it is closed")
+
+
 def test_policy_goes_on_while_the_agent_is_dead_and_bird_is_adopted_after(running: RunningLab, tmp_path: Path) -> None:
     state = json.loads((running.folder / "lab.json").read_text())
     bird = (running.folder / "n1/bird/bird.pid").read_text()

@@ -15,6 +15,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
+from tortie.agent import pod_upkeep
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
@@ -127,6 +128,9 @@ class Agent:
         """Every task of the agent, by name."""
         parts = {
             "syncer": self._syncer.run(self._pipeline.on_batch),
+            "pod upkeep": Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update).run(
+                pod_upkeep.PodUpkeep(self._client, self._options.node).on_batch
+            ),
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),

@@ -1,0 +1,65 @@
+"""Keeps WorkloadEndpoints true to their pods where no Kubernetes backend converts pods on the fly (sqlite, etcd).
+
+A pod that is relabelled must meet the policies of its new labels. Calico's kube-controllers do this for the whole cluster;
+here each agent does it for its own node's pods. Updates only: CNI alone creates and deletes endpoints.
+"""
+
+import msgspec
+
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.kubernetes import Pod
+from tortie.base import log
+from tortie.convert.errors import ConversionError
+from tortie.convert.pods import is_networked, workload_endpoint
+from tortie.datastore.client import Client
+from tortie.datastore.errors import DatastoreError, DoesNotExist, UpdateConflict
+from tortie.datastore.syncer import Batch
+
+_log = log.get(__name__)
+KINDS = ("Pod",)
+
+
+class PodUpkeep:
+    """A sink for `Syncer.run` over pods."""
+
+    def __init__(self, client: Client, node: str) -> None:
+        self._client = client
+        self._node = node
+
+    async def on_batch(self, batch: Batch) -> None:
+        """Bring the endpoints of this node's changed pods up to date."""
+        for update in batch.updates:
+            pod = update.value
+            if isinstance(pod, Pod) and pod.spec.node_name == self._node and is_networked(pod):
+                try:
+                    await self._update(pod)
+                except (ConversionError, DatastoreError) as error:
+                    _log.warning("endpoint of pod %s/%s stays as it is: %s", pod.metadata.namespace, pod.metadata.name, error)
+
+    async def _update(self, pod: Pod) -> None:
+        wanted = workload_endpoint(pod, addresses=())
+        while True:
+            try:
+                stored = await self._client.get(wanted.key)
+            except DoesNotExist:
+                return
+            assert isinstance(stored, WorkloadEndpoint)
+            changed = msgspec.structs.replace(
+                stored,
+                metadata=msgspec.structs.replace(stored.metadata, labels=wanted.metadata.labels),
+                spec=msgspec.structs.replace(
+                    stored.spec,
+                    ports=wanted.spec.ports,
+                    profiles=wanted.spec.profiles,
+                    service_account_name=wanted.spec.service_account_name,
+                ),
+            )
+            if changed == stored:
+                return
+            try:
+                await self._client.update(changed)
+                return
+            except UpdateConflict:
+                continue
+            except DoesNotExist:
+                return
