@@ -1,5 +1,8 @@
 """What a person types. Commands are thin: they read arguments, call one package, and print.
 
-In reading order: main (the table of commands, exit codes), files (resources from files), output (resources to the screen),
-resources (apply, create, replace, delete), showing (get), about (version, completion), explain, ipam, agent, lab.
+In reading order: main (the table of commands, exit codes), session (options and client that commands share), files (resources
+from files), output (resources to the screen), jsonpath, formats (the values of -o), completing (what a shell may complete),
+resources (apply, create, replace, delete), showing (get), patching (patches of documents), changing (patch, label), about
+(version, completion), explain, boxes (tables with frames), ipam, ipam_changes (release, configure, split), ipam_report
+(the report of a check), locking (datastore migrate lock), node, doctor, agent, lab.
 """

@@ -16,9 +16,12 @@ def version() -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print a script that makes SHELL complete tortie's commands, options and kinds.
+    """Print a script that makes SHELL complete tortie's commands, options, kinds and stored names.
 
-    bash: source <(tortie completion bash)
+    \b
+    bash  source <(tortie completion bash)        in ~/.bashrc
+    zsh   source <(tortie completion zsh)         in ~/.zshrc
+    fish  tortie completion fish | source         in ~/.config/fish/config.fish
     """
     completer = get_completion_class(shell)
     assert completer is not None

@@ -16,14 +16,24 @@ import click
 @click.option(
     "--log-level", default="", help="trace, debug, info, warning, error or fatal (default: FELIX_LOGSEVERITYSCREEN, info)."
 )
-def agent(node: str, run_dir: str, state_dir: str, log_level: str) -> None:
-    """Run this node's agent until SIGTERM. The kernel and BIRD keep what they have when it ends."""
+@click.option("--log-format", default="", help="text or json, one object a line (default: TORTIE_LOG_FORMAT, text).")
+def agent(node: str, run_dir: str, state_dir: str, log_level: str, log_format: str) -> None:
+    """Run this node's agent until SIGTERM. The kernel and BIRD keep what they have when it ends.
+
+    SIGHUP makes it start again in place, with the same pid, and read its configuration file anew.
+    """
     from tortie.agent.options import read_options
-    from tortie.agent.wiring import run_agent
-    from tortie.base import log
+    from tortie.agent.wiring import RESTART, run_agent
+    from tortie.base import log, process
 
     if os.geteuid() != 0:
         raise click.ClickException("the agent programs the kernel: run it as root")
     options = read_options(os.environ, node=node, run_dir=run_dir, state_dir=state_dir, log_level=log_level)
-    log.configure(options.log_level)
-    sys.exit(asyncio.run(run_agent(options)))
+    try:
+        log.configure(options.log_level, log_format or os.environ.get("TORTIE_LOG_FORMAT", "text"))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    code = asyncio.run(run_agent(options))
+    if code == RESTART:
+        process.replace_self()
+    sys.exit(code)

@@ -6,11 +6,14 @@ A new command is one line in `COMMANDS`.
 import importlib
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from tortie.base.errors import TortieError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Command(NamedTuple):
@@ -25,6 +28,8 @@ COMMANDS: dict[str, Command] = {
     "create": Command("tortie.cli.resources:create", "Create resources that must not exist yet."),
     "replace": Command("tortie.cli.resources:replace", "Replace resources that must exist."),
     "validate": Command("tortie.cli.resources:validate", "Check files without writing anything."),
+    "patch": Command("tortie.cli.changing:patch", "Change fields of one stored resource."),
+    "label": Command("tortie.cli.changing:label", "Set or remove a label of one stored resource."),
     "delete": Command("tortie.cli.resources:delete", "Delete resources by name or by file."),
     "get": Command("tortie.cli.showing:get", "Show resources, once or as they change."),
     "explain": Command("tortie.cli.explain:explain", "Say why a packet passes or does not."),
@@ -49,6 +54,13 @@ class _LazyGroup(click.Group):
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        from click.shell_completion import CompletionItem
+
+        # Click would import every command to ask it for its summary, at each press of the key.
+        commands = [CompletionItem(name, help=one.summary) for name, one in COMMANDS.items() if name.startswith(incomplete)]
+        return commands if commands or not incomplete.startswith("-") else super().shell_complete(ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -10,7 +10,9 @@ from tortie.api.documents import encode, to_yaml
 from tortie.api.kinds import KINDS, Kind
 from tortie.api.resource import Resource
 
-FORMATS = ("table", "ps", "wide", "yaml", "yml", "json", "name")
+NAMESPACE = Column("NAMESPACE", lambda resource: str(resource.metadata.namespace))
+"""The column that stands first where resources of several namespaces are shown."""
+
 _GAP = 3
 _MINIMUM = 5
 
@@ -27,7 +29,12 @@ class Table:
         """The table that fits these resources. `namespaces` puts a namespace column first where the kind has one."""
         columns = kind.wide_columns if wide else kind.columns
         if namespaces and kind.namespaced:
-            columns = (Column("NAMESPACE", _namespace), *columns)
+            columns = (NAMESPACE, *columns)
+        return cls.with_columns(columns, resources)
+
+    @classmethod
+    def with_columns(cls, columns: tuple[Column, ...], resources: Iterable[Resource]) -> "Table":
+        """The table of these columns that fits these resources."""
         rows = [[column.text(resource) for column in columns] for resource in resources]
         cells = [[column.heading for column in columns], *rows]
         return cls(columns, tuple(max(_MINIMUM, *map(len, column)) for column in zip(*cells, strict=True)))
@@ -82,7 +89,3 @@ def as_yaml(document: Mapping[str, Any]) -> str:
 def short_name(resource: Resource) -> str:
     """`networkpolicy/allow-dns`: kind and name, as a delete command takes them."""
     return f"{resource.kind.lower()}/{resource.metadata.name}"
-
-
-def _namespace(resource: Resource) -> str:
-    return resource.metadata.namespace

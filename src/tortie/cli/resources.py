@@ -1,7 +1,6 @@
 """`tortie apply | create | replace | validate | delete`: resources from files into the datastore (calicoctl.md, section 2)."""
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -14,41 +13,19 @@ from tortie.api.kinds import KINDS, kind_by_alias
 from tortie.api.resource import Key, Resource
 from tortie.base.errors import TortieError
 from tortie.base.net import parse_prefix
+from tortie.cli.completing import complete_kind, complete_name
 from tortie.cli.files import InputError, checked, namespace_of, read_documents
+from tortie.cli.session import config_option, namespace_option, with_client
 from tortie.datastore import operations
 from tortie.datastore.client import Client
-from tortie.datastore.config import open_client
 from tortie.datastore.errors import AlreadyExists, DoesNotExist
 from tortie.datastore.initialize import ensure_initialized
 
-_T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 _POOL_SETTLE_SECONDS = 0.5
-_DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 Write = Callable[[Client, Resource], Awaitable[str]]
 """Writes one resource and returns what happened: created, updated, unchanged ..."""
-
-config_option = click.option("-c", "--config", default=_DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
-namespace_option = click.option("-n", "--namespace", default="", help="Namespace of what names none (default: default).")
-
-
-def with_client(config: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Run `work` with the configured datastore's client."""
-
-    async def main() -> _T:
-        client = open_client(os.environ, config)
-        try:
-            return await work(client)
-        finally:
-            await client.close()
-
-    return asyncio.run(main())
-
-
-def complete_kind(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Kinds that begin with what was typed."""
-    return [kind.kind.lower() for kind in KINDS.values() if kind.kind.lower().startswith(incomplete.lower())]
 
 
 def _file_options(required: bool) -> Callable[[_F], _F]:
@@ -148,7 +125,7 @@ def validate(
 
 @click.command()
 @click.argument("kind", required=False, shell_complete=complete_kind)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_name)
 @_file_options(required=False)
 @click.option("-s", "--skip-not-exists", is_flag=True, help="What is not there is no error.")
 def delete(

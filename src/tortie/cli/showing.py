@@ -1,16 +1,18 @@
 """`tortie get`: resources as tables, YAML, JSON or names, once or as they change."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import click
 
 from tortie.api.documents import encode
 from tortie.api.kinds import KINDS, Kind, kind_by_alias
 from tortie.api.resource import Key, Resource, Update
+from tortie.cli.completing import complete_kind, complete_name
 from tortie.cli.files import InputError, namespace_of, read_documents
-from tortie.cli.output import FORMATS, Table, as_json, as_yaml, listing, mixed_listing, short_name, tables
-from tortie.cli.resources import complete_kind, config_option, namespace_option, with_client
+from tortie.cli.formats import FORMATS, Form, read_form, without_identity
+from tortie.cli.output import Table, as_json, as_yaml, listing, mixed_listing, short_name, tables
+from tortie.cli.session import config_option, namespace_option, with_client
 from tortie.datastore.client import Client
 from tortie.datastore.errors import DoesNotExist
 from tortie.datastore.syncer import Batch, Syncer
@@ -32,12 +34,13 @@ class Question(NamedTuple):
 
 @click.command()
 @click.argument("kind", required=False, shell_complete=complete_kind)
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete_name)
 @click.option("-f", "--filename", "files", multiple=True, help="Show what these files name, as it is stored.")
 @click.option("-R", "--recursive", is_flag=True, help="Go into directories below a directory.")
-@click.option("-o", "--output", "form", default="table", help=f"One of {', '.join(FORMATS)}.")
+@click.option("-o", "--output", "output", default="table", help=f"One of {', '.join(FORMATS)}.")
 @namespace_option
-@click.option("-A", "--all-namespaces", is_flag=True, help="Of all namespaces.")
+@click.option("-A", "-a", "--all-namespaces", is_flag=True, help="Of all namespaces.")
+@click.option("--export", "exported", is_flag=True, help="Leave out what belongs to this cluster alone (names are needed).")
 @click.option("-w", "--watch", is_flag=True, help="Go on with every change, until Ctrl-C.")
 @config_option
 def get(
@@ -45,15 +48,15 @@ def get(
     names: tuple[str, ...],
     files: tuple[str, ...],
     recursive: bool,
-    form: str,
+    output: str,
     namespace: str,
     all_namespaces: bool,
+    exported: bool,
     watch: bool,
     config: str,
 ) -> None:
     """Show resources: all of a KIND, those of some NAMES, or those that files name."""
-    if form not in FORMATS:
-        raise InputError(f"unrecognized output format '{form}': use one of {', '.join(FORMATS)}")
+    form = read_form(output)
     if namespace and all_namespaces:
         raise InputError("cannot use both --namespace and --all-namespaces flags at the same time")
     if kind is None:
@@ -64,9 +67,13 @@ def get(
         question = _question(kind_by_alias(kind), names, namespace=namespace, all_namespaces=all_namespaces)
     namespaces = bool(namespace) or all_namespaces
     if watch:
-        _watch(question, form, namespaces=namespaces, config=config)
+        if form.name in ("jsonpath", "custom-columns"):
+            raise InputError(f"-o {form.name} prints one answer: use table, wide, yaml, json or name with --watch")
+        _watch(question, form.name, namespaces=namespaces, config=config)
         return
     found, missing = with_client(config, lambda client: _read(client, question))
+    if exported and question.keys:
+        found = without_identity(found)
     _print(question, found, form, namespaces=namespaces)
     if missing:
         raise InputError("\n".join(f"failed to get resources: {error}" for error in missing))
@@ -102,25 +109,42 @@ async def _read(client: Client, question: Question) -> tuple[list[Resource], lis
     return found, missing
 
 
-def _print(question: Question, found: Sequence[Resource], form: str, *, namespaces: bool) -> None:
-    if form in ("yaml", "yml", "json"):
-        if question.kind is not None and not question.keys:
-            document = listing(question.kind, found)
-        elif len(question.keys) == 1 and found:
-            document = encode(found[0])
+def _print(question: Question, found: Sequence[Resource], form: Form, *, namespaces: bool) -> None:
+    if form.name in ("yaml", "json", "jsonpath"):
+        if not found and question.keys:
+            return
+        document = _document(question, found)
+        if form.template is not None:
+            click.echo(form.template.text(document), nl=False)
         else:
-            document = mixed_listing(found)
-        if found or not question.keys:
-            click.echo(as_json(document) if form == "json" else as_yaml(document))
-    elif form == "name":
+            click.echo(as_json(document) if form.name == "json" else as_yaml(document))
+    elif form.name == "name":
         for resource in found:
             click.echo(short_name(resource))
     elif found or question.kind is None or question.keys:
-        for line in tables(found, wide=form == "wide", namespaces=namespaces):
+        for line in _custom(found, form) if form.columns else tables(found, wide=form.name == "wide", namespaces=namespaces):
             click.echo(line)
     else:
-        click.echo(Table.of(question.kind, (), wide=form == "wide", namespaces=namespaces).heading)
-        click.echo()
+        columns = form.columns_for(question.kind) if form.columns else None
+        wide = form.name == "wide"
+        table = Table.with_columns(columns, ()) if columns else Table.of(question.kind, (), wide=wide, namespaces=namespaces)
+        click.echo(f"{table.heading}\n")
+
+
+def _document(question: Question, found: Sequence[Resource]) -> Mapping[str, Any]:
+    """All of a kind is a list of that kind, one name is that resource, several names are a list."""
+    if question.kind is not None and not question.keys:
+        return listing(question.kind, found)
+    return encode(found[0]) if len(question.keys) == 1 and found else mixed_listing(found)
+
+
+def _custom(found: Sequence[Resource], form: Form) -> Iterator[str]:
+    for kind in dict.fromkeys(resource.kind for resource in found):
+        group = [resource for resource in found if resource.kind == kind]
+        table = Table.with_columns(form.columns_for(KINDS[kind]), group)
+        yield table.heading
+        yield from map(table.row, group)
+        yield ""
 
 
 def _watch(question: Question, form: str, *, namespaces: bool, config: str) -> None:
@@ -167,7 +191,7 @@ def _printer(form: str, *, namespaces: bool) -> Callable[[Sequence[tuple[str, Re
         for word, resource in changes:
             if form == "json":
                 click.echo(as_json({"type": word, "object": encode(resource)}))
-            elif form in ("yaml", "yml"):
+            elif form == "yaml":
                 click.echo("---\n" + as_yaml({"type": word, "object": encode(resource)}))
             elif form == "name":
                 click.echo(f"{word.lower()} {short_name(resource)}")

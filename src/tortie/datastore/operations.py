@@ -3,7 +3,7 @@
 Resources come checked (`tortie.api.validation.check`): here stand only the rules that the datastore's contents decide.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -82,6 +82,27 @@ async def replace(client: Client, resource: Resource) -> Resource:
         except UpdateConflict:
             await backoff.wait()
     raise UpdateConflict(resource.key)
+
+
+async def modify(client: Client, key: Key, change: Callable[[Resource], Resource]) -> Resource:
+    """Write `change(stored)`, computed again from the newest version when somebody else writes in between.
+
+    What `change` raises ends it. Raises DoesNotExist, and StaleVersion when `change` itself asks for another resourceVersion.
+    """
+    refuse_read_only("patch", key)
+    backoff = Backoff(first=0.002, last=0.1)
+    for _ in range(_TRIES):
+        stored = await client.get(key)
+        wanted = change(stored)
+        _refuse_stale(wanted, stored)
+        wanted = _based_on(stored, wanted)
+        if wanted == stored:
+            return stored
+        try:
+            return await client.update(wanted)
+        except UpdateConflict:
+            await backoff.wait()
+    raise UpdateConflict(key)
 
 
 async def delete(client: Client, key: Key, *, revision: str = "") -> Resource:
