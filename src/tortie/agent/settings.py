@@ -47,6 +47,15 @@ def local_sources(options: AgentOptions) -> tuple[Source, ...]:
     return tuple(sources)
 
 
+def check_sources(local: Sequence[Source]) -> Parameters:
+    """What the local sources say. Raises AgentError when it must not be put into force."""
+    found = effective(local)
+    refused = _refused(found)
+    if refused:
+        raise AgentError("; ".join(refused))
+    return found
+
+
 async def stored_values(client: Client, node: str) -> Values:
     """What the datastore says of this node's parameters right now, as calc will say it. Raises DatastoreError."""
     stage = ConfigStage(node, Problems())
@@ -68,10 +77,8 @@ class Settings:
         """Raises AgentError when a local source must not be put into force: the agent may not start with it."""
         self._local = tuple(local)
         self._problems: tuple[str, ...] = ()
-        self.in_force = effective(self._local)
-        refused = _refused(self.in_force)
-        if refused:
-            raise AgentError("; ".join(refused))
+        self._logged: frozenset[str] = frozenset()
+        self.in_force = check_sources(self._local)
         self.on_stored(stored)
         self._at_start = self.in_force.restarting()
 
@@ -93,15 +100,15 @@ class Settings:
 
     def on_stored(self, values: Values) -> None:
         """Take the datastore's newest values."""
-        before = self.problems
         wanted = effective((*self._local, Source(DATASTORE, dict(values), is_datastore=True)))
         refused = _refused(wanted)
         self._problems = tuple(f"{text}; the configuration before it stays in force" for text in refused)
         if not refused:
             self.in_force = wanted
         for text in self.problems:
-            if text not in before:
+            if text not in self._logged:
                 _log.warning("%s", text)
+        self._logged = frozenset(self.problems)
 
     def config_update(self) -> ConfigUpdate:
         """What the dataplane is told."""

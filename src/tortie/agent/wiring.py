@@ -5,15 +5,18 @@
     tortie-cni --socket--> cni server --> ipam, wiring, datastore --(waits for)--> applier
     nft and link notifications ----------> applier (repair, retry)
     nflog -------------------------------> packet log
+    FELIX_*, felix.cfg, datastore -------> settings --> operator (health, metrics, status, refresh), dataplane
 
-SIGTERM ends the process and leaves the kernel and BIRD as they are.
+SIGTERM ends the process and leaves the kernel and BIRD as they are; so does a restart in place (SIGHUP, or a parameter that
+cannot change otherwise).
 """
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from tortie.agent import pod_upkeep
 from tortie.agent.applier import Applier
@@ -22,10 +25,12 @@ from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
 from tortie.agent.notifications import follow_links, follow_routes, follow_table
+from tortie.agent.operator import Operator, Parts
 from tortie.agent.options import AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.secrets import SecretsDirectory
+from tortie.agent.settings import Settings, check_sources, local_sources, stored_values
 from tortie.agent.status import StatusFile
 from tortie.base import aio, log
 from tortie.base.metrics import Metrics
@@ -37,6 +42,7 @@ from tortie.dataplane.linux import LinuxDataplane
 from tortie.dataplane.render.policy import LOG_GROUPS
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
+from tortie.datastore.errors import Unavailable
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
@@ -48,20 +54,27 @@ from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import RouteMonitor, Routes, RouteTable
 
 _log = log.get(__name__)
-RESYNC_SECONDS = 90.0
-"""The slow read-back behind the notifications (Calico's refresh interval)."""
+RESTART = 129
+"""Exit code of an agent that wants to be started again in place (Calico's)."""
+_T = TypeVar("_T")
 
 
 async def run_agent(options: AgentOptions) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code. Raises AgentError when it may not start."""
+    """Run until SIGTERM or SIGINT; returns the exit code. Raises AgentError when it may not start.
+
+    The exit code RESTART means: everything is closed, the kernel is as it was, replace this process by a new one.
+    """
     options.run_dir.mkdir(parents=True, exist_ok=True)
     refuse_beside_felix()
     lock = AgentLock(options.run_dir)
     lock.acquire()
     client: Client | None = None
     try:
-        client = open_client(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
-        agent = Agent(options, client)
+        local = local_sources(options)
+        check_sources(local)  # what may not be put into force is said before anything waits
+        client = store = open_client(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
+        stored = await _patiently(lambda: stored_values(store, options.node))
+        agent = Agent(options, client, Settings(local, stored))
         return await agent.run()
     finally:
         if client is not None:
@@ -72,15 +85,19 @@ async def run_agent(options: AgentOptions) -> int:
 class Agent:
     """Everything that runs on one node. The constructor connects; `run` runs."""
 
-    def __init__(self, options: AgentOptions, client: Client) -> None:
+    def __init__(self, options: AgentOptions, client: Client, settings: Settings) -> None:
+        prefixes: tuple[str, ...] = settings.in_force["InterfacePrefix"]
         self._options = options
         self._client = client
+        self._settings = settings
         self._metrics = Metrics()
         self._links = Links()
         self._table = NftTable()
         self._routes = Routes()
         self._conntrack = Conntrack()
-        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes), conntrack=self._conntrack)
+        self._dataplane = LinuxDataplane(
+            self._table, RouteTable(self._routes, workload_prefixes=prefixes), conntrack=self._conntrack
+        )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
@@ -94,33 +111,53 @@ class Agent:
             client=client,
             ipam=Ipam(client),
             node=options.node,
+            interface_prefix=prefixes[0],
             wait_until_programmed=self._applier.wait_until_programmed,
         )
         self._cni = CniServer(options.cni_socket, self._plugin)
+        parts = Parts(
+            client=client,
+            syncer=self._syncer,
+            pipeline=self._pipeline,
+            graph=self._graph,
+            applier=self._applier,
+            dataplane=self._dataplane,
+            table=self._table,
+            cni=self._cni,
+            bird=self._bird,
+        )
+        self._operator = Operator(options.node, settings, metrics=self._metrics, parts=parts)
         self._status = StatusFile(options.run_dir, self._report)
 
     async def run(self) -> int:
-        """Register the node, then run every part until a signal comes."""
-        prepare_kernel()
+        """Register the node, then run every part until a signal comes. Returns the exit code."""
+        if self._settings.in_force["IPForwarding"] != "Disabled":
+            prepare_kernel()
         addresses = node_addresses(self._options.environment, self._links)
-        await register(self._client, self._options.node, addresses, as_number=self._options.environment.get("AS", ""))
+        as_number = self._options.environment.get("AS", "")
+        await _patiently(lambda: register(self._client, self._options.node, addresses, as_number=as_number))
         _log.info("agent of node %s: %s", self._options.node, ", ".join(map(str, addresses.values())))
-        stopped = asyncio.Event()
+        ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, ended.set)
+        loop.add_signal_handler(signal.SIGHUP, self._operator.ask_restart, "SIGHUP")
         try:
             async with asyncio.TaskGroup() as group:
                 parts = [group.create_task(part, name=name) for name, part in self._parts().items()]
-                await stopped.wait()
+                await _first(ended, self._operator.restart)
                 for task in parts:
                     task.cancel()
         finally:
-            self._status.write()
+            with contextlib.suppress(OSError):
+                self._status.write()
             await self._table.close()
             self._links.close()
             self._routes.close()
             self._conntrack.close()
+        if not ended.is_set():
+            _log.info("agent starts again in place: %s; the kernel and BIRD stay as they are", self._operator.restart_reason)
+            return RESTART
         _log.info("agent ends; the kernel and BIRD stay as they are")
         return 0
 
@@ -137,34 +174,31 @@ class Agent:
             "route notifications": follow_routes(
                 RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
             ),
-            "resync": aio.repeat(RESYNC_SECONDS, self._resync),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),
             "loop lag": aio.measure_lag(lambda seconds: self._metrics.observe("tortie_loop_lag_seconds", seconds)),
             "status": self._status.run(),
+            **self._operator.tasks(),
         }
         if self._bird is not None:
             parts["bird"] = self._bird.run()
         return parts
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        self._applier.on_messages(messages)
+        self._applier.on_messages(self._operator.on_messages(messages), seen_at=self._pipeline.seen_at)
         if self._bird is not None:
             for message in messages:
                 if isinstance(message, BgpUpdate):
                     self._bird.want(message.bgp)
 
-    async def _resync(self) -> None:
-        self._applier.wake("periodic resync")
-
     def _report(self) -> dict[str, Any]:
-        bird_ready = self._bird is None or self._bird.ready
         return {
             "apiVersion": "tortie.io/v1",
             "kind": "AgentStatus",
             "node": self._options.node,
             "pid": os.getpid(),
-            "ready": self._pipeline.in_sync and self._applier.applies > 0 and self._cni.serving and bird_ready,
+            "ready": self._operator.ready(),
+            **self._operator.describe(),
             "inSync": self._pipeline.in_sync,
             "datastoreConnected": self._syncer.connected,
             "applies": self._applier.applies,
@@ -173,3 +207,23 @@ class Agent:
             "bgpPeers": [] if self._bird is None else self._bird.peers,
             "problems": {str(key): text for key, text in sorted(self._graph.problems.items())},
         }
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return once one of the events is set."""
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
+
+async def _patiently(request: Callable[[], Awaitable[_T]]) -> _T:
+    """The answer to a request to the datastore, which may be away when the agent starts."""
+    backoff = aio.Backoff(first=0.1, last=10.0)
+    while True:
+        try:
+            return await request()
+        except Unavailable as error:
+            _log.warning("datastore unavailable, the kernel stays as it is until it answers: %s", error)
+            await backoff.wait()

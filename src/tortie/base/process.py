@@ -8,10 +8,12 @@ import asyncio
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from tortie.base.errors import TortieError
 
@@ -40,6 +42,19 @@ class Completed:
 def in_namespace(argv: Sequence[str], netns_path: str | None) -> list[str]:
     """The same command line, in the network namespace at a path."""
     return list(argv) if netns_path is None else ["nsenter", f"--net={netns_path}", "--", *argv]
+
+
+def replace_self() -> NoReturn:
+    """Start this very program again, as it was called, in this very process: same pid, same parent, same children.
+
+    Descriptors are closed (Python opens all of them so); what is in the kernel stays. Raises ProcessError.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  (no shell is the rule here)
+    except OSError as error:
+        raise ProcessError(f"{sys.executable}: cannot be started again: {error.strerror}") from error
 
 
 async def run(
