@@ -29,5 +29,15 @@ types: setup  ## mypy --strict over src and tests
 
 check: lint types  ## lint and types
 
+fuzz: setup  ## Random clusters, policies and packets before three judges, for MINUTES (default 60)
+	@TORTIE_FUZZ_SECONDS=$$(( $(or $(MINUTES),60) * 15 )) TORTIE_FUZZ_SEED=$(or $(SEED),$$RANDOM) \
+		$(BIN)/pytest -q -s --timeout 0 -m fuzz tests/fuzz
+
+mutants: setup  ## Twenty planted bugs, one at a time: the suite must notice every one
+	@$(BIN)/python -m tests.mutants
+
+golden: setup  ## Write the golden files anew; read the difference before you commit it
+	@TORTIE_GOLDEN=1 $(BIN)/pytest -q tests/unit/dataplane/test_golden.py tests/unit/bgp/test_config.py
+
 clean:  ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info

@@ -1,4 +1,4 @@
-"""What BIRD is told, as golden files. Set TORTIE_WRITE_GOLDEN=1 to write them anew, then read the difference."""
+"""What BIRD is told, as golden files. Set TORTIE_GOLDEN=1 to write them anew, then read the difference."""
 
 import os
 import shutil
@@ -121,7 +121,7 @@ PASSWORDS = {("secret", "key"): "rosebud"}
 def test_the_configuration_is_that_of_the_golden_file(name: str) -> None:
     text = render(CASES[name], PASSWORDS)
     path = GOLDEN / f"{name}.conf"
-    if os.environ.get("TORTIE_WRITE_GOLDEN"):
+    if os.environ.get("TORTIE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
 
