@@ -1,0 +1,212 @@
+"""BGP as its operator meets it: AS numbers, peers outside, passwords, restarts under traffic, and why a peer is down."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.lab.bgp_stage import NODES, OUTSIDE, BgpLab, eventually, outside_router
+from tests.lab.stage import tortie, unique_name
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(150)]
+
+MESH = ("Mesh_172_18_0_2", "Mesh_fd18__2"), ("Mesh_172_18_0_3", "Mesh_fd18__3")
+RATE = 1000
+PASSWORD = {"secretKeyRef": {"name": "fabric", "key": "password"}}
+ONE_PEER = {"name": "between", "node": "n1", "peerIP": NODES["n2"], "asNumber": 64512, "password": PASSWORD}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[BgpLab]:
+    lab = BgpLab(f"tq{unique_name()[1:]}")
+    try:
+        tortie("lab", "up", "--name", lab.name, "--nodes", "2").ok()
+        lab.lab("pod add", "default/a", "--node", "n1", "--serve", "tcp:80").ok()
+        lab.lab("pod add", "default/b", "--node", "n2", "--serve", "tcp:80").ok()
+        yield lab
+    finally:
+        tortie("lab", "down", "--name", lab.name).ok()
+        lab.reap()
+
+
+def mesh_is_up(lab: BgpLab) -> None:
+    lab.configure()
+    eventually(
+        lambda: lab.established("n1", *MESH[1]) and lab.established("n2", *MESH[0]), lambda: (lab.peers("n1"), lab.peers("n2"))
+    )
+    eventually(lambda: lab.knows("n1", "default/b") and lab.knows("n2", "default/a"), "routes by the mesh")
+
+
+def test_nodes_with_as_numbers_of_their_own_peer_by_external_bgp(running: BgpLab) -> None:
+    peers = [
+        {"name": f"to-n2-v{version}", "node": "n1", "peerIP": address, "asNumber": 65002}
+        for version, address in ((4, "172.18.0.3"), (6, "fd18::3"))
+    ]
+    running.configure(*peers, numbers={"n1": 65001, "n2": 65002}, nodeToNodeMeshEnabled=False)
+    eventually(
+        lambda: (
+            running.established("n1", "Node_172_18_0_3", "Node_fd18__3")
+            and running.established("n2", "Node_172_18_0_2", "Node_fd18__2")
+        ),
+        lambda: (running.peers("n1"), running.peers("n2")),
+    )
+    assert running.peers("n1")["Node_172_18_0_3"]["asNumber"] == 65002
+    assert running.peers("n2")["Node_172_18_0_2"]["asNumber"] == 65001
+    eventually(lambda: running.knows("n1", "default/b") and running.knows("n2", "default/a"), "routes by external BGP")
+    assert [item["outcome"] for item in answers(running)] == ["allowed"] * 4
+
+
+def answers(lab: BgpLab) -> list[dict[str, object]]:
+    ways = [("default/a", "default/b"), ("default/b", "default/a")]
+    folder = lab.folder
+    return lab.probe(folder, [{"from": source, "to": to, "protocol": "tcp", "port": 80} for source, to in ways])
+
+
+def test_the_clusters_as_number_is_that_of_nodes_without_one(running: BgpLab, tmp_path: Path) -> None:
+    """A global BGPPeer is a session on every node; the outside router accepts exactly the AS numbers that it expects."""
+    peer = {"name": "rack", "peerIP": OUTSIDE, "asNumber": 64999}
+    running.configure(peer, numbers={"n2": 65002}, asNumber=65010)
+    name = "Global_172_18_0_1"
+    with outside_router(running, tmp_path, as_number=64999, neighbours={NODES["n1"]: 65010, NODES["n2"]: 65002}) as router:
+        eventually(
+            lambda: running.established("n1", name, *MESH[1]) and running.established("n2", name, *MESH[0]),
+            lambda: (running.peers("n1"), running.peers("n2")),
+        )
+        eventually(lambda: "AS65010" in router.routes() and "AS65002" in router.routes(), router.routes)
+        eventually(
+            lambda: "198.51.100.0/24" in running.on("node/n1", "ip", "route", "show", "proto", "bird").out, "the rack's route"
+        )
+        router.stop()
+        eventually(lambda: bool(running.reason("n1", name)), "a reason")
+        first = running.reason("n1", name)
+        eventually(lambda: "refused" in running.reason("n1", name), lambda: running.reason("n1", name))
+        assert "shutdown" in first.lower() or "closed" in first.lower() or "refused" in first.lower()
+        router.start()
+        eventually(lambda: running.established("n1", name, *MESH[1]), "the session after the router's return")
+    assert running.peers("n1")[name]["description"] == "BGPPeer rack"
+
+
+def test_an_as_number_claimed_towards_one_peer_is_what_that_peer_sees(running: BgpLab, tmp_path: Path) -> None:
+    peer = {"name": "rack", "node": "n1", "peerIP": OUTSIDE, "asNumber": 64999, "localASNumber": 65099}
+    running.configure(peer)
+    with outside_router(running, tmp_path, as_number=64999, neighbours={NODES["n1"]: 65099}) as router:
+        eventually(lambda: running.established("n1", "Node_172_18_0_1", *MESH[1]), lambda: running.peers("n1"))
+        eventually(lambda: "AS65099" in router.routes(), router.routes)
+    running.configure({**peer, "localASNumber": 65098})
+    with outside_router(running, tmp_path, as_number=64999, neighbours={NODES["n1"]: 65099}):
+        eventually(lambda: "AS" in running.reason("n1", "Node_172_18_0_1"), lambda: running.reason("n1", "Node_172_18_0_1"))
+
+
+def test_a_gateway_to_a_peer_is_a_route(running: BgpLab) -> None:
+    running.configure({"name": "far", "node": "n1", "peerIP": "192.0.2.9", "asNumber": 64999, "reachableBy": OUTSIDE})
+    eventually(
+        lambda: f"via {OUTSIDE}" in running.on("node/n1", "ip", "route", "show", "192.0.2.9").out,
+        "a route to the peer through its gateway",
+    )
+    eventually(lambda: bool(running.reason("n1", "Node_192_0_2_9")), "a reason for the peer that does not exist")
+    assert "192.0.2.9" not in running.on("node/n2", "ip", "route", "show", "192.0.2.9").out
+
+
+def test_bound_to_its_node_address_bird_listens_nowhere_else(running: BgpLab) -> None:
+    mesh_is_up(running)
+    running.configure(bindMode="NodeIP")
+
+    def listening() -> list[str]:
+        return [line.split()[3] for line in running.on("node/n1", "ss", "-Hltn", "sport", "=", ":179").ok().out.splitlines()]
+
+    eventually(lambda: sorted(listening()) == ["172.18.0.2:179", "[fd18::2]:179"], lambda: listening())
+    eventually(lambda: running.established("n1", *MESH[1]), lambda: running.peers("n1"))
+
+
+def test_the_right_password_lets_peers_meet_and_a_wrong_one_is_named(running: BgpLab) -> None:
+    right, wrong = "correct-horse", "battery-staple"
+    running.secret("n1", "fabric", "password", text=f"{right}\n")
+    running.secret("n2", "fabric", "password", text=f"{wrong}\n")
+    running.configure(ONE_PEER, nodeToNodeMeshEnabled=False)
+    for node, name in (("n1", "Node_172_18_0_3"), ("n2", "Node_172_18_0_2")):
+        eventually(
+            lambda node=node, name=name: "passwords of the two ends differ" in running.reason(node, name),  # type: ignore[misc]
+            lambda: (running.peers("n1"), running.peers("n2")),
+        )
+    running.secret("n2", "fabric", "password", text=right)
+    eventually(lambda: running.established("n1", "Node_172_18_0_3"), lambda: running.peers("n1"))
+    eventually(lambda: running.established("n2", "Node_172_18_0_2"), lambda: running.peers("n2"))
+    nowhere_readable(running, right, wrong)
+
+
+def nowhere_readable(lab: BgpLab, *passwords: str) -> None:
+    """No file of the lab that others may read, no log and no status has a password."""
+    folder = lab.folder
+    secrets = {path for node in NODES for path in (folder / node / "state/secrets").rglob("*")}
+    kept = 0
+    for path in folder.rglob("*"):
+        if not path.is_file() or path in secrets:
+            continue
+        content = path.read_bytes()
+        for password in passwords:
+            if password.encode() in content:
+                assert path.name == "bird.conf", f"{path} has a password"
+                assert path.stat().st_mode & 0o007 == 0, f"{path} can be read by everybody"
+                kept += 1
+    assert kept > 0, "BIRD's own configuration was expected to have the password"
+
+
+def test_a_session_without_its_password_is_not_configured_until_the_secret_comes(running: BgpLab) -> None:
+    """Calico would open an unauthenticated session; here the operator is told instead."""
+    reference = {"secretKeyRef": {"name": "late", "key": "password"}}
+    running.configure({**ONE_PEER, "password": reference}, nodeToNodeMeshEnabled=False)
+    eventually(lambda: running.peers("n1").get("Node_172_18_0_3", {}).get("state") == "NotConfigured", "it is withheld")
+    assert "secret 'late', key 'password'" in running.reason("n1", "Node_172_18_0_3")
+    assert "Node_172_18_0_3" not in (running.folder / "n1/bird/bird.conf").read_text()
+    for node in NODES:
+        running.secret(node, "late", "password", text="arrived", mode=0o644)
+    eventually(lambda: "chmod o-rwx" in running.reason("n1", "Node_172_18_0_3"), lambda: running.peers("n1"))
+    for node in NODES:
+        running.secret(node, "late", "password", text="arrived")
+    eventually(lambda: running.established("n1", "Node_172_18_0_3"), lambda: running.peers("n1"))
+
+
+def test_the_mesh_has_a_password_too(running: BgpLab) -> None:
+    for node in NODES:
+        running.secret(node, "mesh", "key", text="of-the-mesh")
+    running.configure(nodeMeshPassword={"secretKeyRef": {"name": "mesh", "key": "key"}})
+    eventually(lambda: running.established("n1", *MESH[1]), lambda: running.peers("n1"))
+    assert 'password "of-the-mesh";' in (running.folder / "n1/bird/bird.conf").read_text()
+    running.secret("n1", "mesh", "key", text="another")
+    eventually(lambda: "passwords of the two ends differ" in running.reason("n1", MESH[1][0]), lambda: running.peers("n1"))
+
+
+def test_bird_killed_under_traffic_comes_back_and_nothing_is_lost(running: BgpLab) -> None:
+    mesh_is_up(running)
+    before = running.bird_pid("n1")
+    with running.traffic(("default/b", "default/a", 4), ("default/a", "default/b", 6), rate=RATE) as counts:
+        time.sleep(1)
+        os.kill(before, signal.SIGKILL)
+        eventually(
+            lambda: running.bird_pid("n1") != before and running.established("n1", *MESH[1]), lambda: running.peers("n1")
+        )
+        eventually(lambda: running.established("n2", *MESH[0]), lambda: running.peers("n2"))
+        time.sleep(3)
+    for count in counts:
+        assert count.sent > 4 * RATE, count
+        assert count.lost == 0, count
+    assert running.knows("n1", "default/b")
+    assert running.knows("n2", "default/a")
+
+
+def test_an_agent_killed_under_traffic_adopts_bird_and_nothing_is_lost(running: BgpLab) -> None:
+    mesh_is_up(running)
+    bird, agent = running.bird_pid("n2"), int(running.status("n2")["pid"])
+    with running.traffic(("default/a", "default/b", 4), ("default/b", "default/a", 6), rate=RATE) as counts:
+        time.sleep(0.5)
+        os.kill(agent, signal.SIGKILL)
+        time.sleep(1)
+        running.start_agent("n2")
+        eventually(lambda: running.established("n2", *MESH[0]), lambda: running.peers("n2"))
+        time.sleep(2)
+    assert running.bird_pid("n2") == bird
+    for count in counts:
+        assert count.sent > 3 * RATE, count
+        assert count.lost == 0, count
