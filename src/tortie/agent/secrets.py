@@ -37,8 +37,14 @@ class SecretsDirectory:
         path = self._directory / name / key
         what = f"secret {name!r}, key {key!r}"
         try:
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-                return _password(file.read(4096), os.fstat(file.fileno()).st_mode, what=what, path=path)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                mode = os.fstat(descriptor).st_mode
+                if not stat.S_ISREG(mode):
+                    raise SecretError(f"{what}: {path} is not a file")
+                return _password(os.read(descriptor, 4096), mode, what=what, path=path)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
             raise MissingSecret(f"{what}: there is no file {path}") from None
         except OSError as error:
@@ -46,8 +52,6 @@ class SecretsDirectory:
 
 
 def _password(content: bytes, mode: int, *, what: str, path: Path) -> str:
-    if not stat.S_ISREG(mode):
-        raise SecretError(f"{what}: {path} is not a file")
     if mode & (stat.S_IROTH | stat.S_IWOTH):
         raise SecretError(f"{what}: {path} is open to everybody (mode {mode & 0o777:04o}): `chmod o-rwx {path}` first")
     try:
