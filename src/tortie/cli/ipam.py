@@ -1,26 +1,27 @@
 """tortie ipam: how full the pools are, who has an address, and whether the data is consistent."""
 
-import asyncio
-import os
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 
-from tortie.base.errors import TortieError
+from tortie.api.cluster import ClusterInformation
+from tortie.api.resource import Key
 from tortie.base.net import parse_address
+from tortie.cli.boxes import box
+from tortie.cli.files import InputError
+from tortie.cli.ipam_changes import configuration_lines, configure, release, split
+from tortie.cli.ipam_report import all_lines, allocated_to, report, type_of
+from tortie.cli.session import config_option, with_client
 from tortie.datastore.client import Client
-from tortie.datastore.config import open_client
+from tortie.datastore.errors import DoesNotExist
 from tortie.ipam.allocator import Ipam
+from tortie.ipam.borrowed import borrowed, without_node
 from tortie.ipam.check import Finding, Snapshot, check_data, check_use, read_snapshot
 from tortie.ipam.store import Store
 from tortie.ipam.usage import Usage, usage
 
-_T = TypeVar("_T")
-
-_BARE_NUMBER = re.compile(r"[\d.]+(?:e\+\d+)?")
 _SECTIONS = (
     ("unused", "Found {} IPs allocated in IPAM and not in use:"),
     ("outside", "Found {} in-use IPs that are not in active IP pools:"),
@@ -38,54 +39,87 @@ def ipam() -> None:
     """IP address management."""
 
 
+ipam.add_command(release)
+ipam.add_command(configure)
+ipam.add_command(split)
+
+
 @ipam.command()
 @click.option("--show-blocks", is_flag=True, help="Show the blocks of each pool too.")
+@click.option("--show-borrowed", is_flag=True, help="Show addresses that a node took from another node's block.")
+@click.option("--show-configuration", is_flag=True, help="Show how addresses are assigned.")
 @click.option("--ip", "address", metavar="ADDRESS", help="Show who has this address.")
-@click.option("-c", "--config", "config_file", help="calicoctl.cfg of the datastore.")
-def show(*, show_blocks: bool, address: str | None, config_file: str | None) -> None:
+@config_option
+def show(*, show_blocks: bool, show_borrowed: bool, show_configuration: bool, address: str | None, config: str) -> None:
     """Show how many addresses are in use, or who has one."""
-    if address is None:
-        click.echo("\n".join(_with_client(config_file, lambda client: _usage_lines(client, show_blocks=show_blocks))))
-    else:
-        click.echo("\n".join(_with_client(config_file, lambda client: _address_lines(client, address))))
+
+    async def lines(client: Client) -> list[str]:
+        if address is not None:
+            return await _address_lines(client, address)
+        if show_borrowed:
+            return await _borrowed_lines(client)
+        if show_configuration:
+            return configuration_lines(await Store(client, time.time).configuration())
+        return await _usage_lines(client, show_blocks=show_blocks)
+
+    click.echo("\n".join(with_client(config, lines)))
 
 
 @ipam.command()
+@click.option("--show-all-ips", is_flag=True, help="Print every address that is allocated.")
 @click.option("--show-problem-ips", is_flag=True, help="Print every problem, not only their numbers.")
-@click.option("-c", "--config", "config_file", help="calicoctl.cfg of the datastore.")
-def check(*, show_problem_ips: bool, config_file: str | None) -> None:
-    """Check IPAM's data for consistency."""
+@click.option("-o", "--output", "report_file", default="", metavar="FILE", help="Write a report as JSON.")
+@config_option
+def check(*, show_all_ips: bool, show_problem_ips: bool, report_file: str, config: str) -> None:
+    """Check IPAM's data for consistency. Problems are told, and are no failure of the command."""
     click.echo("Checking IPAM for inconsistencies...")
-    snapshot = _with_client(config_file, read_snapshot)
+    snapshot, information = with_client(config, _read_all)
+    if show_all_ips:
+        click.echo("\n".join(all_lines(snapshot)))
     click.echo("\n".join(_check_lines(snapshot, show_all=show_problem_ips)))
-
-
-def _with_client(config_file: str | None, ask: Callable[[Client], Awaitable[_T]]) -> _T:
-    async def session() -> _T:
-        client = open_client(os.environ, config_file)
+    if report_file:
         try:
-            return await ask(client)
-        finally:
-            await client.close()
+            Path(report_file).write_text(report(snapshot, information), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--output: cannot write {report_file}: {error.strerror}") from error
+        click.echo(f"The report is in {report_file}.")
 
+
+async def _read_all(client: Client) -> tuple[Snapshot, ClusterInformation]:
+    snapshot = await read_snapshot(client)
     try:
-        return asyncio.run(session())
-    except TortieError as error:
-        raise click.ClickException(str(error)) from error
+        information = await client.get(Key("ClusterInformation", "", "default"))
+    except DoesNotExist:
+        information = ClusterInformation()
+    assert isinstance(information, ClusterInformation)
+    return snapshot, information
+
+
+async def _borrowed_lines(client: Client) -> list[str]:
+    snapshot = await read_snapshot(client)
+    rows = [
+        (str(item.address), item.borrower, str(item.block), item.owner, type_of(item.attributes), allocated_to(item.attributes))
+        for item in borrowed(snapshot)
+    ]
+    lines = list(box(("IP", "BORROWING-NODE", "BLOCK", "BLOCK OWNER", "TYPE", "ALLOCATED-TO"), rows))
+    nameless = without_node(snapshot)
+    if nameless:
+        lines.append(f"{nameless} allocations do not say which node they are on, and are not in this list.")
+    return lines
 
 
 async def _usage_lines(client: Client, *, show_blocks: bool) -> list[str]:
     snapshot = await read_snapshot(client)
     reservations = await Store(client, time.time).reservations()
     rows = [_cells(item) for item in usage(snapshot, reservations, with_blocks=show_blocks)]
-    return list(_table(("GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE"), rows))
+    return list(box(("GROUPING", "CIDR", "IPS TOTAL", "IPS IN USE", "IPS RESERVED", "IPS FREE"), rows))
 
 
 async def _address_lines(client: Client, text: str) -> list[str]:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise click.ClickException(f"--ip: {error}") from error
+        raise InputError(f"--ip: {error}") from error
     holder = await Ipam(client).assignment(address)
     if holder is None or holder.released_at is not None:
         return [f"{address} is not assigned"]
@@ -125,20 +159,3 @@ def _cells(item: Usage) -> tuple[str, ...]:
 def _number(count: int) -> str:
     """Five significant digits, as calicoctl prints them."""
     return f"{count:.5g}"
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """A box as calicoctl draws it: headings in the middle, bare numbers to the right."""
-    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
-    rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
-    yield rule
-    yield "|" + "|".join(f" {text:^{width}} " for text, width in zip(header, widths, strict=True)) + "|"
-    yield rule
-    for row in rows:
-        cells = (
-            f" {text:>{width}} " if _BARE_NUMBER.fullmatch(text) else f" {text:<{width}} "
-            for text, width in zip(row, widths, strict=True)
-        )
-        yield "|" + "|".join(cells) + "|"
-    if rows:
-        yield rule

@@ -90,7 +90,7 @@ def check_data(snapshot: Snapshot, *, now: float) -> tuple[Finding, ...]:
 def check_use(snapshot: Snapshot) -> tuple[Finding, ...]:
     """Allocations against endpoints and nodes, both ways."""
     allocated = {item.address: item for item in allocations(snapshot)}
-    used = _used(snapshot)
+    used = users_of(snapshot)
     enabled = [pool for pool in snapshot.pools if is_enabled(pool)]
     findings = [
         Finding("unused", f"{address} is allocated to handle {allocated[address].handle!r} and not in use")
@@ -110,7 +110,7 @@ def check_use(snapshot: Snapshot) -> tuple[Finding, ...]:
     return tuple(findings)
 
 
-def _used(snapshot: Snapshot) -> dict[Address, list[str]]:
+def users_of(snapshot: Snapshot) -> dict[Address, list[str]]:
     """Addresses of workload endpoints and of nodes' tunnels, and who uses each."""
     used: dict[Address, list[str]] = {}
     for endpoint in snapshot.endpoints:
