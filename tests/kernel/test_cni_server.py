@@ -108,7 +108,7 @@ def test_another_user_is_refused_even_where_the_file_would_let_him(tmp_path: Pat
     text = (
         "import os, socket, sys; s = socket.socket(socket.AF_UNIX); os.setgroups([]); os.setgid(65534); os.setuid(65534);"
         f"s.connect({str(path)!r}); s.sendall(bytes.fromhex(sys.argv[1])); s.shutdown(socket.SHUT_WR);"
-        "sys.stdout.buffer.write(s.recv(65536))"
+        "sys.stdout.buffer.write(s.makefile('rb').read())"
     )
 
     async def scenario() -> None:
