@@ -181,7 +181,8 @@ def test_a_workload_whose_interface_comes_late_gets_its_routes_then(built: Stage
         assert made.dataplane.programmed(endpoint_id(late)), "its policy is there before it is"
         assert {device for _, device in routes(built, Family.V4)} == {"cali1"}
         b = built.pod(2)
-        made.dataplane.links_changed(["cali2"])
+        assert not made.dataplane.links_changed({"cali3", "eth0"})  # nobody wants a route there: nothing to do
+        assert made.dataplane.links_changed({"cali2", "eth0"})
         made.tell()
         for family in FAMILIES:
             assert (b.address(family), "cali2") in routes(built, family)

@@ -31,8 +31,7 @@ async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier:
         except Overflow:
             applier.wake("link notifications were lost")
             return
-        if names:
-            dataplane.links_changed(names)
+        if dataplane.links_changed(names):  # the device of a pod that CNI is just wiring is nobody's yet
             applier.retry()
 
     await _read_forever(monitor, on_readable)

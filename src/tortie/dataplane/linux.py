@@ -8,7 +8,7 @@ drops what it does not know.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
@@ -113,9 +113,9 @@ class LinuxDataplane:
         """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace."""
         return self._routes.due_in()
 
-    def links_changed(self, names: Iterable[str]) -> None:
-        """Interfaces came, went, or changed: their routes are looked at by the next `apply`."""
-        self._routes.links_changed(names)
+    def links_changed(self, names: Set[str]) -> bool:
+        """Interfaces came, went, or changed. True if routes of ours belong there: the next `apply` looks at them."""
+        return self._routes.links_changed(names)
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""

@@ -1,6 +1,6 @@
 """Routes to local workloads: one for each address, out of the workload's interface."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 from tortie.base.net import Address, Prefix
 from tortie.dataplane.render.config import Config
@@ -66,10 +66,11 @@ class RouteManager:
         """How many routes the last `apply` wanted."""
         return len(self._routes.desired)
 
-    def links_changed(self, names: Iterable[str]) -> None:
-        """The kernel may have dropped routes of these interfaces, or can take them now."""
+    def links_changed(self, names: Set[str]) -> bool:
+        """The kernel may have dropped routes of these interfaces, or can take them now. True if we want any there."""
         for name in names:
             self._routes.link_changed(name)
+        return any(route.device in names for route in self._routes.desired.values())
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these destinations. True if any is one that we want: read it back."""

@@ -145,9 +145,9 @@ async def _stage() -> AsyncIterator[Measure]:
     async with ground.lab("n1") as lab, contextlib.AsyncExitStack() as stack:
         await ground.fill(lab.client, [ground.policy("gate", "app == 'gate'", _SHUT)])
         await ground.fill(lab.client, [ground.other_policy(number, "app == 'bystander'") for number in range(_OTHERS)])
-        await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/bystander", labels={"app": "bystander"}))
-        client = await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/client"))
-        server = await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/server", labels={"app": "gate"}))
+        await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/bystander", labels={"app": "bystander"}), default_node="n1")
+        client = await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/client"), default_node="n1")
+        server = await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/server", labels={"app": "gate"}), default_node="n1")
         address = next(text for text in server.sandbox.addresses if ":" not in text)
         node, pods, addresses = stack.enter_context(ground.plain_node(2))
         _nft(node, _peer_table())

@@ -51,7 +51,7 @@ async def _stage() -> AsyncIterator[Measure]:
         selectors = [f"app == 'a{number % 200}'" for number in range(_POLICIES)]
         policies = [ground.other_policy(number, selector) for number, selector in enumerate(selectors)]
         await ground.fill(large.client, policies)
-        await large.add_pod(PodSpec(name=f"{ground.NAMESPACE}/local", labels={"app": "a1"}))
+        await large.add_pod(PodSpec(name=f"{ground.NAMESPACE}/local", labels={"app": "a1"}), default_node="n1")
         large.kill_agent("n1")  # what counts is an agent that has started with all this
         await large.start_agent("n1")
         await asyncio.sleep(3)

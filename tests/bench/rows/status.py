@@ -33,7 +33,7 @@ _PATIENCE_SECONDS = 60.0
 @contextlib.asynccontextmanager
 async def _stage() -> AsyncIterator[Measure]:
     async with ground.lab("n1") as lab:
-        await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/local", labels={"app": "local"}))
+        await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/local", labels={"app": "local"}), default_node="n1")
         await ground.fill(
             lab.client,
             (
@@ -44,6 +44,7 @@ async def _stage() -> AsyncIterator[Measure]:
 
         async def measure(_: int) -> Mapping[str, Pair]:
             lab.kill_agent("n1")
+            lab.names.cni_socket("n1").unlink()  # threads of the dead agent may hold it for a moment yet
             await lab.start_agent("n1", wait=False)
             loading = await asyncio.to_thread(_ask_until_ready, lab)
             resting = await asyncio.to_thread(lambda: [_ask(lab) for _ in loading])
