@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NamedTuple
@@ -14,6 +15,7 @@ _log = log.get(__name__)
 _REQUEST_BYTES = 8192
 _REQUEST_SECONDS = 5.0
 _CONNECTIONS = 64
+_ACCEPT_PAUSE_SECONDS = 0.5
 TEXT = "text/plain; charset=utf-8"
 
 
@@ -65,7 +67,7 @@ class TextServer:
                 await self._changed.wait()
                 continue
             try:
-                server = await asyncio.start_server(self._serve, wanted.host or None, wanted.port, limit=_REQUEST_BYTES)
+                sockets = await _listen(wanted)
             except OSError as error:
                 self.failure = f"{self._name}: cannot listen on {wanted.host or '*'} port {wanted.port}: {error.strerror}"
                 _log.error("%s", self.failure)
@@ -73,26 +75,56 @@ class TextServer:
                     await asyncio.wait_for(self._changed.wait(), backoff.next_delay())
                 continue
             backoff.reset()
-            async with server:
-                self.bound = tuple(Address(*sock.getsockname()[:2]) for sock in server.sockets)
-                _log.info("%s: listening on %s port %d", self._name, wanted.host or "*", self.bound[0].port)
-                try:
-                    await self._changed.wait()
-                finally:
-                    self.bound = ()
+            self.bound = tuple(Address(*listener.getsockname()[:2]) for listener in sockets)
+            _log.info("%s: listening on %s port %d", self._name, wanted.host or "*", self.bound[0].port)
+            try:
+                await self._serve_until_changed(sockets)
+            finally:
+                self.bound = ()
+                for listener in sockets:
+                    listener.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_until_changed(self, sockets: Iterable[socket.socket]) -> None:
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(self._accept(listener, group)) for listener in sockets}
+            await self._changed.wait()
+            for task in tasks:
+                task.cancel()
+
+    async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
+        """Without end. asyncio's own servers log a hundred tracebacks a second when descriptors run out."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as error:
+                _log.error("%s: cannot accept, will be tried again: %s", self._name, error.strerror)
+                await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                continue
+            if self._connections >= _CONNECTIONS:
+                connection.close()
+            else:
+                self._connections += 1
+                group.create_task(self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
         """One connection; a client that is slow, rude or gone does not concern anybody else."""
-        self._connections += 1
+        loop = asyncio.get_running_loop()
         try:
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            with contextlib.suppress(OSError, TimeoutError):
                 async with asyncio.timeout(_REQUEST_SECONDS):
-                    if self._connections <= _CONNECTIONS:
-                        writer.write(self._response(await reader.readuntil(b"\r\n\r\n")))
-                        await writer.drain()
+                    request = b""
+                    while b"\r\n\r\n" not in request:
+                        received = await loop.sock_recv(connection, _REQUEST_BYTES)
+                        request += received
+                        if not received or len(request) > _REQUEST_BYTES:
+                            return
+                    await loop.sock_sendall(connection, self._response(request))
+        except Exception:  # or the server would end, and the agent with it
+            _log.exception("%s: a request failed in a way that nobody foresaw", self._name)
         finally:
             self._connections -= 1
-            writer.close()
+            connection.close()
 
     def _response(self, request: bytes) -> bytes:
         words = request.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
@@ -122,3 +154,34 @@ class TextServer:
         except Exception:
             _log.exception("%s: page %s failed", self._name, path)
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the page failed; the agent's log says why\n")
+
+
+async def _listen(address: Address) -> list[socket.socket]:
+    """A listening socket for every address behind a name. Raises OSError unless there is one at least."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    port = address.port
+    for family, kind, protocol, _, where in dict.fromkeys(found):
+        try:
+            listener = socket.socket(family, kind, protocol)
+        except OSError as error:  # a family that the kernel lacks
+            failure = error
+            continue
+        try:
+            listener.setblocking(False)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind((where[0], port, *where[2:]))
+            listener.listen(_CONNECTIONS)
+        except OSError as error:
+            failure = error
+            listener.close()
+            continue
+        port = listener.getsockname()[1]
+        sockets.append(listener)
+    if not sockets:
+        raise failure or OSError(0, "no address")
+    return sockets
