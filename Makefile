@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := /usr/sbin:/sbin:$(PATH)
 
-.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden clean
+.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden stress soak clean
 
 help:  ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ mutants: setup  ## Twenty planted bugs, one at a time: the suite must notice eve
 
 golden: setup  ## Write the golden files anew; read the difference before you commit it
 	@TORTIE_GOLDEN=1 $(BIN)/pytest -q tests/unit/dataplane/test_golden.py tests/unit/bgp/test_config.py
+
+stress: setup  ## IPAM: 20 nodes x 4 processes, 20,000 addresses, 40 killed, on sqlite and etcd (ARGS="--backend sqlite ...")
+	@$(BIN)/python -m tests.stress $(ARGS)
+
+soak: setup  ## Faults at length: the datastore away for a minute, and what the short tests do, with more rounds
+	@TORTIE_SOAK=1 $(BIN)/pytest -q --timeout 900 tests/lab/test_faults.py
 
 clean:  ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info
