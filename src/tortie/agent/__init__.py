@@ -6,5 +6,6 @@ to intent), applier (intent to kernel, and who waits for it), notifications (wha
 (endpoints true to their pods), secrets (passwords), bird (BIRD's life), bird_peers (how its sessions are, and why),
 bird_keeper (BIRD after the newest intent), packet_log (lines for the Log action); then what it says of itself: status (its
 file), census (how much of what), health and prometheus (its pages) over http, endpoint_status (a file for each endpoint),
-reports (in the datastore), operator (all of these together); wiring (all of it in one visible table).
+reports (in the datastore), operator (all of these together); wiring (all of it in one visible table). Beside the
+agent, for operators: checkup (is this machine fit), leaving (ending the agent and BIRD, and removing what is ours).
 """

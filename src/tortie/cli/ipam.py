@@ -75,7 +75,8 @@ def check(*, show_all_ips: bool, show_problem_ips: bool, report_file: str, confi
     click.echo("Checking IPAM for inconsistencies...")
     snapshot, information = with_client(config, _read_all)
     if show_all_ips:
-        click.echo("\n".join(all_lines(snapshot)))
+        for line in all_lines(snapshot):
+            click.echo(line)
     click.echo("\n".join(_check_lines(snapshot, show_all=show_problem_ips)))
     if report_file:
         try:

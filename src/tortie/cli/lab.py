@@ -42,8 +42,8 @@ def lab() -> None:
 @click.option("--name", "-N", default=None, help="Name of the lab (default: the file's, else `lab`).")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many nodes, without a file.")
 @click.option("--family", type=click.Choice(["4", "6", "46"]), default=None, help="IP versions (default: both, or the file's).")
-@click.option("--datastore", type=click.Choice(["sqlite"]), default="sqlite", show_default=True)
-def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: str) -> None:
+@click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default=None, help="Default: the file's, else sqlite.")
+def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: "Datastore | None") -> None:
     """Build a lab and leave it running."""
     import msgspec
 
@@ -56,6 +56,8 @@ def up(path: Path | None, name: str | None, nodes: int, family: str | None, data
         spec = msgspec.structs.replace(spec, name=name)
     if family:
         spec = msgspec.structs.replace(spec, families=tuple(int(digit) for digit in family))
+    if datastore:
+        spec = msgspec.structs.replace(spec, datastore=datastore)
     check_spec(spec, where=str(path or "lab"))
 
     async def build() -> None:
@@ -270,11 +272,12 @@ def matrix(name: str, ports: tuple[str, ...], family: str, output: str) -> None:
     "--json", "json_path", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the result here."
 )
 @click.option("--name", "-N", default="demo", show_default=True, help="Name of the lab.")
-def demo(json_path: Path | None, name: str) -> None:
+@click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default="sqlite", show_default=True)
+def demo(json_path: Path | None, name: str, datastore: "Datastore") -> None:
     """Three nodes, seven pods, BGP, one policy: everything shown and checked. Exit code 2 if anything is not as expected."""
     from tortie.lab.demo import run_demo
 
-    if not _run(run_demo(name=name, json_path=json_path)):
+    if not _run(run_demo(name=name, json_path=json_path, datastore=datastore)):
         sys.exit(2)
 
 

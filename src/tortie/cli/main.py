@@ -34,6 +34,8 @@ COMMANDS: dict[str, Command] = {
     "get": Command("tortie.cli.showing:get", "Show resources, once or as they change."),
     "explain": Command("tortie.cli.explain:explain", "Say why a packet passes or does not."),
     "ipam": Command("tortie.cli.ipam:ipam", "Show, check, configure and release addresses; split pools."),
+    "node": Command("tortie.cli.node:node", "Show and stop this node's agent and BIRD."),
+    "doctor": Command("tortie.cli.doctor:doctor", "Check this machine, the datastore and this node's agent."),
     "datastore": Command("tortie.cli.locking:datastore", "Lock and unlock the datastore."),
     "agent": Command("tortie.cli.agent:agent", "Run this node's agent."),
     "lab": Command("tortie.cli.lab:lab", "Build, use and remove clusters of network namespaces on this machine."),

@@ -1,0 +1,152 @@
+"""Is this machine fit for an agent, and is all well with the one that runs? One `Check` for each question."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tortie.base import process
+from tortie.base.errors import TortieError
+from tortie.base.process import ProcessError
+from tortie.kernel import netns
+from tortie.kernel.errors import KernelError
+from tortie.kernel.nft.objects import (
+    Chain,
+    CtState,
+    FibType,
+    Hook,
+    LogGroup,
+    Masquerade,
+    NoReversePath,
+    Rule,
+    Statement,
+    Terminal,
+    Verdict,
+)
+from tortie.kernel.nft.table import NftTable
+
+State = Literal["ok", "note", "problem"]
+"""A note is worth knowing and hinders nothing."""
+
+_MULTICAST = 5
+_ELF = b"\x7fELF"
+_ACCEPT = Verdict(Terminal.ACCEPT)
+_FEATURES: Mapping[str, tuple[Statement, ...]] = {
+    "nf_tables": (_ACCEPT,),
+    "fib": (FibType("destination", _MULTICAST), NoReversePath(), _ACCEPT),
+    "conntrack": (CtState(1), _ACCEPT),
+    "nflog": (LogGroup(1, "probe"), _ACCEPT),
+    "masquerade": (Masquerade(),),
+}
+_FILTER = Hook("filter", "prerouting", 0)
+_NAT = Hook("nat", "postrouting", 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer."""
+
+    name: str
+    state: State
+    detail: str
+
+
+async def check_kernel() -> list[Check]:
+    """What the packet path needs, tried out in a network namespace that exists for a moment. Needs root."""
+    if os.geteuid() != 0:
+        return [Check("kernel", "note", "not tried out: that needs root")]
+    name = f"tortie-doctor-{os.getpid()}-{secrets.token_hex(3)}"
+    try:
+        netns.create(name)
+    except (KernelError, OSError) as error:
+        return [Check("kernel netns", "problem", f"a network namespace cannot be made: {error}")]
+    found = [Check("kernel netns", "ok", "network namespaces can be made")]
+    try:
+        with netns.opened(name) as fd:
+            for feature, statements in _FEATURES.items():
+                found.append(await _try_out(feature, statements, fd))
+    finally:
+        netns.delete(name)
+    return found
+
+
+async def _try_out(feature: str, statements: tuple[Statement, ...], fd: int) -> Check:
+    """Program one rule that needs the feature."""
+    try:
+        table = NftTable(name="probe", netns_fd=fd)
+    except (KernelError, OSError) as error:
+        return Check(f"kernel {feature}", "problem", str(error))
+    try:
+        table.put_chain(Chain("probe", (Rule(statements),), _NAT if feature == "masquerade" else _FILTER))
+        await table.apply()
+        await table.delete()
+    except KernelError as error:
+        return Check(f"kernel {feature}", "problem", f"a rule that needs it is refused: {error}")
+    finally:
+        await table.close()
+    return Check(f"kernel {feature}", "ok", "a rule that needs it is accepted")
+
+
+async def check_bird() -> Check:
+    """Whether BIRD is installed, and is version 2."""
+    try:
+        told = await process.run(["bird", "--version"], timeout=5.0)
+    except ProcessError as error:
+        return Check("bird", "problem", f"{error}: install bird2")
+    words = (told.stdout + told.stderr).decode(errors="replace").strip().splitlines()
+    version = words[0].rpartition(" ")[2] if words else ""
+    if not version.startswith("2."):
+        return Check("bird", "problem", f"version {version or 'unknown'}: version 2 is needed (package bird2)")
+    return Check("bird", "ok", f"version {version}")
+
+
+def check_plugin(path: Path | None) -> Check:
+    """What a container runtime would execute."""
+    if path is None:
+        return Check("cni plugin", "note", "tortie-cni is not installed here: only nodes with pods need it")
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        return Check("cni plugin", "problem", f"{path} cannot be read: {error.strerror}")
+    if not os.access(path, os.X_OK):
+        return Check("cni plugin", "problem", f"{path} is not executable")
+    if start == _ELF:
+        return Check("cni plugin", "ok", f"{path} is the C shim")
+    return Check("cni plugin", "note", f"{path} is the Python fallback: a C compiler would make pods start faster")
+
+
+def check_agent(pid: int | None, status: Mapping[str, Any]) -> list[Check]:
+    """What the agent of this node says of itself; each of its problems is one answer."""
+    if pid is None:
+        return [Check("agent", "note", "no agent runs on this node")]
+    ready = bool(status.get("ready"))
+    reasons = [*map(str, status.get("reasons", ())), *filter(None, [str(status.get("failure", ""))])]
+    condition = "; ".join(reasons) or ("ready" if ready else "not ready")
+    found = [Check("agent", "ok" if ready else "problem", f"pid {pid}, {condition}")]
+    if not status.get("datastoreConnected", True):
+        found.append(Check("agent datastore", "problem", "no connection: what the agent has stays in force"))
+    if status.get("bird", "running") not in ("", "running"):
+        found.append(Check("agent bird", "problem", str(status["bird"])))
+    found += [Check("agent parameter", "problem", str(text)) for text in status.get("parameters", ())]
+    problems = status.get("problems", {})
+    return found + [Check("agent problem", "problem", f"{key}: {text}") for key, text in sorted(problems.items())]
+
+
+async def within(seconds: float, name: str, work: Awaitable[list[Check]]) -> list[Check]:
+    """The answers of `work`, or one problem when it fails or takes too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await work
+    except TimeoutError:
+        return [Check(name, "problem", f"no answer within {seconds:g} s")]
+    except TortieError as error:
+        return [Check(name, "problem", str(error))]
+
+
+def verdict(checks: Iterable[Check]) -> bool:
+    """True if nothing is a problem."""
+    return all(check.state != "problem" for check in checks)

@@ -1,0 +1,159 @@
+"""`tortie node status | stop`: this node's agent and BIRD, asked and ended from outside."""
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tortie.cli.boxes import box
+from tortie.cli.files import InputError
+
+if TYPE_CHECKING:
+    from tortie.bgp.status import PeerStatus
+
+DEFAULT_RUN_DIR = "/run/tortie"
+_TYPES = {"Mesh": "node-to-node mesh", "Global": "global", "Node": "node specific"}
+_HEADER = ("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO")
+
+run_dir_option = click.option(
+    "--run-dir", envvar="TORTIE_RUN_DIR", default=DEFAULT_RUN_DIR, show_default=True, help="The agent's run directory."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What is known of this node. `peers` None: BIRD does not run."""
+
+    pid: int | None
+    status: Mapping[str, Any]
+    peers: Sequence["PeerStatus"] | None
+    wants_bird: bool
+
+    @property
+    def good(self) -> bool:
+        """True if everything that should run runs."""
+        return self.pid is not None and (self.peers is not None or not self.wants_bird)
+
+
+@click.group()
+def node() -> None:
+    """This node: run these on the node itself."""
+
+
+@node.command()
+@run_dir_option
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.pass_context
+def status(ctx: click.Context, run_dir: str, form: str) -> None:
+    """Say whether the agent and BIRD run, and how each BGP session is. Exit code 2 if one of the two does not run."""
+    report = asyncio.run(_ask(Path(run_dir)))
+    click.echo(json.dumps(_document(report), indent=2) if form == "json" else "\n".join(_lines(report)))
+    ctx.exit(0 if report.good else 2)
+
+
+@node.command()
+@run_dir_option
+@click.option("--uninstall", is_flag=True, help="Also remove our nft table and routes: pods lose policy and network.")
+def stop(run_dir: str, uninstall: bool) -> None:
+    """End the agent and BIRD. Without --uninstall the kernel keeps policy and routes, and pods go on as they are."""
+    from tortie.agent import leaving
+
+    async def work() -> None:
+        place = Path(run_dir)
+        pid = await leaving.stop_agent(place)
+        click.echo("The agent does not run." if pid is None else f"The agent (pid {pid}) has ended.")
+        click.echo("BIRD has ended." if await leaving.stop_bird(place) else "BIRD does not run.")
+        if uninstall:
+            removed = await leaving.uninstall(place)
+            click.echo(f"Table `inet tortie` and {len(removed.routes)} routes of ours are removed.")
+        else:
+            click.echo("The kernel keeps its rules and routes; --uninstall removes ours.")
+
+    if os.geteuid() != 0:
+        raise InputError("ending the agent and changing the kernel needs root")
+    asyncio.run(work())
+
+
+async def _ask(run_dir: Path) -> NodeReport:
+    from tortie.agent import leaving
+    from tortie.agent.bird import Bird
+    from tortie.bgp.errors import BgpError
+
+    text = leaving.read_status(run_dir)
+    try:
+        said = json.loads(text) if text else {}
+    except ValueError as error:
+        raise InputError(f"{run_dir / 'status.json'} is not JSON: {error}") from error
+    try:
+        peers: Sequence[PeerStatus] | None = await Bird(run_dir / "bird").peers()
+    except BgpError:
+        peers = None
+    # An agent that was told to do without BIRD says "" of it.
+    return NodeReport(leaving.running_agent(run_dir), said, peers, said.get("bird", "running") != "")
+
+
+def _lines(report: NodeReport) -> list[str]:
+    lines = ["Calico process is not running." if report.pid is None else f"Calico process is running (pid {report.pid})."]
+    if report.pid is not None:
+        ready = "ready" if report.status.get("ready") else "not ready"
+        reasons = "; ".join(map(str, report.status.get("reasons", ())))
+        lines.append(f"The agent of node {report.status.get('node', '')} is {ready}{': ' + reasons if reasons else ''}.")
+    if not report.wants_bird and report.peers is None:
+        return [*lines, "This node runs without BGP."]
+    if report.peers is None:
+        return [*lines, "The BGP backend process (BIRD) is not running."]
+    for family in (4, 6):
+        rows = [_row(report, peer) for peer in report.peers if (peer.address.family if peer.address else 4) == family]
+        lines += ["", f"IPv{family} BGP status"]
+        lines += list(box(_HEADER, rows)) if rows else [f"No IPv{family} peers found."]
+    return lines
+
+
+def _row(report: NodeReport, peer: "PeerStatus") -> tuple[str, ...]:
+    return (
+        str(peer.address or "<none>"),
+        _type(peer.name),
+        "up" if peer.established else "down",
+        peer.since,
+        _info(report, peer),
+    )
+
+
+def _info(report: NodeReport, peer: "PeerStatus") -> str:
+    """BGP's state, and why it is not established: the agent knows more than BIRD does."""
+    if peer.established:
+        return peer.state
+    known = {entry.get("name"): entry for entry in report.status.get("bgpPeers", ())} if report.pid is not None else {}
+    reason = known.get(peer.name, {}).get("reason") or peer.reason
+    return f"{peer.state} ({reason})" if reason else peer.state
+
+
+def _type(name: str) -> str:
+    return _TYPES.get(name.partition("_")[0], name)
+
+
+def _document(report: NodeReport) -> dict[str, Any]:
+    return {
+        "agent": {"running": report.pid is not None, "pid": report.pid, "status": dict(report.status)},
+        "bird": {"running": report.peers is not None, "wanted": report.wants_bird},
+        "peers": [
+            {
+                "name": peer.name,
+                "address": str(peer.address) if peer.address else None,
+                "asNumber": peer.as_number,
+                "type": _type(peer.name),
+                "state": peer.state,
+                "established": peer.established,
+                "since": peer.since,
+                "info": _info(report, peer),
+                "imported": peer.imported,
+                "exported": peer.exported,
+            }
+            for peer in report.peers or ()
+        ],
+    }
