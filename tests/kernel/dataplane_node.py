@@ -27,6 +27,7 @@ from tortie.intent.routing import Pool
 from tortie.intent.sets import IPSet, Member, SetKind
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import Routes, RouteTable
 
@@ -45,7 +46,9 @@ class Node:
         self.table = NftTable(netns_fd=self._fd)
         self.routes = Routes(self._fd)
         self.conntrack = Conntrack(self._fd)
-        self.dataplane = LinuxDataplane(self.table, RouteTable(self.routes, grace_seconds=0.5), conntrack=self.conntrack)
+        self.dataplane = LinuxDataplane(
+            self.table, RouteTable(self.routes, grace_seconds=0.5), conntrack=self.conntrack, forwarding=Forwarding(self._fd)
+        )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a coroutine on the node's loop."""

@@ -311,3 +311,41 @@ def test_a_pool_with_nat_outgoing_is_masqueraded_towards_the_outside_only(built:
         made.tell(config(), *(pool(cidr, nat=False) for cidr in pools.values()))
         for family in FAMILIES:
             assert seen_from(built, a, family, built.outside, OUTSIDE[family]) == a.address(family)
+
+
+def test_a_workload_whose_interface_has_no_prefix_of_ours_is_not_reachable_and_is_named(built: Stage) -> None:
+    pod = built.pod(1)
+    with node(built) as made:
+        made.start(config(InterfacePrefix="tap"), endpoint(pod))
+        assert made.dataplane.problems == {endpoint_id(pod): made.dataplane.problems[endpoint_id(pod)]}
+        assert "InterfacePrefix (tap)" in made.dataplane.problems[endpoint_id(pod)]
+        assert not made.dataplane.programmed(endpoint_id(pod))
+        assert not any(routes(built, family) for family in FAMILIES)
+        made.tell(config(InterfacePrefix="tap,cali"))
+        assert made.dataplane.problems == {}
+        assert made.dataplane.programmed(endpoint_id(pod))
+        assert routes(built, Family.V4) == {(pod.address(Family.V4), pod.interface)}
+        assert all(ping(built.node, family, pod.address(family)) for family in FAMILIES)
+        made.tell(config(InterfacePrefix="tap"))
+        assert not any(routes(built, family) for family in FAMILIES)
+
+
+def test_a_device_that_nobody_prepared_becomes_a_first_hop_again_and_again(built: Stage) -> None:
+    pod = built.pod(1)
+    names = [f"net.ipv4.conf.{pod.interface}.{name}" for name in ("proxy_arp", "forwarding")]
+    names += [f"net.ipv6.conf.{pod.interface}.{name}" for name in ("proxy_ndp", "forwarding")]
+
+    def spoil() -> None:
+        built.sysctl(built.node, dict.fromkeys(names, 0))
+
+    def values() -> list[str]:
+        return [built.show(built.node, "sysctl", "-n", name).strip() for name in names]
+
+    spoil()
+    with node(built) as made:
+        made.start(endpoint(pod))
+        assert values() == ["1"] * len(names)
+        spoil()
+        made.dataplane.links_changed({pod.interface})
+        made.tell()
+        assert values() == ["1"] * len(names)

@@ -20,7 +20,21 @@ from tortie.kernel.errors import NotFound
 from tortie.kernel.link import Links
 
 _log = log.get(__name__)
-NOT_OURS = ("lo", "cali", "vxlan.", "vxlan-", "tunl", "wireguard.", "wg-v6.", "docker", "br-", "veth", "kube-ipvs", "virbr")
+NOT_OURS = (
+    "lo",
+    "cali",
+    "tap",
+    "vxlan.",
+    "vxlan-",
+    "tunl",
+    "wireguard.",
+    "wg-v6.",
+    "docker",
+    "br-",
+    "veth",
+    "kube-ipvs",
+    "virbr",
+)
 ROUTER_SYSCTLS = (("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"))
 
 

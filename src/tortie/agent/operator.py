@@ -22,6 +22,7 @@ from tortie.agent.pipeline import Pipeline
 from tortie.agent.reports import Schedule, StatusReports
 from tortie.agent.settings import Settings
 from tortie.api.agent import AgentStatusSpec
+from tortie.api.resource import Key
 from tortie.base import log
 from tortie.base.metrics import Metrics
 from tortie.calc.graph import Graph
@@ -217,8 +218,16 @@ class Operator:
         now = self._settings.in_force
         return Schedule(now["ReportingIntervalSecs"], now["ReportingTTLSecs"], now["EndpointReportingDelaySecs"])
 
+    def resource_problems(self) -> dict[str, str]:
+        """What this node cannot put into force of what users wrote, by resource."""
+        found = {str(key): text for key, text in self._parts.graph.problems.items()}
+        for endpoint, text in self._parts.dataplane.problems.items():
+            key = str(Key("WorkloadEndpoint", endpoint.namespace, endpoint.name))
+            found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
+        return dict(sorted(found.items()))
+
     def _status(self) -> AgentStatusSpec:
-        problems = [f"{key}: {text}" for key, text in sorted(self._parts.graph.problems.items())]
+        problems = [f"{key}: {text}" for key, text in self.resource_problems().items()]
         endpoints: dict[str, str] = {}
         if self._settings.in_force["EndpointReportingEnabled"]:
             up = self._parts.dataplane.programmed_endpoints

@@ -47,6 +47,7 @@ from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
@@ -96,7 +97,10 @@ class Agent:
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._dataplane = LinuxDataplane(
-            self._table, RouteTable(self._routes, workload_prefixes=prefixes), conntrack=self._conntrack
+            self._table,
+            RouteTable(self._routes, workload_prefixes=prefixes),
+            conntrack=self._conntrack,
+            forwarding=Forwarding(),
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
@@ -205,7 +209,7 @@ class Agent:
             "failure": self._applier.failure,
             "bird": "" if self._bird is None else self._bird.failure or "running",
             "bgpPeers": [] if self._bird is None else self._bird.peers,
-            "problems": {str(key): text for key, text in sorted(self._graph.problems.items())},
+            "problems": self._operator.resource_problems(),
         }
 
 

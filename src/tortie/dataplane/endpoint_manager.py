@@ -17,7 +17,11 @@ from tortie.kernel.nft.table import NftTable
 
 
 class EndpointManager:
-    """One pair of chains an interface. Of several endpoints that claim one interface the lowest id has it."""
+    """One pair of chains an interface. Of several endpoints that claim one interface the lowest id has it.
+
+    An interface whose name does not begin with an InterfacePrefix is never led to the dispatch: an endpoint that names one is
+    not put into force at all (no chains, no route), because it would be reachable without policy. `unpoliced` names them.
+    """
 
     def __init__(self, table: NftTable) -> None:
         self._table = table
@@ -44,10 +48,24 @@ class EndpointManager:
             endpoint_id: endpoint for endpoint_id, endpoint in self._active.items() if endpoint.interface not in self._dirty
         }
 
+    @property
+    def unpoliced(self) -> dict[EndpointId, str]:
+        """Endpoints that are not in force for their interface's name, and what to do about each."""
+        remedy = (
+            f"begins with no InterfacePrefix ({', '.join(self._config.interface_prefixes)}): the endpoint has no policy and"
+            " no route; add its prefix to FelixConfiguration spec.interfacePrefix"
+        )
+        return {
+            endpoint_id: f"spec.interfaceName {endpoint.interface!r} {remedy}"
+            for endpoint_id, endpoint in self._endpoints.items()
+            if not self._is_workloads(endpoint.interface)
+        }
+
     def configure(self, config: Config) -> None:
-        """Marks and actions stand in every chain."""
+        """Marks and actions stand in every chain; the prefixes say which interfaces are ours."""
         self._config = config
-        self._dirty.update(self._claims)
+        for interface in list(self._claims):
+            self._settle(interface)
 
     def on_update(self, message: Message) -> None:
         """Endpoints; and of policies and profiles whether they exist and whether they are enforced."""
@@ -107,10 +125,13 @@ class EndpointManager:
         claimants = self._claims[interface]
         for claimant in claimants:
             self._active.pop(claimant, None)
-        if claimants:
-            self._active[min(claimants)] = self._endpoints[min(claimants)]
-        else:
+        if not claimants:
             del self._claims[interface]
+        elif self._is_workloads(interface):
+            self._active[min(claimants)] = self._endpoints[min(claimants)]
+
+    def _is_workloads(self, interface: str) -> bool:
+        return interface.startswith(self._config.interface_prefixes)
 
     def _referring_to(self, owners: set[PolicyId | ProfileId]) -> Iterable[str]:
         if not owners:
@@ -126,7 +147,7 @@ class EndpointManager:
         from_map, to_map = maps
         from_chain = names.endpoint_chain(interface, Direction.EGRESS)
         to_chain = names.endpoint_chain(interface, Direction.INGRESS)
-        if interface in self._claims:
+        if interface in self._claims and self._is_workloads(interface):
             endpoint = self._endpoints[min(self._claims[interface])]
             chains = render_endpoint(endpoint, policies=self._policies, profiles=self._profiles, config=self._config)
             self._table.add_members(from_map.name, {interface: nft.Goto(from_chain)})

@@ -1,6 +1,6 @@
 """Messages in, kernel out: the netfilter dataplane of one node.
 
-    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► one nft transaction ─► routes
+    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► one nft transaction ─► devices ─► routes
 
 Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
 drops what it does not know.
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
+from tortie.dataplane.device_manager import DeviceManager
 from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
@@ -24,6 +25,7 @@ from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.messages import ConfigUpdate, InSync, Message
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.nft.table import ApplyStats, NftTable
 from tortie.kernel.route import RouteTable
 
@@ -31,11 +33,17 @@ _SLICE = 500
 
 
 class LinuxDataplane:
-    """Programs one network namespace: that of the drivers it is given. One `apply` at a time."""
+    """Programs one network namespace: that of the drivers it is given. One `apply` at a time.
 
-    def __init__(self, table: NftTable, routes: RouteTable, *, conntrack: Conntrack) -> None:
+    Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do.
+    """
+
+    def __init__(
+        self, table: NftTable, routes: RouteTable, *, conntrack: Conntrack, forwarding: Forwarding | None = None
+    ) -> None:
         self._table = table
         self._endpoints = EndpointManager(table)
+        self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._routes = RouteManager(routes, conntrack)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
@@ -79,10 +87,20 @@ class LinuxDataplane:
         self._transaction = await self._table.apply()
         self._programmed = rendered
         try:
+            if self._devices is not None:
+                self._devices.apply(endpoint.interface for endpoint in active.values())
+        except ExceptionGroup as group:
+            failures.append(group)
+        try:
             await self._routes.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
         return failures
+
+    @property
+    def problems(self) -> dict[EndpointId, str]:
+        """Endpoints that are not put into force, and why."""
+        return self._endpoints.unpoliced
 
     @property
     def in_sync(self) -> bool:
@@ -115,6 +133,8 @@ class LinuxDataplane:
 
     def links_changed(self, names: Set[str]) -> bool:
         """Interfaces came, went, or changed. True if routes of ours belong there: the next `apply` looks at them."""
+        if self._devices is not None:
+            self._devices.links_changed(names)
         return self._routes.links_changed(names)
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
@@ -131,7 +151,9 @@ class LinuxDataplane:
         self._table.invalidate(reason)
 
     def invalidate_routes(self) -> None:
-        """The same for the routes alone."""
+        """The same for the routes alone, and for the devices that they lead to."""
+        if self._devices is not None:
+            self._devices.invalidate()
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:
