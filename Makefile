@@ -12,14 +12,14 @@ help:  ## Show the targets
 setup:  ## System packages, a locked virtual environment in .venv, the C shim
 	@hack/setup
 
-demo: setup  ## Three nodes, seven pods, BGP, one policy: everything shown and checked (JSON=FILE keeps the result)
-	@$(BIN)/tortie lab demo $(if $(JSON),--json $(JSON))
+demo: setup  ## Three nodes, seven pods, BGP, one policy: shown and checked (JSON=FILE keeps the result, DATASTORE=etcd)
+	@$(BIN)/tortie lab demo $(if $(JSON),--json $(JSON)) $(if $(DATASTORE),--datastore $(DATASTORE))
 
 test: setup  ## Every test; says how many were collected and run
 	@hack/test
 
 test-unit: setup  ## The tests that need neither root nor a network
-	@$(BIN)/pytest -q -m "not kernel and not lab" tests
+	@$(BIN)/pytest -q -m "not kernel and not lab and not etcd" tests
 
 lint: setup  ## ruff and the layer contracts
 	@$(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/lint-imports

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tortie.lab.spec import LabError, PodSpec, ProbeSpec, default_spec, load_spec
+from tortie.lab.spec import Datastore, LabError, PodSpec, ProbeSpec, default_spec, load_spec
 
 if TYPE_CHECKING:
     from tortie.lab.questions import Checked
@@ -43,7 +43,7 @@ def lab() -> None:
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many nodes, without a file.")
 @click.option("--family", type=click.Choice(["4", "6", "46"]), default=None, help="IP versions (default: both, or the file's).")
 @click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default=None, help="Default: the file's, else sqlite.")
-def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: "Datastore | None") -> None:
+def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: Datastore | None) -> None:
     """Build a lab and leave it running."""
     import msgspec
 
@@ -273,7 +273,7 @@ def matrix(name: str, ports: tuple[str, ...], family: str, output: str) -> None:
 )
 @click.option("--name", "-N", default="demo", show_default=True, help="Name of the lab.")
 @click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default="sqlite", show_default=True)
-def demo(json_path: Path | None, name: str, datastore: "Datastore") -> None:
+def demo(json_path: Path | None, name: str, datastore: Datastore) -> None:
     """Three nodes, seven pods, BGP, one policy: everything shown and checked. Exit code 2 if anything is not as expected."""
     from tortie.lab.demo import run_demo
 

@@ -24,7 +24,7 @@ from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
-from tortie.lab import fabric
+from tortie.lab import fabric, stores
 from tortie.lab.convergence import wait_for_routes
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
@@ -57,6 +57,7 @@ class Lab:
         names.folder.mkdir(parents=True, mode=0o755)
         lab = None
         try:
+            stores.lay_out(names, spec.datastore)
             client = open_client(lab_environment(names), None)
             lab = cls(names, LabState(spec=spec), client)
             save_state(names, lab.state)
@@ -87,6 +88,7 @@ class Lab:
         for index, node in enumerate(spec.nodes):
             fabric.connect_node(self.names, node.name, index=index, families=self.families)
         progress("datastore")
+        await stores.start(self.names)
         await self._fill_datastore()
         progress("agents and BIRD")
         async with asyncio.TaskGroup() as tasks:
@@ -306,7 +308,7 @@ async def tear_down(names: LabNames) -> None:
 
 def lab_environment(names: LabNames) -> dict[str, str]:
     """The variables by which every process of a lab finds its datastore."""
-    return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
+    return stores.environment(names)
 
 
 def _pod_object(pod: PodSpec, node: str) -> Pod:

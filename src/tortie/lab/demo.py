@@ -19,7 +19,7 @@ from tortie.lab.demo_expected import BEFORE, EXPECTED_AFTER, EXPECTED_BEFORE, na
 from tortie.lab.names import LabNames
 from tortie.lab.report import Report
 from tortie.lab.residue import find_residue, look_at_machine
-from tortie.lab.spec import LabSpec, load_spec
+from tortie.lab.spec import Datastore, LabSpec, load_spec
 
 
 @dataclass(slots=True)
@@ -43,14 +43,15 @@ def demo_files() -> Path:
     return Path(str(resources.files("tortie.lab")))
 
 
-async def run_demo(*, name: str = "demo", json_path: Path | None = None) -> bool:
+async def run_demo(*, name: str = "demo", json_path: Path | None = None, datastore: Datastore = "sqlite") -> bool:
     """Run it all. True when everything was as expected. Whatever happens, the lab is gone afterwards."""
     report = Report()
     findings = Findings()
     names = LabNames(name)
     before = look_at_machine()
     try:
-        await _run_steps(msgspec.structs.replace(load_spec(demo_files() / "demo.yaml"), name=name), report, findings)
+        spec = msgspec.structs.replace(load_spec(demo_files() / "demo.yaml"), name=name, datastore=datastore)
+        await _run_steps(spec, report, findings)
     except* TortieError as errors:
         for error in _flat(errors):
             findings.failures.append(str(error))

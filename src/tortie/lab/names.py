@@ -55,6 +55,11 @@ class LabNames:
         """The lab's sqlite file."""
         return self.folder / "datastore" / "tortie.sqlite"
 
+    @property
+    def etcd(self) -> Path:
+        """Sockets and data of the lab's etcd; there only in a lab that has one."""
+        return self.folder / "etcd"
+
     def run_dir(self, node: str) -> Path:
         """A node's run directory."""
         return self.folder / node

@@ -27,7 +27,7 @@ def overview(lab: Lab) -> dict[str, Any]:
         "apiVersion": "tortie.io/v1",
         "kind": "LabStatus",
         "name": lab.state.spec.name,
-        "datastore": str(lab.names.datastore),
+        "datastore": str(lab.names.etcd if lab.state.spec.datastore == "etcd" else lab.names.datastore),
         "nodes": nodes,
         "pods": pods,
     }

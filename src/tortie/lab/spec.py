@@ -24,6 +24,7 @@ from tortie.base.errors import TortieError
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$")
 SERVE = re.compile(r"^(tcp|udp):([0-9]{1,5})$")
 Protocol = Literal["tcp", "udp", "icmp"]
+Datastore = Literal["sqlite", "etcd"]
 
 
 class LabError(TortieError):
@@ -96,7 +97,7 @@ class LabSpec(_Spec, frozen=True, kw_only=True):
     api_version: Literal["tortie.io/v1"] = "tortie.io/v1"
     kind: Literal["Lab"] = "Lab"
     name: str = "lab"
-    datastore: Literal["sqlite"] = "sqlite"
+    datastore: Datastore = "sqlite"
     families: tuple[Literal[4, 6], ...] = (4, 6)
     as_number: int = 64512
     nodes: tuple[NodeSpec, ...] = ()

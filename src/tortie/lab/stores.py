@@ -1,0 +1,55 @@
+"""The datastore of a lab: a sqlite file, or an etcd that the lab runs.
+
+etcd listens on unix sockets in the lab's folder and on nothing else: they are reached from every network namespace, the
+nodes' and the machine's own, without a route, and no port of the machine is taken. It ends with the lab's other processes.
+"""
+
+import asyncio
+import shutil
+
+from tortie.base import process
+from tortie.lab.names import LabNames, netns_path
+from tortie.lab.spec import Datastore, LabError
+
+_START_SECONDS = 20.0
+_CLIENTS, _PEERS = "clients:0", "peers:0"
+"""etcd makes sockets of these names in its working directory; it insists on the form host:port."""
+
+
+def lay_out(names: LabNames, datastore: Datastore) -> None:
+    """Decide what the lab's datastore is: from now on `environment` answers. Raises LabError when etcd is not installed."""
+    if datastore == "etcd":
+        if shutil.which("etcd") is None:
+            raise LabError("etcd is not installed: on Debian, `apt-get install etcd-server` or `make setup`")
+        names.etcd.mkdir(mode=0o700)
+
+
+def environment(names: LabNames) -> dict[str, str]:
+    """The variables by which every process of a lab finds its datastore."""
+    if names.etcd.is_dir():
+        return {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": f"unix://{names.etcd / _CLIENTS}"}
+    return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
+
+
+async def start(names: LabNames) -> None:
+    """Start what there is to start, and return when it listens. Raises LabError with the end of its log."""
+    if not names.etcd.is_dir():
+        return
+    peers = f"unix://{_PEERS}"
+    log_path = names.etcd / "etcd.log"
+    # In the fabric's namespace, so that whatever a later etcd may open is not the machine's either.
+    pid = await process.start_detached(
+        [
+            "env", "-C", str(names.etcd), "etcd", "--name=lab", f"--data-dir={names.etcd / 'data'}", "--log-level=warn",
+            f"--listen-client-urls=unix://{_CLIENTS}", f"--advertise-client-urls=unix://{_CLIENTS}",
+            f"--listen-peer-urls={peers}", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=lab={peers}",
+            "--heartbeat-interval=50", "--election-timeout=500",
+        ],
+        log_path=log_path,
+        netns_path=netns_path(names.fabric),
+    )  # fmt: skip
+    deadline = asyncio.get_running_loop().time() + _START_SECONDS
+    while not (names.etcd / _CLIENTS).exists():
+        if not process.is_alive(pid) or asyncio.get_running_loop().time() > deadline:
+            raise LabError(f"etcd did not start:\n{log_path.read_text(errors='replace')[-1500:]}")
+        await asyncio.sleep(0.02)
