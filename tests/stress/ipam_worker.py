@@ -185,7 +185,7 @@ async def churn(client: Client, nodes: list[str], seed: int) -> None:
     ipam = Ipam(client)
     chance = random.Random(seed)
     while True:
-        await asyncio.sleep(chance.uniform(0.1, 0.5))
+        await asyncio.sleep(chance.uniform(0.5, 2.0))
         try:
             await ipam.release_node(chance.choice(nodes))
         except IpamError:

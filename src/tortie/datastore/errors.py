@@ -69,3 +69,7 @@ class NotSupported(DatastoreError):
 
 class Incompatible(DatastoreError):
     """The store holds what this release cannot read: a newer schema, a foreign or a damaged file. Nothing was changed."""
+
+
+class Replaced(DatastoreError):
+    """The store that answers is not the one whose state is in force (identity): nothing of it is believed."""

@@ -9,7 +9,8 @@ from tortie.api.resource import Key, Resource, Update
 from tortie.base import log
 from tortie.base.aio import Backoff
 from tortie.datastore.client import Client, Event
-from tortie.datastore.errors import Compacted, Unavailable
+from tortie.datastore.errors import Compacted, Replaced, Unavailable
+from tortie.datastore.identity import KEY, Identity, guid_of
 
 _log = log.get(__name__)
 _BATCH = 500
@@ -31,12 +32,15 @@ class Syncer:
     """Follows `kinds` of a datastore; `convert` turns each stored update into the one that the consumer knows.
 
     Level, not edge: a key is reported when its value differs from what was reported last, and reported gone only by an event
-    or by a complete listing without it. A datastore that is away changes nothing for the consumer.
+    or by a complete listing without it. A datastore that is away changes nothing for the consumer, and neither does one that
+    `identity` does not admit: an empty or foreign one in the old one's place.
     """
 
-    def __init__(self, client: Client, kinds: Sequence[str], *, convert: Convert) -> None:
+    def __init__(self, client: Client, kinds: Sequence[str], *, convert: Convert, identity: Identity | None = None) -> None:
         self._client = client
-        self._kinds = tuple(kinds)
+        self._kinds = frozenset(kinds)
+        self._asked = tuple(dict.fromkeys((*kinds, KEY.kind)))
+        self._identity = identity or Identity()
         self._convert = convert
         self._known: dict[Key, Resource] = {}
         self._in_sync = False
@@ -57,8 +61,9 @@ class Syncer:
         backoff = Backoff(first=0.05, last=10.0)
         while True:
             try:
-                listing = await self._client.list_many(self._kinds)
+                listing = await self._client.list_many(self._asked)
                 self._connected = True
+                self._identity.admit(guid_of(next((item for item in listing.items if item.key == KEY), None)))
                 await self._replace(listing.items, sink)
                 await self._follow(listing.revision, sink, backoff)
             except Compacted as error:
@@ -66,11 +71,13 @@ class Syncer:
             except Unavailable as error:
                 self._connected = False
                 _log.warning("datastore unavailable, what is known stays in force: %s", error)
+            except Replaced as error:
+                _log.error("what is known stays in force: %s", error)
             await backoff.wait()
 
     async def _replace(self, items: Sequence[Resource], sink: Sink) -> None:
         """Report the difference between a complete listing and what was reported so far."""
-        listed = {item.key: item for item in items}
+        listed = {item.key: item for item in items if item.kind in self._kinds}
         changed = [Update(key, item) for key, item in listed.items() if self._known.get(key) != item]
         changed += [Update(key, None) for key in self._known if key not in listed]
         self._known = listed
@@ -82,16 +89,21 @@ class Syncer:
 
     async def _follow(self, revision: str, sink: Sink, backoff: Backoff) -> None:
         # Backends write their watch as an async generator; closing it at once gives its descriptors back.
-        watch = self._client.watch(self._kinds, revision=revision)
+        watch = self._client.watch(self._asked, revision=revision)
         async with aclosing(cast(AsyncGenerator[Sequence[Event], None], watch)) as batches:
             async for events in batches:
                 backoff.reset()
+                for event in events:  # before any of them is believed: a store that is emptied says so somewhere in the batch
+                    if event.key == KEY:
+                        self._identity.admit(guid_of(event.value))
                 updates = [Update(event.key, event.value) for event in events if self._learn(event)]
                 if updates:
                     await sink(Batch(tuple(map(self._convert, updates))))
 
     def _learn(self, event: Event) -> bool:
         """Remember an event; False when it tells nothing new."""
+        if event.key.kind not in self._kinds:
+            return False
         before = self._known.get(event.key)
         if event.value is None:
             self._known.pop(event.key, None)

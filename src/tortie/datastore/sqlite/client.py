@@ -84,11 +84,11 @@ class SqliteClient:
         """See `Client.watch`. A watcher keeps no queue: it reads the log from where it stands, as fast as it is asked to."""
         requests.check_kinds(kinds)
         position = requests.parse_revision(revision)
-        await self._run(self._store.open)
+        opening = await self._run(self._store.open)
         with self._wakeup.listener() as news:
             while True:
                 news.clear()
-                events, position = await self._run(self._store.changes, tuple(kinds), position)
+                events, position = await self._run(self._store.changes, tuple(kinds), position, opening=opening)
                 if events:
                     yield events
                 else:

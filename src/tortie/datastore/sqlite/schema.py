@@ -38,12 +38,14 @@ _MIGRATIONS = (
 VERSION = len(_MIGRATIONS)
 
 
-def connect(path: str, *, synchronous: Synchronous) -> sqlite3.Connection:
-    """Open the file, creating or migrating it first. Raises Incompatible (also for a newer file) or sqlite3.Error."""
-    directory = os.path.dirname(os.path.abspath(path))
-    os.makedirs(directory, mode=0o700, exist_ok=True)
-    # sqlite gives -wal and -shm the mode of the main file, so making it first is enough to keep all three private.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def connect(path: str, *, synchronous: Synchronous, create: bool) -> sqlite3.Connection:
+    """Open the file, creating it (if asked to) or migrating it first. Raises Incompatible (also for a newer file),
+    sqlite3.Error or OSError."""
+    if create:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+    # sqlite gives -wal and -shm the mode of the main file, so making it first is enough to keep all three private. And sqlite
+    # itself would make a file that is not there.
+    os.close(os.open(path, os.O_RDWR | (os.O_CREAT if create else 0) | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_MILLISECONDS / 1000, isolation_level=None)
     try:
         _refuse_newer(connection, path)

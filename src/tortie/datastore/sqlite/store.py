@@ -33,7 +33,11 @@ class Changes(NamedTuple):
 
 
 class Store:
-    """The connection and what is done with it. Every call comes from one thread; the file is opened by the first."""
+    """The connection and what is done with it. Every call comes from one thread; the file is opened by the first.
+
+    Only the first call makes a file that is not there. Later on a missing file was taken away: an empty one in its place would
+    be a lie, and in the way of the one that comes back.
+    """
 
     def __init__(self, path: str, *, synchronous: Synchronous, history: int) -> None:
         self._path = path
@@ -41,11 +45,12 @@ class Store:
         self._history = history
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
+        self._opened = 0
 
-    def open(self) -> None:
-        """Open the file now, so that its directory is there to be watched."""
+    def open(self) -> int:
+        """Open the file now, so that its directory is there to be watched. Returns which opening this is, for `changes`."""
         with self._transaction("DEFERRED"):
-            pass
+            return self._opened
 
     def create(self, resource: Resource, path: str) -> Resource:
         """Insert. Raises AlreadyExists."""
@@ -111,10 +116,12 @@ class Store:
         listed = with_built_in(items, kinds, namespace=namespace, name_prefix=name_prefix)
         return Listing(listed, str(revision))
 
-    def changes(self, kinds: Sequence[str], after: int) -> Changes:
-        """The next events of the kinds after a revision, at most a batch of them. Raises Compacted."""
-        self._check_file()
+    def changes(self, kinds: Sequence[str], after: int, *, opening: int) -> Changes:
+        """The next events of the kinds after a revision, at most a batch of them. Raises Compacted, and Unavailable when the
+        file is another one than at `opening`: it has another history, even where the revisions happen to fit."""
         with self._transaction("DEFERRED") as db:
+            if self._opened != opening:
+                raise Unavailable(f"datastore {self._path} was replaced while in use: list again")
             last = _last_revision(db)
             if last == after:
                 return Changes((), after)
@@ -136,9 +143,15 @@ class Store:
 
     @contextmanager
     def _transaction(self, mode: str) -> Iterator[sqlite3.Connection]:
+        there = _file_identity(self._path)
+        if self._connection is not None and there != self._file:
+            self.close()  # what was written there would be lost
+        if self._opened and there is None:
+            raise Unavailable(f"datastore {self._path} was removed while in use: put it back, or restart to begin a new one")
         if self._connection is None:
-            self._connection = connect(self._path, synchronous=self._synchronous)
+            self._connection = connect(self._path, synchronous=self._synchronous, create=not self._opened)
             self._file = _file_identity(self._path)
+            self._opened += 1
         db = self._connection
         db.execute(f"BEGIN {mode}")
         try:
@@ -158,13 +171,6 @@ class Store:
         if revision % _COMPACT_EVERY == 0:
             db.execute("DELETE FROM changes WHERE revision <= ?", (revision - self._history,))
         return revision
-
-    def _check_file(self) -> None:
-        """A file that was put in our file's place has another history, even where the revisions happen to fit."""
-        if self._connection is None or _file_identity(self._path) == self._file:
-            return
-        self.close()
-        raise Unavailable(f"datastore {self._path} was replaced or removed while in use: list again")
 
 
 def _last_revision(db: sqlite3.Connection) -> int:

@@ -176,17 +176,45 @@ def test_a_lock_that_is_never_given_back_is_unavailable(path: str, monkeypatch: 
     run(path, scenario)
 
 
-def test_a_watch_notices_that_its_file_was_replaced(path: str) -> None:
+def move(path: str, target: str) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(f"{path}{suffix}"):
+            os.rename(f"{path}{suffix}", f"{target}{suffix}")
+
+
+def test_a_file_that_was_taken_away_is_missed_and_not_made_anew_and_found_when_it_is_back(path: str) -> None:
     async def scenario(client: SqliteClient) -> None:
         await client.create(netset("a"))
         watch = client.watch(["NetworkSet"], revision="1")
         waiting = asyncio.ensure_future(anext(watch))
         await asyncio.sleep(0.05)
-        for name in ("", "-wal", "-shm"):
-            os.unlink(f"{path}{name}")
-        with pytest.raises(Unavailable, match="replaced or removed"):
+        move(path, f"{path}.away")
+        with pytest.raises(Unavailable, match="was removed while in use"):
             await asyncio.wait_for(waiting, 5)
-        assert (await client.list("NetworkSet")).items == ()
+        with pytest.raises(Unavailable, match="was removed while in use"):
+            await client.create(netset("b"))
+        assert not os.path.exists(path)
+        move(f"{path}.away", path)
+        assert [item.metadata.name for item in (await client.list("NetworkSet")).items] == ["a"]
+
+    run(path, scenario)
+
+
+def test_a_watch_notices_that_its_file_was_replaced_even_if_other_requests_did_first(path: str) -> None:
+    async def scenario(client: SqliteClient) -> None:
+        other = SqliteClient(f"{path}.other")
+        for name in ("a", "b"):
+            await client.create(netset(name))
+            await other.create(netset(f"not-{name}"))
+        await other.close()
+        watch = client.watch(["NetworkSet"], revision="2")
+        waiting = asyncio.ensure_future(anext(watch))
+        await asyncio.sleep(0.05)
+        move(path, f"{path}.away")
+        move(f"{path}.other", path)
+        assert [item.metadata.name for item in (await client.list("NetworkSet")).items] == ["not-a", "not-b"]
+        with pytest.raises(Unavailable, match="was replaced while in use"):
+            await asyncio.wait_for(waiting, 5)
 
     run(path, scenario)
 
