@@ -1,5 +1,6 @@
 """The table of all parameters in docs/agent.md: `python -m tortie.agent.parameter_table` prints it, a test compares it."""
 
+import sys
 from collections.abc import Iterator
 
 from tortie.agent.parameters import ASKS_NOTHING, Handling, default_text, handling
@@ -34,4 +35,4 @@ def _code(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(table())
+    sys.stdout.write(table())

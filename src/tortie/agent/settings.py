@@ -20,9 +20,10 @@ from tortie.api.felix import FelixConfiguration
 from tortie.api.node import Node
 from tortie.api.resource import Key
 from tortie.base import log
+from tortie.base.errors import TortieError
 from tortie.calc.config import ConfigStage
 from tortie.calc.problems import Problems
-from tortie.dataplane.render.config import ConfigError, parse
+from tortie.dataplane.render.config import parse
 from tortie.datastore.client import Client
 from tortie.datastore.errors import DoesNotExist
 from tortie.intent.messages import ConfigUpdate
@@ -121,6 +122,6 @@ def _refused(parameters: Parameters) -> tuple[str, ...]:
     values: Mapping[str, str] = dict(parameters.raw())
     try:
         parse(values)
-    except ConfigError as error:
+    except TortieError as error:
         return (str(error),)
     return ()
