@@ -1,5 +1,7 @@
 """`tortie patch` and `tortie label`: one stored resource changed in place, whole and checked, against other writers."""
 
+from typing import Any
+
 import click
 import msgspec
 
@@ -36,9 +38,11 @@ def patch(kind: str, name: str, text: str, form: str, *, allow_unenforced: bool,
     content = _parsed(text)
 
     def change(stored: Resource) -> Resource:
-        wanted = check(decode(patched(encode(stored), content, form)))
-        if wanted.key != key:
-            raise PatchError(f"a patch cannot make {key} into {wanted.key}: kind, name and namespace stay")
+        before = encode(stored)
+        after = patched(before, content, form)
+        if isinstance(after, dict):
+            _refuse_other_identity(before, after)
+        wanted = check(decode(after))
         if not allow_unenforced:
             _refuse_new_unenforced(stored, wanted)
         return wanted
@@ -99,6 +103,17 @@ def _parsed(text: str) -> object:
     if len(documents) != 1:
         raise PatchError(f"--patch: one document of JSON or YAML is expected, not {len(documents)}")
     return documents[0]
+
+
+def _refuse_other_identity(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A patch that made a resource into another one would leave the first where it is."""
+    for field in ("apiVersion", "kind"):
+        if after.get(field) != before[field]:
+            raise PatchError(f"{field}: a patch cannot change it")
+    metadata = after.get("metadata")
+    for field in ("name", "namespace"):
+        if not isinstance(metadata, dict) or metadata.get(field) != before["metadata"].get(field):
+            raise PatchError(f"metadata.{field}: a patch cannot change it")
 
 
 def _refuse_new_unenforced(stored: Resource, wanted: Resource) -> None:
