@@ -35,7 +35,7 @@ def offered(*words: str, shell: str = "bash", **environment: str) -> list[str]:
         check=False,
     )
     assert done.stderr == ""
-    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
 def test_commands_and_kinds_are_offered(tortie: Tortie) -> None:

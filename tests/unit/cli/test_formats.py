@@ -56,7 +56,7 @@ def test_a_template_may_stand_in_a_file(tortie: Tortie, tmp_path: Path) -> None:
         ("jsonpath=", "need to specify a template"),
         ("jsonpath-file=", "need to specify a template file"),
         ("jsonpath-file=none", "cannot read none: No such file"),
-        ("jsonpath={.a", "jsonpath '{.a': column 5: } is expected"),
+        ("jsonpath={.a", "jsonpath '{.a': column 4: } is expected"),
         ("custom-columns=", "need to specify at least one column"),
         ("custom-columns=NAME,", "need to specify at least one column"),
         ("custom-columns=NAME,X:", "write HEADING:.path.of.field"),
@@ -79,16 +79,7 @@ def test_export_leaves_out_what_belongs_to_this_cluster(tortie: Tortie) -> None:
     exported = json.loads(tortie("get", "networkset", "a", "-n", "shop", "-o", "json", "--export").out)["metadata"]
     assert {"namespace", "uid", "resourceVersion", "creationTimestamp"} <= whole.keys()
     assert exported == {"name": "a", "labels": whole["labels"]}
-    assert (
-        tortie(
-            "apply",
-            "-n",
-            "other",
-            "-f",
-            "-",
-            stdin=tortie("get", "networkset", "a", "-n", "shop", "-o", "yaml", "--export").out,
-        ).code
-        == 0
-    )
+    text = tortie("get", "networkset", "a", "-n", "shop", "-o", "yaml", "--export").out
+    assert tortie("apply", "-n", "other", "-f", "-", stdin=text).code == 0
     listed = json.loads(tortie("get", "networkset", "-A", "-o", "json", "--export").out)
     assert [item["metadata"]["namespace"] for item in listed["items"]] == ["other", "shop", "shop"]

@@ -75,7 +75,7 @@ def test_a_template_prints_what_kubectl_would(template: str, text: str) -> None:
     ],
 )
 def test_a_template_that_cannot_be_read_names_the_column(template: str, reason: str) -> None:
-    with pytest.raises(JsonPathError, match="column [0-9]+: ") as raised:
+    with pytest.raises(JsonPathError, match=r"column [0-9]+: ") as raised:
         Template(template)
     assert reason in str(raised.value)
 
