@@ -5,10 +5,10 @@ how often the kernel is read back.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tortie.agent import health, prometheus
 from tortie.agent.applier import Applier
@@ -16,7 +16,7 @@ from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.census import Census
 from tortie.agent.endpoint_status import EndpointStatusFiles
 from tortie.agent.health import Condition, Health
-from tortie.agent.http import Address, Answer, TextServer
+from tortie.agent.http import Address, Answer, Page, TextServer
 from tortie.agent.parameters import Parameters
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.reports import Schedule, StatusReports
@@ -29,11 +29,13 @@ from tortie.calc.graph import Graph
 from tortie.cni.server import CniServer
 from tortie.dataplane.linux import LinuxDataplane
 from tortie.datastore.client import Client
+from tortie.datastore.identity import Identity
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import ConfigUpdate, Message
 from tortie.kernel.nft.table import NftTable
 
 _log = log.get(__name__)
+_T = TypeVar("_T")
 _CALCULATION_SECONDS = 30.0
 _MOST_PROBLEMS = 100
 _REFRESH_POLL_SECONDS = 1.0
@@ -47,6 +49,7 @@ class Parts:
 
     client: Client
     syncer: Syncer
+    identity: Identity
     pipeline: Pipeline
     graph: Graph
     applier: Applier
@@ -271,6 +274,24 @@ class Operator:
         self._parts.applier.retry()
 
 
+async def while_waiting(parameters: Parameters, request: Awaitable[_T]) -> _T:
+    """The answer to a request that the agent cannot start without; meanwhile it is alive, and says why it is not ready."""
+    waiting = Health()
+    waiting.register("FelixStartup", lambda: Condition(False, "waiting for the datastore"))
+    pages: dict[str, Page] = {
+        "/liveness": lambda: health.answer(waiting.liveness()),
+        "/readiness": lambda: health.answer(waiting.readiness()),
+    }
+    server = TextServer("health", pages)
+    server.want(_address(parameters, "HealthEnabled", "HealthHost", "HealthPort"))
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run())
+        try:
+            return await request
+        finally:
+            serving.cancel()
+
+
 def _health(parts: Parts, settings: Settings) -> Health:
     """Every part's own word on how it is."""
     found = Health()
@@ -296,6 +317,7 @@ def _health(parts: Parts, settings: Settings) -> Health:
         lambda: Condition(not settings.refused, settings.problems[0] if settings.refused else ""),
     )
     found.register("CNI", lambda: Condition(parts.cni.serving, "" if parts.cni.serving else "the socket is not served"))
+    found.register("Datastore", lambda: Condition(not parts.identity.refusal, parts.identity.refusal))
     bird = parts.bird
     if bird is not None:
         found.register("BIRD", lambda: Condition(bird.ready, bird.failure or ("" if bird.ready else "not configured yet")))

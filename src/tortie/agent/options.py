@@ -29,11 +29,18 @@ class AgentOptions:
     networking_backend: str = "bird"
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Parameters that the command line sets, by Calico's name: stronger than any other source."""
+    accept_datastore: bool = False
+    """Follow the datastore that answers even if it is another cluster's than the one before (`datastore.identity`)."""
 
     @property
     def cni_socket(self) -> Path:
         """Where CNI is served."""
         return self.run_dir / "cni.sock"
+
+    @property
+    def cluster_guid_file(self) -> Path:
+        """Which cluster's datastore this node follows, across restarts."""
+        return self.state_dir / "cluster-guid"
 
     @property
     def secrets_dir(self) -> Path:
@@ -42,7 +49,13 @@ class AgentOptions:
 
 
 def read_options(
-    environment: Mapping[str, str], *, node: str = "", run_dir: str = "", state_dir: str = "", log_level: str = ""
+    environment: Mapping[str, str],
+    *,
+    node: str = "",
+    run_dir: str = "",
+    state_dir: str = "",
+    log_level: str = "",
+    accept_datastore: bool = False,
 ) -> AgentOptions:
     """Complete what was given on the command line. Raises AgentError with the name of what is wrong."""
     backend = environment.get("CALICO_NETWORKING_BACKEND", "bird")
@@ -56,6 +69,7 @@ def read_options(
         environment=environment,
         networking_backend=backend,
         overrides={"LogSeverityScreen": log_level} if log_level else {},
+        accept_datastore=accept_datastore,
     )
     for path in (options.cni_socket, options.run_dir / "bird" / "bird.ctl"):
         if len(os.fsencode(path)) > UNIX_PATH_LIMIT:

@@ -15,22 +15,23 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from tortie.agent import pod_upkeep
+from tortie.agent import garbage, pod_upkeep
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
 from tortie.agent.notifications import follow_links, follow_routes, follow_table
-from tortie.agent.operator import Operator, Parts
+from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.secrets import SecretsDirectory
 from tortie.agent.settings import Settings, check_sources, local_sources, stored_values
+from tortie.agent.start import PatientStart
 from tortie.agent.status import StatusFile
 from tortie.base import aio, log
 from tortie.base.metrics import Metrics
@@ -42,7 +43,7 @@ from tortie.dataplane.linux import LinuxDataplane
 from tortie.dataplane.render.policy import LOG_GROUPS
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
-from tortie.datastore.errors import Unavailable
+from tortie.datastore.identity import Identity
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
@@ -57,7 +58,6 @@ from tortie.kernel.route import RouteMonitor, Routes, RouteTable
 _log = log.get(__name__)
 RESTART = 129
 """Exit code of an agent that wants to be started again in place (Calico's)."""
-_T = TypeVar("_T")
 
 
 async def run_agent(options: AgentOptions) -> int:
@@ -72,10 +72,13 @@ async def run_agent(options: AgentOptions) -> int:
     client: Client | None = None
     try:
         local = local_sources(options)
-        check_sources(local)  # what may not be put into force is said before anything waits
+        own = check_sources(local)  # what may not be put into force is said before anything waits
         client = store = open_client(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
-        stored = await _patiently(lambda: stored_values(store, options.node))
-        agent = Agent(options, client, Settings(local, stored))
+        identity = Identity(options.cluster_guid_file, accept=options.accept_datastore)
+        start = PatientStart(options, identity)
+        await while_waiting(own, start.ask(lambda: identity.admit_client(store)))
+        stored = await while_waiting(own, start.ask(lambda: stored_values(store, options.node)))
+        agent = Agent(options, client, Settings(local, stored), identity)
         return await agent.run()
     finally:
         if client is not None:
@@ -86,7 +89,7 @@ async def run_agent(options: AgentOptions) -> int:
 class Agent:
     """Everything that runs on one node. The constructor connects; `run` runs."""
 
-    def __init__(self, options: AgentOptions, client: Client, settings: Settings) -> None:
+    def __init__(self, options: AgentOptions, client: Client, settings: Settings, identity: Identity) -> None:
         prefixes: tuple[str, ...] = settings.in_force["InterfacePrefix"]
         self._options = options
         self._client = client
@@ -105,7 +108,8 @@ class Agent:
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
-        self._syncer = Syncer(client, KINDS, convert=convert_update)
+        self._identity = identity
+        self._syncer = Syncer(client, KINDS, convert=convert_update, identity=identity)
         self._bird = (
             BirdKeeper(Bird(options.run_dir / "bird"), SecretsDirectory(options.secrets_dir))
             if options.networking_backend == "bird"
@@ -122,6 +126,7 @@ class Agent:
         parts = Parts(
             client=client,
             syncer=self._syncer,
+            identity=identity,
             pipeline=self._pipeline,
             graph=self._graph,
             applier=self._applier,
@@ -139,7 +144,8 @@ class Agent:
             prepare_kernel()
         addresses = node_addresses(self._options.environment, self._links)
         as_number = self._options.environment.get("AS", "")
-        await _patiently(lambda: register(self._client, self._options.node, addresses, as_number=as_number))
+        start = PatientStart(self._options, self._identity)
+        await start.ask(lambda: register(self._client, self._options.node, addresses, as_number=as_number))
         _log.info("agent of node %s: %s", self._options.node, ", ".join(map(str, addresses.values())))
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -169,7 +175,7 @@ class Agent:
         """Every task of the agent, by name."""
         parts = {
             "syncer": self._syncer.run(self._pipeline.on_batch),
-            "pod upkeep": Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update).run(
+            "pod upkeep": Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity).run(
                 pod_upkeep.PodUpkeep(self._client, self._options.node).on_batch
             ),
             "applier": self._applier.run(),
@@ -180,6 +186,7 @@ class Agent:
             ),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),
+            "garbage": aio.repeat(garbage.SETTLE_SECONDS, garbage.settle),
             "loop lag": aio.measure_lag(lambda seconds: self._metrics.observe("tortie_loop_lag_seconds", seconds)),
             "status": self._status.run(),
             **self._operator.tasks(),
@@ -205,6 +212,7 @@ class Agent:
             **self._operator.describe(),
             "inSync": self._pipeline.in_sync,
             "datastoreConnected": self._syncer.connected,
+            "datastoreRefused": self._identity.refusal,
             "applies": self._applier.applies,
             "failure": self._applier.failure,
             "bird": "" if self._bird is None else self._bird.failure or "running",
@@ -220,14 +228,3 @@ async def _first(*events: asyncio.Event) -> None:
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-
-
-async def _patiently(request: Callable[[], Awaitable[_T]]) -> _T:
-    """The answer to a request to the datastore, which may be away when the agent starts."""
-    backoff = aio.Backoff(first=0.1, last=10.0)
-    while True:
-        try:
-            return await request()
-        except Unavailable as error:
-            _log.warning("datastore unavailable, the kernel stays as it is until it answers: %s", error)
-            await backoff.wait()

@@ -17,7 +17,10 @@ import click
     "--log-level", default="", help="trace, debug, info, warning, error or fatal (default: FELIX_LOGSEVERITYSCREEN, info)."
 )
 @click.option("--log-format", default="", help="text or json, one object a line (default: TORTIE_LOG_FORMAT, text).")
-def agent(node: str, run_dir: str, state_dir: str, log_level: str, log_format: str) -> None:
+@click.option(
+    "--accept-datastore", is_flag=True, help="Follow the datastore even if it is another cluster's, or empty, all of a sudden."
+)
+def agent(*, node: str, run_dir: str, state_dir: str, log_level: str, log_format: str, accept_datastore: bool) -> None:
     """Run this node's agent until SIGTERM. The kernel and BIRD keep what they have when it ends.
 
     SIGHUP makes it start again in place, with the same pid, and read its configuration file anew.
@@ -28,7 +31,14 @@ def agent(node: str, run_dir: str, state_dir: str, log_level: str, log_format: s
 
     if os.geteuid() != 0:
         raise click.ClickException("the agent programs the kernel: run it as root")
-    options = read_options(os.environ, node=node, run_dir=run_dir, state_dir=state_dir, log_level=log_level)
+    options = read_options(
+        os.environ,
+        node=node,
+        run_dir=run_dir,
+        state_dir=state_dir,
+        log_level=log_level,
+        accept_datastore=accept_datastore,
+    )
     try:
         log.configure(options.log_level, log_format or os.environ.get("TORTIE_LOG_FORMAT", "text"))
     except ValueError as error:
