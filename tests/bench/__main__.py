@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
-
 from tests.bench import rows
 from tests.bench.measuring import Bench, Measure, Pair, Result, Row, Spread, result
 

@@ -6,6 +6,7 @@ Whoever must know that an endpoint is enforced (the CNI plugin) waits here.
 import asyncio
 from collections.abc import Sequence
 
+from tortie.agent import garbage
 from tortie.base import log
 from tortie.base.aio import Backoff, Throttle
 from tortie.base.metrics import Metrics
@@ -101,6 +102,8 @@ class Applier:
         finally:
             self._busy_since = None
             self.turns += 1
+            if self._dataplane.in_sync:
+                garbage.loaded()  # also after a failure: it must not stay off
             if seen_at is not None:  # not in the kernel yet: it is the oldest still
                 self._seen_at = seen_at
             self._count_transaction()

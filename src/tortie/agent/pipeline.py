@@ -1,13 +1,13 @@
 """From the datastore to intent: the syncer's batches through the calculation graph, in slices, to whoever enforces them.
 
 The loop is never held for long: a batch is at most a few hundred updates, and between slices the loop runs. While the first
-snapshot loads the garbage collector is off (decisions.md, B.1); what has loaded is then frozen out of its way.
+snapshot loads the garbage collector is off (see garbage).
 """
 
 import asyncio
-import gc
 from collections.abc import Callable, Sequence
 
+from tortie.agent import garbage
 from tortie.base import log
 from tortie.base.metrics import Metrics
 from tortie.calc.graph import Graph
@@ -15,7 +15,7 @@ from tortie.datastore.syncer import Batch
 from tortie.intent.messages import Message
 
 _log = log.get(__name__)
-SLICE = 200
+SLICE = 50
 """Updates between two yields to the loop."""
 
 
@@ -46,7 +46,7 @@ class Pipeline:
 
     async def _take(self, batch: Batch) -> None:
         if not self.in_sync:
-            gc.disable()
+            garbage.start_loading()
         for start in range(0, len(batch.updates), SLICE):
             self._graph.on_updates(batch.updates[start : start + SLICE])
             self._metrics.count("felix_calc_graph_updates_processed", len(batch.updates[start : start + SLICE]))
@@ -55,8 +55,6 @@ class Pipeline:
         if batch.in_sync and not self.in_sync:
             self.in_sync = True
             self._graph.on_in_sync()
-            gc.enable()
-            gc.freeze()
             _log.info("datastore in sync")
         self._flush()
 

@@ -29,7 +29,7 @@ from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.nft.table import ApplyStats, NftTable
 from tortie.kernel.route import RouteTable
 
-_SLICE = 500
+_SLICE = 100
 
 
 class LinuxDataplane:

@@ -123,10 +123,10 @@ def _nft(node: str, text: str) -> None:
 
 def _peer_table() -> str:
     lines = ["table inet peer {", f"chain gate {{ udp dport {_PORT} drop; }}"]
-    for number in range(2 * _OTHERS):
-        lines.append(
-            f"chain other{number} {{ tcp dport {20000 + number} counter accept; ip saddr 198.18.0.1 counter accept; }}"
-        )
+    lines += [
+        f"chain other{number} {{ tcp dport {20000 + number} counter accept; ip saddr 198.18.0.1 counter accept; }}"
+        for number in range(2 * _OTHERS)
+    ]
     lines += ["chain forward {", "type filter hook forward priority 0; policy accept;", "ct state established,related accept"]
     return "\n".join([*lines, "jump gate", "}", "}", ""])
 

@@ -51,7 +51,7 @@ class _Way:
 
     def ask(self, kind: str) -> float:
         """One measurement as a figure of the row's unit."""
-        command = [self.program, kind, str(_CPU), self.address, str(_PORT), str(_KINDS[kind])]
+        command: list[str | Path] = [self.program, kind, str(_CPU), self.address, str(_PORT), str(_KINDS[kind])]
         done = netns.run_in_named(self.client, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
         if done.returncode != 0:
             raise RuntimeError(f"traffic {kind} to {self.address}: {done.stderr.strip()}")
@@ -61,7 +61,7 @@ class _Way:
 
 @contextlib.contextmanager
 def _serving(program: Path, namespace: str) -> Iterator[None]:
-    command = [program, "serve", str(_CPU), str(_PORT)]
+    command: list[str | Path] = [program, "serve", str(_CPU), str(_PORT)]
     server = netns.run_in_named(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE))
     try:
         assert server.stdout is not None
