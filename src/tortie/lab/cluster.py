@@ -18,6 +18,7 @@ from tortie.api.kubernetes import PodSpec as KubernetesPodSpec
 from tortie.api.node import Node
 from tortie.api.resource import Key, Metadata, Resource
 from tortie.base import process
+from tortie.base.errors import TortieError
 from tortie.base.net import Family, parse_prefix
 from tortie.datastore import operations
 from tortie.datastore.client import Client
@@ -286,8 +287,10 @@ class Lab:
     async def down(self) -> None:
         """Remove all pods by CNI DEL as a kubelet would, then everything else."""
         for name in list(self.state.pods):
-            with contextlib.suppress(LabError, process.ProcessError):
+            try:
                 await self.remove_pod(name)
+            except TortieError:
+                break  # an agent or the datastore is gone: the others would wait for it too, and all goes in any case
         await self.client.close()
         await tear_down(self.names)
 

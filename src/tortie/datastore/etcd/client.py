@@ -10,7 +10,7 @@ from tortie.api.profile import DEFAULT_ALLOW
 from tortie.api.resource import Key, Resource
 from tortie.datastore import requests
 from tortie.datastore.client import Event, Listing
-from tortie.datastore.codec import decode, encode
+from tortie.datastore.codec import decode, encode, read
 from tortie.datastore.errors import DoesNotExist, UpdateConflict
 from tortie.datastore.etcd import messages
 from tortie.datastore.etcd.connection import Connection
@@ -96,17 +96,17 @@ class EtcdClient:
         def is_wanted(key: Key) -> bool:
             return key.kind == kind and namespace in ("", key.namespace) and key.name.startswith(name_prefix)
 
-        items = await _accepted(pairs, is_wanted)
+        items, unreadable = await _accepted(pairs, is_wanted)
         listed = requests.with_built_in(items, (kind,), namespace=namespace, name_prefix=name_prefix)
-        return Listing(listed, str(revision))
+        return Listing(Listing(listed, str(revision), unreadable).whole(), str(revision))
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
         """See `Client.list_many`."""
         requests.check_kinds(kinds)
         wanted = frozenset(kinds)
         pairs, revision = await self._reads.spans(_spans(wanted))
-        items = await _accepted(pairs, lambda key: key.kind in wanted)
-        return Listing(requests.with_built_in(items, kinds), str(revision))
+        items, unreadable = await _accepted(pairs, lambda key: key.kind in wanted)
+        return Listing(requests.with_built_in(items, kinds), str(revision), unreadable)
 
     async def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
         """See `Client.watch`. One watch covers the range that the kinds lie in; what else lies there is passed over."""
@@ -144,16 +144,23 @@ class EtcdClient:
         return tuple((await self._reads.spans(_spans(("BlockAffinity",))))[0])
 
 
-async def _accepted(pairs: Sequence[messages.KeyValue], accept: Callable[[Key], bool]) -> Sequence[Resource]:
-    """The resources among what was read that are wanted. Other tasks get their turn in between."""
+async def _accepted(
+    pairs: Sequence[messages.KeyValue], accept: Callable[[Key], bool]
+) -> tuple[Sequence[Resource], tuple[Unreadable, ...]]:
+    """The resources among what was read that are wanted, and what cannot be read. Other tasks get their turn in between."""
     items: list[Resource] = []
+    unreadable: list[Unreadable] = []
     for at in range(0, len(pairs), _SLICE):
         for pair in pairs[at : at + _SLICE]:
             key = key_of(path_of_pair(pair))
             if key is not None and accept(key):
-                items.append(_resource(key, pair))
+                value = _read(key, pair)
+                if isinstance(value, Unreadable):
+                    unreadable.append(value)
+                else:
+                    items.append(value)
         await asyncio.sleep(0)
-    return items
+    return items, tuple(unreadable)
 
 
 def _spans(kinds: Iterable[str]) -> tuple[Span, ...]:
@@ -164,10 +171,17 @@ def _resource(key: Key, pair: messages.KeyValue) -> Resource:
     return decode(key, path_of_pair(pair), pair.value, revision=str(pair.mod_revision))
 
 
+def _read(key: Key, pair: messages.KeyValue) -> Resource | Unreadable:
+    return read(key, path_of_pair(pair), pair.value, revision=str(pair.mod_revision))
+
+
 def _event(event: messages.Event, wanted: frozenset[str]) -> Event | None:
     """The change of a resource of a wanted kind; None for any other key."""
     key = key_of(path_of_pair(event.kv))
     if key is None or key.kind not in wanted:
         return None
-    value = None if event.type == messages.DELETE else _resource(key, event.kv)
-    return Event(key, value, str(event.kv.mod_revision))
+    revision = str(event.kv.mod_revision)
+    if event.type == messages.DELETE:
+        return Event(key, None, revision)
+    value = _read(key, event.kv)
+    return Event(key, None, revision, value) if isinstance(value, Unreadable) else Event(key, value, revision)

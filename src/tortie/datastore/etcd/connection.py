@@ -36,7 +36,7 @@ _M = TypeVar("_M", bound=Message)
 
 ANSWER_SECONDS = 5.0
 """How long one member may take for one answer. Requests are small; etcd itself gives up after seven."""
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 10.0
 """How long we go round the members before saying Unavailable. An election takes one to three seconds."""
 
 _OPTIONS: list[tuple[str, int]] = [
