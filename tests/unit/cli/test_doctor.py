@@ -1,0 +1,97 @@
+"""tortie doctor: what it asks the datastore and the agent's status file, and its exit code."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.cli.stage import Tortie, command_line
+
+from tortie.agent import checkup
+from tortie.agent.checkup import Check, check_agent, check_plugin, verdict
+
+POLICY = """\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: web}
+spec: {ingress: [{action: Allow, protocol: TCP, http: {methods: [GET]}}]}
+"""
+
+
+@pytest.fixture
+def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tortie:
+    """On a machine whose kernel and BIRD are fine."""
+
+    async def kernel() -> list[Check]:
+        return [Check("kernel", "ok", "")]
+
+    async def bird() -> Check:
+        return Check("bird", "ok", "version 2.0.12")
+
+    monkeypatch.setattr(checkup, "check_kernel", kernel)
+    monkeypatch.setattr(checkup, "check_bird", bird)
+    return command_line(tmp_path, monkeypatch, capsys)
+
+
+def examined(tortie: Tortie) -> tuple[int, dict[str, tuple[str, str]]]:
+    answer = tortie("doctor", "--run-dir", "run", "-o", "json")
+    return answer.code, {check["name"]: (check["state"], check["detail"]) for check in json.loads(answer.out)["checks"]}
+
+
+def test_a_machine_without_a_node_is_healthy(tortie: Tortie) -> None:
+    code, found = examined(tortie)
+    assert (code, found["datastore"][0], found["agent"]) == (0, "note", ("note", "no agent runs on this node"))
+    assert "| kernel " in tortie("doctor", "--run-dir", "run").out
+
+
+def test_fields_that_are_stored_and_not_enforced_are_named(tortie: Tortie) -> None:
+    tortie("apply", "--allow-unenforced", "-f", "-", stdin=POLICY)
+    code, found = examined(tortie)
+    assert code == 2
+    assert found["datastore"][0] == "ok"
+    assert found["not enforced"][1].startswith("NetworkPolicy(default/web): spec.ingress[0].http")
+
+
+def test_a_locked_datastore_and_one_that_cannot_be_opened_are_problems(
+    tortie: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tortie("datastore", "migrate", "lock")
+    code, found = examined(tortie)
+    assert (code, found["datastore"][0]) == (2, "problem")
+    assert "locked" in found["datastore"][1]
+    (tmp_path / "broken").write_text("no database" * 100)
+    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "broken"))
+    code, found = examined(tortie)
+    assert (code, found["datastore"][0]) == (2, "problem")
+    assert "broken" in found["datastore"][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "problems"),
+    [
+        ({"ready": True}, []),
+        ({"ready": False, "reasons": ["dataplane: no route"]}, ["pid 7, dataplane: no route"]),
+        ({"ready": True, "datastoreConnected": False}, ["no connection: what the agent has stays in force"]),
+        ({"ready": True, "bird": "it died"}, ["it died"]),
+        (
+            {"ready": True, "problems": {"NetworkPolicy(a/b)": "bad"}, "parameters": ["X: y"]},
+            ["X: y", "NetworkPolicy(a/b): bad"],
+        ),
+    ],
+)
+def test_what_the_agent_reports_is_told(status: dict[str, Any], problems: list[str]) -> None:
+    checks = check_agent(7, status)
+    assert [check.detail for check in checks if check.state == "problem"] == problems
+    assert verdict(checks) == (not problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "state"),
+    [(b"\x7fELF..", 0o755, "ok"), (b"#!python", 0o755, "note"), (b"\x7fELF", 0o644, "problem")],
+)
+def test_the_plugin_is_a_shim_or_its_fallback(tmp_path: Path, content: bytes, mode: int, state: str) -> None:
+    path = tmp_path / "tortie-cni"
+    path.write_bytes(content)
+    path.chmod(mode)
+    assert check_plugin(path).state == state
+    assert check_plugin(None).state == "note"

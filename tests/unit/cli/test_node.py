@@ -1,0 +1,107 @@
+"""tortie node status and stop without a node: what is told when nothing runs, and of a BIRD that answers."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.unit.cli.stage import Tortie, command_line
+
+PEERS = (
+    "2002-name       proto      table      state  since         info",
+    "1002-Mesh_172_18_0_3 BGP        ---        up     10:00:00.000  Established   ",
+    "1006-  BGP state:          Established",
+    "     Neighbor address: 172.18.0.3",
+    "     Neighbor AS:      64512",
+    "1002-Global_fd00__9 BGP        ---        start  10:00:01.000  Active        Socket: Connection refused",
+    "1006-  BGP state:          Active",
+    "     Neighbor address: fd00::9",
+    "     Neighbor AS:      64513",
+    "0000 ",
+)
+
+
+@pytest.fixture
+def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tortie:
+    monkeypatch.delenv("TORTIE_RUN_DIR", raising=False)
+    return command_line(tmp_path, monkeypatch, capsys)
+
+
+class _Bird(socketserver.StreamRequestHandler):
+    """A control socket that knows one answer."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"0001 BIRD 2.0.12 ready.\n")
+        self.rfile.readline()
+        self.wfile.write(("\n".join(PEERS) + "\n").encode())
+
+
+@pytest.fixture
+def bird(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    (tmp_path / "run" / "bird").mkdir(parents=True)
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "run" / "bird" / "bird.ctl"), _Bird) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_nothing_runs(tortie: Tortie) -> None:
+    answer = tortie("node", "status", "--run-dir", "run")
+    assert (answer.code, answer.err) == (2, "")
+    assert answer.out == "Calico process is not running.\nThe BGP backend process (BIRD) is not running.\n"
+    found = json.loads(tortie("node", "status", "--run-dir", "run", "-o", "json").out)
+    assert found == {
+        "agent": {"running": False, "pid": None, "status": {}},
+        "bird": {"running": False, "wanted": True},
+        "peers": [],
+    }
+
+
+@pytest.mark.usefixtures("bird")
+def test_peers_stand_in_a_table_by_family(tortie: Tortie) -> None:
+    out = tortie("node", "status", "--run-dir", "run").out
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
+    heading = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"]
+    assert rows == [
+        heading,
+        ["172.18.0.3", "node-to-node mesh", "up", "10:00:00.000", "Established"],
+        heading,
+        ["fd00::9", "global", "down", "10:00:01.000", "Active (Socket: Connection refused)"],
+    ]
+    assert out.index("IPv4 BGP status") < out.index("172.18.0.3") < out.index("IPv6 BGP status") < out.index("fd00::9")
+
+
+@pytest.mark.usefixtures("bird")
+def test_json_tells_the_peers_as_values(tortie: Tortie) -> None:
+    answer = tortie("node", "status", "--run-dir", "run", "-o", "json")
+    assert answer.code == 2  # BIRD outlives its agent
+    found = json.loads(answer.out)
+    assert found["bird"] == {"running": True, "wanted": True}
+    assert [(peer["address"], peer["type"], peer["established"], peer["asNumber"]) for peer in found["peers"]] == [
+        ("fd00::9", "global", False, 64513),
+        ("172.18.0.3", "node-to-node mesh", True, 64512),
+    ]
+
+
+def test_a_status_that_is_damaged_is_told(tortie: Tortie, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "status.json").write_text("{")
+    answer = tortie("node", "status", "--run-dir", "run")
+    assert answer.code == 1
+    assert "status.json is not JSON" in answer.err
+
+
+def test_stopping_needs_root(tortie: Tortie, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    answer = tortie("node", "stop", "--run-dir", "run", "--uninstall")
+    assert answer.code == 1
+    assert "needs root" in answer.err
+
+
+def test_stopping_what_does_not_run_is_fine(tortie: Tortie, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert tortie("node", "stop", "--run-dir", "run").out.splitlines()[:2] == ["The agent does not run.", "BIRD does not run."]
