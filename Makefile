@@ -21,6 +21,10 @@ test: setup  ## Every test; says how many were collected and run
 test-unit: setup  ## The tests that need neither root nor a network
 	@$(BIN)/pytest -q -m "not kernel and not lab and not etcd" tests
 
+bench: setup  ## Ratios beside a peer or a floor, five rounds (JSON=FILE keeps the figures, ONLY=ROW takes one)
+	@hack/bench-setup
+	@$(BIN)/python -m tests.bench $(if $(JSON),--json $(JSON)) $(if $(ONLY),--only $(ONLY))
+
 lint: setup  ## ruff and the layer contracts
 	@$(BIN)/ruff check src tests && $(BIN)/ruff format --check src tests && $(BIN)/lint-imports
 
