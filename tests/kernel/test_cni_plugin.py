@@ -183,7 +183,7 @@ def test_policy_that_does_not_come_in_time_undoes_everything(shim: Path) -> None
         stage.programmed = never
         answer = await stage.call("ADD", "web", policy_setup_timeout_seconds=3)
         assert (answer.status, answer.code) == (1, 11)
-        assert "policy of shop/web" in answer.words
+        assert "policy of pod shop/web" in answer.words
         assert await stage.residue() == []
 
     on_node(shim, scenario)
@@ -448,7 +448,7 @@ def test_what_is_wrong_is_named(shim: Path) -> None:
         await stage.pod("web")
         for expected, code, env, config in (
             ("nodename", 7, {}, {"nodename": "elsewhere"}),
-            ("ipam.type", 7, {}, {"ipam": {"type": "host-local"}}),
+            ("ipam.type", 7, {}, {"ipam": {"type": "dhcp"}}),
             ("cniVersion", 1, {}, {"cniVersion": "9.9.9"}),
             ("CNI_ARGS: K8S_POD_NAMESPACE", 4, {"CNI_ARGS": "K8S_POD_NAME=web"}, {}),
             ("CNI_IFNAME", 4, {"CNI_IFNAME": "much-too-long-a-name"}, {}),

@@ -8,7 +8,7 @@ import msgspec
 from tortie.api.ippool import IPPool
 from tortie.base.net import FAMILIES, Address, Family, Prefix, parse_address, parse_prefix
 from tortie.cni import errors
-from tortie.cni.config import IpamConfig
+from tortie.cni.config import AddressManager, IpamConfig
 from tortie.cni.errors import CniError
 from tortie.datastore.client import Client
 
@@ -24,18 +24,41 @@ class Wish:
     pools_v4: tuple[Prefix, ...] = ()
     pools_v6: tuple[Prefix, ...] = ()
     addresses: tuple[Address, ...] = ()
+    outside: tuple[Address, ...] = ()
+    """Addresses that the pod brings, of which IPAM knows nothing."""
 
 
-async def resolve(client: Client, config: IpamConfig, *, pod: Mapping[str, str], namespace: Mapping[str, str]) -> Wish:
-    """`pod` and `namespace` are annotations. Raises CniError 7 that names the annotation or key."""
-    if _PREFIX + "ipAddrsNoIpam" in pod:
-        text = f"pod annotation {_PREFIX}ipAddrsNoIpam is not supported by this release"
-        raise CniError(errors.INVALID_CONFIG, text, "use ipAddrs, whose addresses IPAM knows")
+async def resolve(
+    client: Client,
+    config: IpamConfig,
+    *,
+    pod: Mapping[str, str],
+    namespace: Mapping[str, str],
+    outside_allowed: bool = False,
+    asked: str = "",
+) -> Wish:
+    """`pod` and `namespace` are annotations, `asked` is the address that the runtime wants ("" for any).
+
+    Raises CniError 7 that names the annotation or key.
+    """
+    _refuse_floating(pod)
+    outside = _outside(pod, outside_allowed)
+    if outside or config.manager is not AddressManager.POOLS:
+        if _list(pod, "ipAddrs"):
+            words = "excludes ipAddrsNoIpam" if outside else "needs ipam.type calico-ipam"
+            raise _invalid("ipAddrs", words)
+        return Wish(families=(), outside=outside)
+    return await _from_pools(client, config, pod=pod, namespace=namespace, asked=asked)
+
+
+async def _from_pools(
+    client: Client, config: IpamConfig, *, pod: Mapping[str, str], namespace: Mapping[str, str], asked: str
+) -> Wish:
     wish = Wish(families=tuple(family for family in FAMILIES if _assigns(config, family)))
-    asked = _families(pod) or _families(namespace)
-    if asked:
-        wish = replace(wish, families=asked)
-    fixed = _addresses(pod)
+    families = _families(pod) or _families(namespace)
+    if families:
+        wish = replace(wish, families=families)
+    fixed = _addresses(pod, "ipAddrs") or _asked(asked)
     if fixed:
         return replace(wish, families=tuple(sorted({address.family for address in fixed})), addresses=fixed)
     v4 = _list(pod, "ipv4pools") or _list(namespace, "ipv4pools") or config.ipv4_pools
@@ -50,6 +73,28 @@ async def resolve(client: Client, config: IpamConfig, *, pod: Mapping[str, str],
     )
 
 
+def _refuse_floating(pod: Mapping[str, str]) -> None:
+    if _list(pod, "floatingIPs"):
+        text = f"pod annotation {_PREFIX}floatingIPs: floating addresses are not enforced by this release"
+        raise CniError(errors.INVALID_CONFIG, text, "remove the annotation, or reach the pod by its own address")
+
+
+def _outside(pod: Mapping[str, str], allowed: bool) -> tuple[Address, ...]:
+    found = _addresses(pod, "ipAddrsNoIpam")
+    if found and not allowed:
+        raise _invalid("ipAddrsNoIpam", "needs feature_control.ip_addrs_no_ipam: true in the network configuration")
+    return found
+
+
+def _asked(text: str) -> tuple[Address, ...]:
+    if not text:
+        return ()
+    try:
+        return (parse_address(text),)
+    except ValueError:
+        raise CniError(errors.INVALID_ENVIRONMENT, f"CNI_ARGS: IP {text!r} is not an IP address") from None
+
+
 def _assigns(config: IpamConfig, family: Family) -> bool:
     return config.assign_ipv4 if family is Family.V4 else config.assign_ipv6
 
@@ -62,15 +107,15 @@ def _families(annotations: Mapping[str, str]) -> tuple[Family, ...]:
     return tuple(sorted({_FAMILY_NAMES[name] for name in names}))
 
 
-def _addresses(annotations: Mapping[str, str]) -> tuple[Address, ...]:
+def _addresses(annotations: Mapping[str, str], name: str) -> tuple[Address, ...]:
     found = []
-    for text in _list(annotations, "ipAddrs"):
+    for text in _list(annotations, name):
         try:
             found.append(parse_address(text))
         except ValueError:
-            raise _invalid("ipAddrs", f"{text!r} is not an IP address") from None
+            raise _invalid(name, f"{text!r} is not an IP address") from None
     if len({address.family for address in found}) != len(found):
-        raise _invalid("ipAddrs", "at most one IPv4 and one IPv6 address are possible")
+        raise _invalid(name, "at most one IPv4 and one IPv6 address are possible")
     return tuple(sorted(found))
 
 

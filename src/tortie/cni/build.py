@@ -1,4 +1,4 @@
-"""`python -m tortie.cni.build FILE`: put the CNI plugin's executable at FILE.
+"""`python -m tortie.cni.build FILE`: put the CNI plugin's executable at FILE, or, under all its names, into the folder FILE.
 
 The C shim where there is a compiler that links statically, else `client.py` behind a line that starts it lean. The file is
 replaced by a rename, so that a runtime never executes half of it.
@@ -15,6 +15,8 @@ from tortie.base import process
 from tortie.base.errors import TortieError
 
 COMPILERS = ("gcc", "cc", "clang")
+NAMES = ("tortie-cni", "tortie-ipam", "calico", "calico-ipam")
+"""What network configurations may call us. The first is the file, the others are links to it."""
 FLAGS = ("-O2", "-static", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-s")
 
 
@@ -50,6 +52,19 @@ def install(target: Path) -> str:
     return kind
 
 
+def install_names(folder: Path) -> str:
+    """Put the plugin into `folder` under every name; returns what it is. Raises BuildError."""
+    kind = install(folder / NAMES[0])
+    for name in NAMES[1:]:
+        draft = folder / f".{name}.{os.getpid()}"
+        try:
+            os.link(folder / NAMES[0], draft)
+            draft.replace(folder / name)
+        except OSError as error:
+            raise BuildError(f"{folder / name}: cannot be written: {error.strerror}") from error
+    return kind
+
+
 def _make(draft: Path) -> str:
     for compiler in filter(None, map(shutil.which, COMPILERS)):
         try:
@@ -70,9 +85,10 @@ def _interpreter() -> str:
 def main() -> None:
     """The command line."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m tortie.cni.build FILE")
+        sys.exit("usage: python -m tortie.cni.build FILE|FOLDER")
     try:
-        kind = install(Path(sys.argv[1]))
+        target = Path(sys.argv[1])
+        kind = install_names(target) if target.is_dir() else install(target)
     except TortieError as error:
         sys.exit(f"tortie-cni: {error}")
     print(f"{sys.argv[1]}: {kind}")  # noqa: T201

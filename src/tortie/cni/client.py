@@ -112,7 +112,9 @@ def connect_agent(path: bytes, unreachable: int) -> _socket.socket:
 def build_call(command: bytes, data: bytes) -> bytes:
     """The frame to send."""
     entries = [quoted(key) + b":" + quoted(value) for key, value in os.environb.items() if key.startswith(b"CNI_")]
-    body = b'{"version":1,"command":%s,"env":{%s},"config":%s}' % (quoted(command), b",".join(entries), quoted(data))
+    program = os.fsencode(os.path.basename(sys.argv[0]))
+    parts = (quoted(command), quoted(program), b",".join(entries), quoted(data))
+    body = b'{"version":1,"command":%s,"program":%s,"env":{%s},"config":%s}' % parts
     if len(body) > LIMIT:
         raise Failure(INVALID_CONFIG, f"environment and network configuration are longer than {LIMIT} bytes")
     return b"TCNI" + (1).to_bytes(4, "big") + len(body).to_bytes(4, "big") + body

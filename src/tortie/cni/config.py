@@ -1,56 +1,53 @@
 """What the runtime asks: environment and network configuration, checked and as values.
 
-Keys are Calico's (kube-controllers.md, section 8). CNI demands that unknown keys are tolerated; they are reported, so that a
-misspelt one is not lost without a word. Keys that name Calico's own files and datastore are known and without effect here.
+Keys are Calico's (kube-controllers.md, section 8); `config_keys` says which of them have an effect here.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from tortie.base.net import Prefix, parse_prefix
 from tortie.cni import errors
+from tortie.cni.config_keys import survey
 from tortie.cni.errors import CniError
 
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 COMMANDS = ("ADD", "DEL", "CHECK", "STATUS", "GC", "VERSION")
 PLUGIN_TYPES = ("tortie-cni", "calico")
 IPAM_TYPES = ("tortie-ipam", "calico-ipam")
+"""Names of our own address management, and of the executable when it is called for nothing else."""
+HOST_LOCAL = "host-local"
 DEFAULT_POLICY_TIMEOUT_SECONDS = 10.0
 LONGEST_POLICY_TIMEOUT_SECONDS = 60.0
 """A runtime gives up after two to four minutes; the answer, and the undoing, must come before that."""
 _LONGEST_INTERFACE = 15
+_MOST_QUEUES = 64
 _ID_RULE = "letters, digits, '_', '.' and '-' after a letter or digit are needed"
+_TIMEOUT_ACTIONS = {"fail": True, "proceed": False}
 
-# fmt: off
-_HANDLED = frozenset(
-    {
-        "cniVersion", "name", "type", "ipam", "mtu", "nodename", "policy_setup_timeout_seconds", "container_settings",
-        "log_level", "prevResult", "runtimeConfig", "tortie_socket", "cni.dev/valid-attachments", "capabilities",
-    }
-)
-_WITHOUT_EFFECT = frozenset(
-    {
-        "nodename_file", "nodename_file_optional", "hostname", "ipam_lock_file", "datastore_type", "etcd_endpoints",
-        "etcd_discovery_srv", "etcd_scheme", "etcd_key_file", "etcd_cert_file", "etcd_ca_cert_file", "etcd_authority",
-        "log_file_path", "log_file_max_size", "log_file_max_age", "log_file_max_count", "policy", "kubernetes",
-        "calico_api_group", "qps", "burst", "endpoint_status_dir", "require_mtu_file", "cni.dev/attachments",
-        "disableGC", "disableCheck", "args", "num_queues", "cniVersions",
-    }
-)
 
-# fmt: on
+class AddressManager(enum.Enum):
+    """Who assigns addresses."""
+
+    POOLS = "our IP pools"
+    HOST_LOCAL = HOST_LOCAL
+    NONE = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
 class IpamConfig:
-    """Which addresses to assign. Pools are CIDRs or names."""
+    """Which addresses to assign. Pools are CIDRs or names; `raw` is the object as it came, for a plugin that reads it."""
 
+    manager: AddressManager = AddressManager.POOLS
     assign_ipv4: bool = True
     assign_ipv6: bool = False
     ipv4_pools: tuple[str, ...] = ()
     ipv6_pools: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +58,30 @@ class Config:
     cni_version: str
     type: str
     ipam: IpamConfig = IpamConfig()
+    ipam_only: bool = False
+    """True when the executable was called as an IPAM plugin, by another plugin."""
     mtu: int = 0
+    require_mtu_file: bool = False
+    num_queues: int = 1
     nodename: str = ""
     policy_timeout_seconds: float = DEFAULT_POLICY_TIMEOUT_SECONDS
+    fail_without_policy: bool = True
+    """False: an ADD whose policy is late succeeds all the same; until it comes the pod's packets are dropped."""
     allow_ip_forwarding: bool = False
-    log_level: str = ""
+    routes: tuple[Prefix, ...] = ()
+    """What the pod sends through its device; empty means everything."""
+    default_routes: bool = False
+    """True: everything, in addition to `routes`."""
+    addresses_without_ipam: bool = False
+    """True: a pod may bring its own addresses."""
+    readiness_gates: tuple[str, ...] = ()
     previous: Mapping[str, Any] | None = None
     """prevResult, as it came."""
     valid_attachments: frozenset[tuple[str, str]] | None = None
     """GC: (containerID, ifname) that live on; None when the key is absent."""
     unknown_keys: tuple[str, ...] = ()
+    ignored_keys: tuple[tuple[str, str], ...] = ()
+    """Known keys without effect here, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +93,8 @@ class Request:
     netns: str
     interface: str
     arguments: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """CNI_PATH: the folders of other plugins."""
 
     @property
     def pod(self) -> str:
@@ -92,6 +105,11 @@ class Request:
     def namespace(self) -> str:
         """Namespace of the pod."""
         return self.arguments.get("K8S_POD_NAMESPACE", "")
+
+    @property
+    def asked_address(self) -> str:
+        """The address that the runtime asks for, "" for any."""
+        return self.arguments.get("IP", "")
 
 
 def parse_request(environment: Mapping[str, str]) -> Request:
@@ -105,6 +123,7 @@ def parse_request(environment: Mapping[str, str]) -> Request:
         netns=environment.get("CNI_NETNS", ""),
         interface=environment.get("CNI_IFNAME", ""),
         arguments=_arguments(environment.get("CNI_ARGS", "")),
+        path=environment.get("CNI_PATH", ""),
     )
     if command in ("ADD", "DEL", "CHECK"):
         _require("CNI_CONTAINERID", request.container_id, command)
@@ -118,14 +137,12 @@ def parse_request(environment: Mapping[str, str]) -> Request:
     return request
 
 
-def parse_config(text: bytes) -> Config:
-    """Read the network configuration. Raises CniError 6 (no JSON), 1 (version) or 7, naming the key."""
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CniError(errors.UNDECODABLE, "the network configuration is not JSON", str(error)) from None
-    if not isinstance(found, dict):
-        raise CniError(errors.UNDECODABLE, "the network configuration is not a JSON object")
+def parse_config(text: bytes, *, program: str = "") -> Config:
+    """Read the network configuration. Raises CniError 6 (no JSON), 1 (version) or 7, naming the key.
+
+    `program` is the name that the executable was called by: one of IPAM_TYPES makes it an IPAM plugin.
+    """
+    found = _decoded(text)
     version = _typed(found, "cniVersion", str, "0.2.0")
     if version not in VERSIONS:
         raise CniError(
@@ -133,48 +150,105 @@ def parse_config(text: bytes) -> Config:
             f"cniVersion {version!r} is not supported",
             f"supported versions: {', '.join(VERSIONS)}",
         )
-    timeout = _typed(found, "policy_setup_timeout_seconds", int, 0)
-    if timeout < 0:
-        raise _invalid("policy_setup_timeout_seconds", "must not be negative")
-    mtu = _typed(found, "mtu", int, 0)
-    if mtu and not 576 <= mtu <= 65535:
-        raise _invalid("mtu", "must be 0 (automatic) or 576 to 65535")
+    ipam_only = program in IPAM_TYPES
+    if ipam_only:  # the other keys are those of the plugin that called
+        found = {key: value for key, value in found.items() if key in ("cniVersion", "name", "type", "ipam", "nodename")}
     kind = _typed(found, "type", str, "")
-    if kind not in PLUGIN_TYPES:
+    if kind not in PLUGIN_TYPES and not ipam_only:
         raise _invalid("type", f"must be one of {', '.join(PLUGIN_TYPES)}, not {kind!r}")
-    ipam, unknown_ipam = _ipam(_typed(found, "ipam", dict, {}))
-    unknown = [key for key in found if key not in _HANDLED and key not in _WITHOUT_EFFECT]
-    settings = _typed(found, "container_settings", dict, {})
+    ipam = _ipam(_typed(found, "ipam", dict, {}))
+    surveyed = survey(found, foreign_ipam=ipam.manager is AddressManager.HOST_LOCAL)
+    settings = found.get("container_settings") or {}
+    features = found.get("feature_control") or {}
     return Config(
         name=_name(found),
         cni_version=version,
         type=kind,
         ipam=ipam,
-        mtu=mtu,
-        nodename=_typed(found, "nodename", str, ""),
-        policy_timeout_seconds=min(float(timeout), LONGEST_POLICY_TIMEOUT_SECONDS) or DEFAULT_POLICY_TIMEOUT_SECONDS,
-        allow_ip_forwarding=_typed(settings, "allow_ip_forwarding", bool, default=False, parent="container_settings."),
-        log_level=_typed(found, "log_level", str, ""),
-        previous=_typed(found, "prevResult", dict, {}) or None,
+        ipam_only=ipam_only,
+        mtu=_number(found, "mtu", 0, "0 (automatic) or 576 to 65535", least=576, most=65535),
+        require_mtu_file=bool(found.get("require_mtu_file")),
+        num_queues=_number(found, "num_queues", 1, f"1 to {_MOST_QUEUES}", least=1, most=_MOST_QUEUES) or 1,
+        nodename=found.get("nodename") or "",
+        policy_timeout_seconds=_policy_timeout(found),
+        fail_without_policy=_fails_without_policy(found),
+        allow_ip_forwarding=bool(settings.get("allow_ip_forwarding")),
+        routes=_routes(ipam.raw),
+        default_routes=bool(found.get("include_default_routes")),
+        addresses_without_ipam=bool(features.get("ip_addrs_no_ipam")),
+        readiness_gates=_gates(found),
+        previous=found.get("prevResult") or None,
         valid_attachments=_attachments(found),
-        unknown_keys=tuple(sorted(unknown)) + unknown_ipam,
+        unknown_keys=surveyed.unknown,
+        ignored_keys=surveyed.ignored,
     )
 
 
-def _ipam(found: dict[str, Any]) -> tuple[IpamConfig, tuple[str, ...]]:
+def _decoded(text: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CniError(errors.UNDECODABLE, "the network configuration is not JSON", str(error)) from None
+    if not isinstance(found, dict):
+        raise CniError(errors.UNDECODABLE, "the network configuration is not a JSON object")
+    return found
+
+
+def _number(found: dict[str, Any], key: str, default: int, words: str, *, least: int, most: int) -> int:
+    value: int = _typed(found, key, int, default)
+    if value and not least <= value <= most:
+        raise _invalid(key, f"must be {words}")
+    return value
+
+
+def _policy_timeout(found: dict[str, Any]) -> float:
+    timeout = _typed(found, "policy_setup_timeout_seconds", int, 0)
+    if timeout < 0:
+        raise _invalid("policy_setup_timeout_seconds", "must not be negative")
+    return min(float(timeout), LONGEST_POLICY_TIMEOUT_SECONDS) or DEFAULT_POLICY_TIMEOUT_SECONDS
+
+
+def _fails_without_policy(found: dict[str, Any]) -> bool:
+    action = _typed(found, "policy_setup_timeout_action", str, "fail")
+    if action not in _TIMEOUT_ACTIONS:
+        raise _invalid("policy_setup_timeout_action", f"must be one of {', '.join(_TIMEOUT_ACTIONS)}, not {action!r}")
+    return _TIMEOUT_ACTIONS[action]
+
+
+def _gates(found: dict[str, Any]) -> tuple[str, ...]:
+    gates = found.get("readiness_gates") or ()
+    for gate in gates:
+        if not isinstance(gate, str) or not gate.startswith(("http://", "https://")):
+            raise _invalid("readiness_gates", f"must be a list of http or https addresses, {gate!r} is none")
+    return tuple(gates)
+
+
+def _routes(ipam: Mapping[str, Any]) -> tuple[Prefix, ...]:
+    """`ipam.routes`, which the standard IPAM plugins share: [{"dst": CIDR}]."""
+    try:
+        return tuple(parse_prefix(str(route["dst"]), strict=False) for route in ipam.get("routes") or ())
+    except (TypeError, KeyError, ValueError):
+        raise _invalid("ipam.routes", "must be a list of objects with dst, a CIDR") from None
+
+
+def _ipam(found: dict[str, Any]) -> IpamConfig:
     kind = _typed(found, "type", str, "", parent="ipam.")
+    if kind == HOST_LOCAL:
+        return IpamConfig(AddressManager.HOST_LOCAL, raw=found)
+    if kind in ("", "none"):
+        return IpamConfig(AddressManager.NONE, assign_ipv4=False, raw=found)
     if kind not in IPAM_TYPES:
-        raise _invalid("ipam.type", f"must be one of {', '.join(IPAM_TYPES)}, not {kind!r}")
+        raise _invalid("ipam.type", f"must be one of {', '.join(IPAM_TYPES)}, {HOST_LOCAL} or none, not {kind!r}")
     ipam = IpamConfig(
         assign_ipv4=_truth(found, "assign_ipv4", default=True),
         assign_ipv6=_truth(found, "assign_ipv6", default=False),
         ipv4_pools=_texts(found, "ipv4_pools"),
         ipv6_pools=_texts(found, "ipv6_pools"),
+        raw=found,
     )
     if not ipam.assign_ipv4 and not ipam.assign_ipv6:
         raise _invalid("ipam", "assign_ipv4 and assign_ipv6 are both false: a pod needs an address")
-    known = {"type", "assign_ipv4", "assign_ipv6", "ipv4_pools", "ipv6_pools"}
-    return ipam, tuple(sorted(f"ipam.{key}" for key in found if key not in known))
+    return ipam
 
 
 def _truth(found: dict[str, Any], key: str, *, default: bool) -> bool:

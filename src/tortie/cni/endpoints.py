@@ -1,12 +1,15 @@
 """The plugin's side of the datastore: is it open, the pod, its WorkloadEndpoint."""
 
+import contextlib
 from collections.abc import Mapping
 
 import msgspec
 
 from tortie.api.cluster import ClusterInformation
 from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.felix import FelixConfiguration
 from tortie.api.kubernetes import Namespace, Pod
+from tortie.api.profile import Profile
 from tortie.api.resource import Key
 from tortie.cni import errors
 from tortie.cni.errors import CniError
@@ -51,6 +54,28 @@ async def namespace_annotations(client: Client, name: str) -> Mapping[str, str]:
     except DoesNotExist:
         return {}
     return found.metadata.annotations if isinstance(found, Namespace) else {}
+
+
+async def ensure_profile(client: Client, profile: Profile) -> None:
+    """Create a profile unless there is one of its name, which is left as it is."""
+    try:
+        await client.get(profile.key)
+    except DoesNotExist:
+        with contextlib.suppress(AlreadyExists):
+            await client.create(profile)
+
+
+async def source_spoofing_allowed(client: Client, node: str) -> bool:
+    """True if FelixConfiguration lets endpoints of the node name further sources (workloadSourceSpoofing: Any)."""
+    for name in (f"node.{node}", "default"):
+        try:
+            found = await client.get(Key("FelixConfiguration", "", name))
+        except DoesNotExist:
+            continue
+        assert isinstance(found, FelixConfiguration)
+        if found.spec.workload_source_spoofing is not None:
+            return found.spec.workload_source_spoofing.lower() == "any"
+    return False
 
 
 async def find(client: Client, key: Key) -> WorkloadEndpoint | None:

@@ -7,62 +7,41 @@ when the pod's policy is in the kernel. DEL may be repeated and succeeds for wha
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
-import msgspec
-
-from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
+from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.ippool import IPPool
 from tortie.api.kubernetes import Pod
-from tortie.api.names import workload_endpoint_name
-from tortie.api.resource import Key
 from tortie.base import log
 from tortie.base.errors import TortieError
 from tortie.base.net import FAMILIES, Address, Family, parse_interface, parse_prefix, single
-from tortie.cni import addressing, endpoints, errors, wiring
-from tortie.cni.config import VERSIONS, Config, Request
+from tortie.cni import addressing, endpoints, errors, gates, subjects, wiring
+from tortie.cni.config import VERSIONS, AddressManager, Config, Request
 from tortie.cni.errors import CniError
 from tortie.cni.inspection import differences
-from tortie.cni.result import Wired, parse_previous
+from tortie.cni.leftovers import Leftover, find_leftovers, list_links
+from tortie.cni.result import Wired, addresses_document, parse_previous
+from tortie.cni.sources import AddressSource, Sources, find_delegate
+from tortie.cni.subjects import Subject
 from tortie.cni.wiring import Ground, Plan
 from tortie.convert.errors import ConversionError
-from tortie.convert.names import KUBERNETES, veth_name
-from tortie.convert.pods import workload_endpoint
 from tortie.datastore.client import Client
 from tortie.intent.keys import EndpointId
-from tortie.ipam.allocator import Assigned, AssignRequest
 from tortie.kernel.link import pack_mac
 
 _log = log.get(__name__)
-_MAC_ANNOTATION = "cni.projectcalico.org/hwAddr"
-_USE = "Workload"
-_ENDPOINT = "eth0"
-"""Endpoint names carry this whatever the device in the pod is called (conversions.md, section 2)."""
+_CNI = "cni.projectcalico.org/"
+_MAC_ANNOTATION = _CNI + "hwAddr"
+_PREFIXES_ANNOTATION = _CNI + "allowedSourcePrefixes"
 
 T = TypeVar("T")
 
 
-class AddressSource(Protocol):
-    """What of `tortie.ipam.allocator.Ipam` the plugin needs."""
-
-    async def auto_assign(self, request: AssignRequest) -> Assigned:
-        """Assign any addresses."""
-        ...
-
-    async def assign_ip(self, address: Address, handle: str, *, attributes: dict[str, str], node: str, use: str = "") -> Any:
-        """Assign one address by name."""
-        ...
-
-    async def release_by_handle(self, handle: str) -> Any:
-        """Give back all that a handle has; unknown is fine."""
-        ...
-
-
 class Plugin:
     """The plugin of one node. Requests may run at once, but not two for one pod or one container (see `server`, which also
-    turns GC into the DELs that `stale` names)."""
+    has each of `stale` removed for GC)."""
 
     def __init__(
         self,
@@ -72,150 +51,189 @@ class Plugin:
         node: str,
         wait_until_programmed: Callable[[EndpointId, float], Awaitable[bool]],
         interface_prefix: str = "cali",
-        mtu: int = 0,
+        mtu_files: Sequence[Path] = (),
+        not_ready: Callable[[], str] = str,
     ) -> None:
-        """`mtu` is what pods get whose network configuration says 0; 0 leaves it to the kernel (1500)."""
+        """Pods whose network configuration says MTU 0 get what the first of `mtu_files` that exists says, else 1500.
+
+        `not_ready` says why the node could not serve an ADD now, "" if it could.
+        """
         self._client = client
-        self._ipam = ipam
+        self._sources = Sources(client, ipam, node)
         self._node = node
         self._wait_until_programmed = wait_until_programmed
         self._interface_prefix = interface_prefix
-        self._mtu = mtu
+        self._mtu_files = tuple(mtu_files)
+        self._not_ready = not_ready
+        self._told: set[tuple[str, str]] = set()
 
     async def handle(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
         """Do what is asked; returns what to print. Raises CniError. The descriptor stays the caller's."""
         if config.nodename and config.nodename != self._node:
             text = f"network configuration: nodename is {config.nodename!r}, but this is the agent of node {self._node!r}"
             raise CniError(errors.INVALID_CONFIG, text)
-        if config.unknown_keys:
-            _log.warning("network %s: unknown configuration keys: %s", config.name, ", ".join(config.unknown_keys))
+        self._tell_about_keys(config)
         try:
-            match request.command:
-                case "ADD":
-                    return await self._add(request, config, _needed(netns_fd))
-                case "DEL":
-                    await self._delete(request, config, netns_fd)
-                case "CHECK":
-                    await self._check(request, config, _needed(netns_fd))
-                case "STATUS":
-                    await self._status(config)
-                case _:
-                    return {"cniVersion": config.cni_version, "supportedVersions": list(VERSIONS)}
+            return await self._dispatch(request, config, netns_fd)
         except CniError:
             raise
         except ConversionError as error:
             raise CniError(errors.INVALID_CONFIG, str(error)) from error
         except TortieError as error:
             raise CniError(errors.TRY_AGAIN_LATER, f"{request.command} failed", str(error)) from error
+
+    async def _dispatch(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
+        match request.command:
+            case "ADD" if config.ipam_only:
+                return await self._assign_only(request, config)
+            case "ADD":
+                return await self._add(request, config, _needed(netns_fd))
+            case "DEL" if config.ipam_only:
+                await endpoints.require_ready(self._client)
+                await self._sources.release(request, config)
+            case "DEL":
+                await self._delete(request, config, netns_fd)
+            case "CHECK" if config.ipam_only:
+                await self._check_assigned(request, config)
+            case "CHECK":
+                await self._check(request, config, _needed(netns_fd))
+            case "STATUS":
+                await self._status(request, config)
+            case _:
+                return {"cniVersion": config.cni_version, "supportedVersions": list(VERSIONS)}
         return None
+
+    def _tell_about_keys(self, config: Config) -> None:
+        """Once for each network and key: a node answers thousands of requests with the same configuration."""
+        remarks = [(key, "unknown") for key in config.unknown_keys]
+        remarks += [(key, f"ignored: {reason}") for key, reason in config.ignored_keys]
+        for key, remark in remarks:
+            if (config.name, key) not in self._told:
+                self._told.add((config.name, key))
+                _log.warning("network %s: configuration key %s is %s", config.name, key, remark)
 
     # ---- ADD ----
     async def _add(self, request: Request, config: Config, netns_fd: int) -> dict[str, Any]:
         await endpoints.require_ready(self._client)
-        _require_pod(request)
-        pod = await endpoints.read_pod(self._client, request.namespace, request.pod, node=self._node)
-        key = self._key(request)
-        stored = await endpoints.find(self._client, key)
-        handle = _handle(config, request.container_id)
+        subject = self._identify(request)
+        await gates.wait_for_gates(config.readiness_gates)
+        pod = None
+        if subject.is_pod:
+            pod = await endpoints.read_pod(self._client, request.namespace, request.pod, node=self._node)
+            await self._check_annotations(pod)
+        stored = await endpoints.find(self._client, subject.key)
         if stored is not None and stored.spec.container_id == request.container_id:
-            wired = await self._still_good(stored, request, config, netns_fd)
+            wired = await self._still_good(stored, subject, request, config=config, netns_fd=netns_fd)
             if wired is not None:
-                await self._wait(key, request, config)
+                await self._wait(subject, config)
                 return wired.document(config.cni_version)
-        async with contextlib.AsyncExitStack() as undo:
-            undo.push_async_callback(_attempt, self._ipam.release_by_handle, handle)
-            await self._ipam.release_by_handle(handle)  # of an ADD that died half-way
-            addresses = await self._assign(pod, config, handle)
-            plan = self._plan(request, config, addresses, mac=_fixed_mac(pod))
-            undo.push_async_callback(_attempt, _in_thread, partial(_unwire, netns_fd, plan))
-            wired = await _in_thread(partial(_wire, netns_fd, plan, request.netns))
-            undo.push_async_callback(_attempt, self._forget, key, request.container_id)
-            await endpoints.store(self._client, self._endpoint(pod, request, wired))
-            await self._wait(key, request, config)
-            undo.pop_all()
-        _log.info("ADD %s/%s: %s on %s", request.namespace, request.pod, _words(addresses), wired.host_device)
+        wired = await self._attach(subject, pod, request, config=config, netns_fd=netns_fd)
+        _log.info("ADD %s: %s on %s", subject.words, _words(wired.addresses), wired.host_device)
         return wired.document(config.cni_version)
 
-    async def _still_good(self, stored: WorkloadEndpoint, request: Request, config: Config, netns_fd: int) -> Wired | None:
+    async def _attach(self, subject: Subject, pod: Pod | None, request: Request, *, config: Config, netns_fd: int) -> Wired:
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(_attempt, self._sources.release, request, config)
+            await self._sources.release(request, config)  # of an ADD that died half-way
+            addresses = await self._assign(pod, request, config)
+            plan = self._plan(subject, request, config, addresses=addresses, mac=_fixed_mac(pod))
+            undo.push_async_callback(_attempt, _in_thread, partial(_unwire, netns_fd, plan))
+            wired = await _in_thread(partial(_wire, netns_fd, plan, request.netns))
+            undo.push_async_callback(_attempt, self._forget, subject, request)
+            await endpoints.store(self._client, await self._endpoint(subject, pod, request, config=config, wired=wired))
+            await self._wait(subject, config)
+            undo.pop_all()
+        return wired
+
+    async def _still_good(
+        self, stored: WorkloadEndpoint, subject: Subject, request: Request, *, config: Config, netns_fd: int
+    ) -> Wired | None:
         """What an earlier ADD of the same container made, if nothing of it has changed."""
-        plan = self._plan(request, config, _addresses_of(stored))
+        plan = self._plan(subject, request, config, addresses=_addresses_of(stored))
         found = await _in_thread(partial(_inspect, netns_fd, plan, stored.spec.mac))
         if found:
-            _log.warning("ADD %s/%s again: %s; wiring it anew", request.namespace, request.pod, "; ".join(found))
+            _log.warning("ADD %s again: %s; wiring it anew", subject.words, "; ".join(found))
             return None
         return await _in_thread(partial(_describe, netns_fd, plan, request.netns))
 
-    async def _assign(self, pod: Pod, config: Config, handle: str) -> tuple[Address, ...]:
-        namespace = pod.metadata.namespace
+    async def _assign(self, pod: Pod | None, request: Request, config: Config) -> tuple[Address, ...]:
+        namespace = pod.metadata.namespace if pod is not None else ""
         wish = await addressing.resolve(
             self._client,
             config.ipam,
-            pod=pod.metadata.annotations,
-            namespace=await endpoints.namespace_annotations(self._client, namespace),
+            pod=pod.metadata.annotations if pod is not None else {},
+            namespace=await endpoints.namespace_annotations(self._client, namespace) if namespace else {},
+            outside_allowed=config.addresses_without_ipam,
+            asked=request.asked_address,
         )
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
-        attributes = {"pod": pod.metadata.name, "namespace": namespace, "node": self._node, "timestamp": now}
-        for address in wish.addresses:
-            await self._ipam.assign_ip(address, handle, attributes=attributes, node=self._node, use=_USE)
-        if wish.addresses:
-            return wish.addresses
-        assigned = await self._ipam.auto_assign(
-            AssignRequest(
-                node=self._node,
-                handle=handle,
-                num_v4=int(Family.V4 in wish.families),
-                num_v6=int(Family.V6 in wish.families),
-                attributes=attributes,
-                namespace=namespace,
-                pools_v4=wish.pools_v4,
-                pools_v6=wish.pools_v6,
-                use=_USE,
-            )
-        )
-        addresses = tuple(interface.address for interface in (*assigned.v4, *assigned.v6))
-        missing = [f"IPv{family.value}" for family in wish.families if not any(a.family is family for a in addresses)]
-        if missing:
-            text = f"no {' and no '.join(missing)} address could be assigned"
-            raise CniError(errors.TRY_AGAIN_LATER, text, "; ".join(assigned.messages))
-        return addresses
+        return await self._sources.assign(request, config, wish)
 
-    def _endpoint(self, pod: Pod, request: Request, wired: Wired) -> WorkloadEndpoint:
-        converted = workload_endpoint(pod, addresses=wired.addresses, prefix=self._interface_prefix)
-        spec = msgspec.structs.replace(converted.spec, container_id=request.container_id, mac=wired.mac)
-        return msgspec.structs.replace(converted, spec=spec)
+    async def _check_annotations(self, pod: Pod) -> None:
+        if not pod.metadata.annotations.get(_PREFIXES_ANNOTATION):
+            return
+        if not await endpoints.source_spoofing_allowed(self._client, self._node):
+            text = f"pod annotation {_PREFIXES_ANNOTATION} has no effect while sources are checked"
+            details = "set workloadSourceSpoofing: Any in FelixConfiguration default, or remove the annotation"
+            raise CniError(errors.INVALID_CONFIG, text, details)
 
-    async def _forget(self, key: Key, container_id: str) -> None:
-        await endpoints.remove(self._client, key, container_id=container_id)
+    async def _endpoint(
+        self, subject: Subject, pod: Pod | None, request: Request, *, config: Config, wired: Wired
+    ) -> WorkloadEndpoint:
+        if pod is not None:
+            return subjects.pod_endpoint(pod, request, config, wired=wired, prefix=self._interface_prefix)
+        await endpoints.ensure_profile(self._client, subjects.network_profile(config.name))
+        return subjects.container_endpoint(subject, request, config, wired=wired, node=self._node)
 
-    async def _wait(self, key: Key, request: Request, config: Config) -> None:
+    async def _forget(self, subject: Subject, request: Request) -> None:
+        await endpoints.remove(self._client, subject.key, container_id=request.container_id)
+
+    async def _wait(self, subject: Subject, config: Config) -> None:
         seconds = config.policy_timeout_seconds
-        if not await self._wait_until_programmed(EndpointId(self._node, key.namespace, key.name), seconds):
-            text = f"the policy of {request.namespace}/{request.pod} is not in the kernel after {seconds:g} s"
+        if await self._wait_until_programmed(EndpointId(self._node, subject.key.namespace, subject.key.name), seconds):
+            return
+        text = f"the policy of {subject.words} is not in the kernel after {seconds:g} s"
+        if config.fail_without_policy:
             raise CniError(errors.TRY_AGAIN_LATER, text, "the agent's log says what it is waiting for")
+        _log.warning("%s; it starts all the same, and until then its packets are dropped", text)
 
     # ---- DEL ----
     async def _delete(self, request: Request, config: Config, netns_fd: int | None) -> None:
         await endpoints.require_ready(self._client)
-        if request.pod:
-            key = self._key(request)
-            if await endpoints.remove(self._client, key, container_id=request.container_id):
-                await _in_thread(partial(wiring.remove_host_device, self._veth(request.namespace, request.pod)))
-            else:
-                _log.info("DEL %s: %s belongs to a newer container and stays", request.container_id, key)
+        subject = self._identify(request)
+        if await endpoints.remove(self._client, subject.key, container_id=request.container_id):
+            await _in_thread(partial(wiring.remove_host_device, subject.host_device))
+        else:
+            _log.info("DEL %s: %s belongs to a newer container and stays", request.container_id, subject.key)
         if netns_fd is not None:
             await _in_thread(partial(wiring.remove_pod_device, netns_fd, request.interface))
-        await self._ipam.release_by_handle(_handle(config, request.container_id))
-        _log.info("DEL %s/%s: container %s", request.namespace, request.pod, request.container_id)
+        await self._sources.release(request, config)
+        _log.info("DEL %s: container %s", subject.words, request.container_id)
+
+    # ---- as an IPAM plugin ----
+    async def _assign_only(self, request: Request, config: Config) -> dict[str, Any]:
+        """Addresses for the device of another plugin: no cable, no endpoint, no annotations."""
+        await endpoints.require_ready(self._client)
+        async with contextlib.AsyncExitStack() as undo:
+            undo.push_async_callback(_attempt, self._sources.release, request, config)
+            await self._sources.release(request, config)
+            addresses = await self._assign(None, request, config)
+            undo.pop_all()
+        _log.info("IPAM ADD container %s: %s", request.container_id, _words(addresses))
+        return addresses_document(addresses, config.cni_version)
+
+    async def _check_assigned(self, request: Request, config: Config) -> None:
+        if not await self._sources.has_addresses(request, config):
+            raise CniError(errors.CHECK_FAILED, f"container {request.container_id} has no address of network {config.name}")
 
     # ---- CHECK ----
     async def _check(self, request: Request, config: Config, netns_fd: int) -> None:
-        _require_pod(request)
-        stored = await endpoints.find(self._client, self._key(request))
+        subject = self._identify(request)
+        stored = await endpoints.find(self._client, subject.key)
         if stored is None:
-            raise CniError(errors.UNKNOWN_CONTAINER, f"pod {request.namespace}/{request.pod} has no WorkloadEndpoint")
+            raise CniError(errors.UNKNOWN_CONTAINER, f"{subject.words} has no WorkloadEndpoint")
         found = []
         mac = stored.spec.mac
-        plan = self._plan(request, config, _addresses_of(stored))
+        plan = self._plan(subject, request, config, addresses=_addresses_of(stored))
         if stored.spec.container_id != request.container_id:
             found.append(f"WorkloadEndpoint: containerID is {stored.spec.container_id}, not {request.container_id}")
         if stored.spec.interface_name != plan.host_device:
@@ -230,61 +248,75 @@ class Plugin:
                 found.append(f"prevResult: addresses are {_words(sorted(previous.addresses))}, stored are {stored_words}")
         found += await _in_thread(partial(_inspect, netns_fd, plan, mac))
         if found:
-            text = f"pod {request.namespace}/{request.pod} is not as it was set up"
-            raise CniError(errors.CHECK_FAILED, text, "; ".join(found))
+            raise CniError(errors.CHECK_FAILED, f"{subject.words} is not as it was set up", "; ".join(found))
 
     # ---- STATUS and GC ----
-    async def _status(self, config: Config) -> None:
+    async def _status(self, request: Request, config: Config) -> None:
+        reason = self._not_ready()
+        if reason:
+            raise CniError(errors.NOT_AVAILABLE, "the agent of this node is not ready", reason)
         try:
             await endpoints.require_ready(self._client, code=errors.NOT_AVAILABLE)
-            pools = [pool for pool in (await self._client.list("IPPool")).items if isinstance(pool, IPPool)]
-        except CniError:
-            raise
+            if config.ipam.manager is AddressManager.HOST_LOCAL:
+                find_delegate(request.path)
+            elif config.ipam.manager is AddressManager.POOLS:
+                await self._require_pools(config)
+            if not config.ipam_only and not config.mtu:
+                gates.mtu_from_files(self._mtu_files, required=config.require_mtu_file)
+        except CniError as error:
+            raise CniError(errors.NOT_AVAILABLE, error.message, error.details) from error
         except TortieError as error:
             raise CniError(errors.NOT_AVAILABLE, "the datastore cannot be read", str(error)) from error
+        closed = await gates.closed_gates(config.readiness_gates)
+        if closed:
+            raise CniError(errors.NOT_AVAILABLE, f"readiness gate not open: {closed[0]}")
+
+    async def _require_pools(self, config: Config) -> None:
+        pools = [pool for pool in (await self._client.list("IPPool")).items if isinstance(pool, IPPool)]
         there = {parse_prefix(pool.spec.cidr, strict=False).family for pool in pools if not pool.spec.disabled}
         wanted = {Family.V4: config.ipam.assign_ipv4, Family.V6: config.ipam.assign_ipv6}
         for family in FAMILIES:
             if wanted[family] and family not in there:
                 raise CniError(errors.NOT_AVAILABLE, f"there is no enabled IPv{family.value} pool to assign from")
 
-    async def stale(self, config: Config) -> tuple[Request, ...]:
-        """GC: a DEL for each endpoint of this node whose container the runtime no longer lists."""
+    async def stale(self, request: Request, config: Config) -> tuple[Leftover, ...]:
+        """GC: the containers of this node and network that the runtime no longer lists."""
         if config.valid_attachments is None:
             return ()
         try:
-            found = (await self._client.list("WorkloadEndpoint")).items
+            await endpoints.require_ready(self._client)
+            links = () if config.ipam_only else await _in_thread(list_links)
+            return await find_leftovers(self._client, config, node=self._node, path=request.path, links=links)
+        except CniError:
+            raise
         except TortieError as error:
             raise CniError(errors.TRY_AGAIN_LATER, "GC failed", str(error)) from error
-        valid = {container_id for container_id, _ in config.valid_attachments}
-        return tuple(
-            _deletion(endpoint)
-            for endpoint in found
-            if isinstance(endpoint, WorkloadEndpoint)
-            and (endpoint.spec.node, endpoint.spec.orchestrator) == (self._node, KUBERNETES)
-            and endpoint.spec.container_id
-            and endpoint.spec.container_id not in valid
-        )
+
+    async def remove_leftover(self, leftover: Leftover, config: Config) -> None:
+        """Take one away."""
+        await self.handle(leftover.request, config, None)
+        try:
+            for device in leftover.devices:
+                await _in_thread(partial(wiring.remove_host_device, device))
+        except TortieError as error:
+            raise CniError(errors.TRY_AGAIN_LATER, "GC failed", str(error)) from error
 
     # ---- names ----
-    def _key(self, request: Request) -> Key:
-        spec = WorkloadEndpointSpec(orchestrator=KUBERNETES, node=self._node, pod=request.pod, endpoint=_ENDPOINT)
-        try:
-            return Key("WorkloadEndpoint", request.namespace, workload_endpoint_name(spec))
-        except ValueError as error:
-            raise CniError(errors.INVALID_ENVIRONMENT, f"CNI_ARGS: pod {request.pod!r}", str(error)) from error
+    def _identify(self, request: Request) -> Subject:
+        return subjects.identify(request, node=self._node, prefix=self._interface_prefix)
 
-    def _veth(self, namespace: str, pod: str) -> str:
-        return veth_name(namespace, pod, self._interface_prefix)
-
-    def _plan(self, request: Request, config: Config, addresses: Sequence[Address], *, mac: str = "") -> Plan:
+    def _plan(self, subject: Subject, request: Request, config: Config, *, addresses: Sequence[Address], mac: str = "") -> Plan:
         return Plan(
-            host_device=self._veth(request.namespace, request.pod),
+            host_device=subject.host_device,
             device=request.interface,
             addresses=tuple(sorted(addresses)),
-            mtu=config.mtu or self._mtu,
+            mtu=config.mtu or gates.mtu_from_files(self._mtu_files, required=config.require_mtu_file),
             mac=mac,
             allow_ip_forwarding=config.allow_ip_forwarding,
+            queues=config.num_queues,
+            routes=config.routes,
+            default_routes=config.default_routes,
+            remark=subjects.remark(request, config),
         )
 
 
@@ -342,29 +374,14 @@ async def _attempt(undo: Callable[..., Awaitable[object]], *arguments: Any) -> N
         _log.error("undoing a failed ADD: %s; DEL or the garbage collection of addresses will do it", error)
 
 
-def _handle(config: Config, container_id: str) -> str:
-    return f"{config.name}.{container_id}"
-
-
-def _deletion(endpoint: WorkloadEndpoint) -> Request:
-    arguments = {"K8S_POD_NAMESPACE": endpoint.metadata.namespace, "K8S_POD_NAME": endpoint.spec.pod}
-    return Request("DEL", endpoint.spec.container_id, netns="", interface="", arguments=arguments)
-
-
 def _needed(netns_fd: int | None) -> int:
     if netns_fd is None:
         raise CniError(errors.INVALID_ENVIRONMENT, "the pod's network namespace did not come with the request")
     return netns_fd
 
 
-def _require_pod(request: Request) -> None:
-    for name, value in (("K8S_POD_NAMESPACE", request.namespace), ("K8S_POD_NAME", request.pod)):
-        if not value:
-            raise CniError(errors.INVALID_ENVIRONMENT, f"CNI_ARGS: {name} is needed and missing")
-
-
-def _fixed_mac(pod: Pod) -> str:
-    mac = pod.metadata.annotations.get(_MAC_ANNOTATION, "")
+def _fixed_mac(pod: Pod | None) -> str:
+    mac = pod.metadata.annotations.get(_MAC_ANNOTATION, "") if pod is not None else ""
     if mac:
         try:
             pack_mac(mac)

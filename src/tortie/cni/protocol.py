@@ -25,12 +25,13 @@ class ProtocolError(TortieError):
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shim sends: the CNI_* variables and standard input as it came."""
+    """What the shim sends: the CNI_* variables and standard input as it came; `program` is the name it was called by."""
 
     version: int
     command: str
     env: dict[str, str]
     config: str
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,10 @@ def pack_frame(body: bytes, *, version: int = VERSION) -> bytes:
     return HEADER.pack(MAGIC, version, len(body)) + body
 
 
-def pack_call(environment: Mapping[str, str], config: str) -> bytes:
+def pack_call(environment: Mapping[str, str], config: str, *, program: str = "") -> bytes:
     """The frame of a request."""
     found = {key: value for key, value in environment.items() if key.startswith("CNI_")}
-    call = Call(version=VERSION, command=found.get("CNI_COMMAND", ""), env=found, config=config)
+    call = Call(version=VERSION, command=found.get("CNI_COMMAND", ""), env=found, config=config, program=program)
     return pack_frame(msgspec.json.encode(call))
 
 

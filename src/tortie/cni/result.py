@@ -37,6 +37,16 @@ class Wired:
         return {"cniVersion": cni_version, "interfaces": [host, pod], "ips": ips, "dns": {}}
 
 
+def addresses_document(addresses: tuple[Address, ...], cni_version: str) -> dict[str, Any]:
+    """The result of an IPAM plugin. The route of each address to itself is Calico's, and tells other plugins nothing new."""
+    ips = []
+    for address in addresses:
+        entry: dict[str, Any] = {"address": str(single(address))}
+        ips.append(entry if cni_version in _NO_IP_VERSION else {"version": str(address.family.value), **entry})
+    routes = [{"dst": str(single(address))} for address in addresses]
+    return {"cniVersion": cni_version, "ips": ips, "routes": routes, "dns": {}}
+
+
 @dataclass(frozen=True, slots=True)
 class Previous:
     """What a previous result says of our two devices; "" where it says nothing."""

@@ -23,7 +23,7 @@ from tortie.cni import errors
 from tortie.cni.config import Config, Request, parse_config, parse_request
 from tortie.cni.errors import CniError
 from tortie.cni.plugin import Plugin
-from tortie.cni.protocol import Answer, FrameReader, ProtocolError, pack_answer, parse_call
+from tortie.cni.protocol import Answer, Call, FrameReader, ProtocolError, pack_answer, parse_call
 
 _log = log.get(__name__)
 PATH_LIMIT = 107
@@ -94,8 +94,8 @@ class CniServer:
             _require_root(connection)  # after reading: an answer before it might be lost on a client that still writes
             call = parse_call(received.body)
             with contextlib.suppress(CniError):  # an answer is in the version that was asked for, where there is one
-                version = parse_config(call.config.encode()).cni_version
-            result = await self._watched(connection, call.env, call.config, received.netns_fd)
+                version = parse_config(call.config.encode(), program=call.program).cni_version
+            result = await self._watched(connection, call, received.netns_fd)
             answer = Answer(0, b"" if result is None else msgspec.json.encode(result))
         except CniError as error:
             answer = _failure(error, version)
@@ -106,17 +106,15 @@ class CniServer:
         async with asyncio.timeout(_RECEIVE_SECONDS):
             await asyncio.get_running_loop().sock_sendall(connection, pack_answer(answer))
 
-    async def _watched(
-        self, connection: socket.socket, environment: dict[str, str], config: str, netns_fd: int | None
-    ) -> dict[str, Any] | None:
+    async def _watched(self, connection: socket.socket, call: Call, netns_fd: int | None) -> dict[str, Any] | None:
         """The plugin's result. The request is given up when its client is gone, if it is an ADD, or after 90 s."""
-        request = parse_request(environment)
+        request = parse_request(call.env)
         outcome: list[dict[str, Any] | None] = []
         problems: list[CniError] = []
 
         async def work() -> None:
             try:
-                outcome.append(await self._perform(request, config, netns_fd))
+                outcome.append(await self._perform(request, call, netns_fd))
             except CniError as error:
                 problems.append(error)
 
@@ -131,12 +129,12 @@ class CniServer:
             raise CniError(errors.TRY_AGAIN_LATER, f"{request.command} was given up: its caller has gone away")
         return outcome[0]
 
-    async def _perform(self, request: Request, text: str, netns_fd: int | None) -> dict[str, Any] | None:
-        config = parse_config(text.encode())
+    async def _perform(self, request: Request, call: Call, netns_fd: int | None) -> dict[str, Any] | None:
+        config = parse_config(call.config.encode(), program=call.program)
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 if request.command == "GC":
-                    await self._collect(config)
+                    await self._collect(request, config)
                     return None
                 return await self._locked(request, config, netns_fd)
         except TimeoutError:
@@ -149,22 +147,29 @@ class CniServer:
             raise CniError(errors.INTERNAL, "the agent failed", f"{type(error).__name__}: {error}") from error
 
     async def _locked(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
-        keys = [f"container {request.container_id}"] if request.container_id else []
-        keys += [f"pod {request.namespace}/{request.pod}"] if request.pod else []
-        async with self._locks.hold(keys):
+        async with self._locks.hold(_lock_keys(request)):
             return await self._plugin.handle(request, config, netns_fd)
 
-    async def _collect(self, config: Config) -> None:
+    async def _collect(self, request: Request, config: Config) -> None:
         """GC is a DEL for each container that is gone; one failure does not stop the others and is told in the end."""
         problems: list[CniError] = []
-        for deletion in await self._plugin.stale(config):
-            _log.info("GC: container %s of %s/%s", deletion.container_id, deletion.namespace, deletion.pod)
+        for leftover in await self._plugin.stale(request, config):
+            container = leftover.request.container_id
+            if self._locks.is_held(f"container {container}"):
+                continue  # it is being set up: newer than what the runtime counted
+            _log.info("GC: container %s of network %s", container, config.name)
             try:
-                await self._locked(deletion, config, None)
+                async with self._locks.hold(_lock_keys(leftover.request)):
+                    await self._plugin.remove_leftover(leftover, config)
             except CniError as error:
                 problems.append(error)
         if problems:
             raise problems[0]
+
+
+def _lock_keys(request: Request) -> list[str]:
+    keys = [f"container {request.container_id}"] if request.container_id else []
+    return [*keys, f"pod {request.namespace}/{request.pod}"] if request.pod else keys
 
 
 class KeyedLocks:
@@ -194,6 +199,10 @@ class KeyedLocks:
                 del self._locks[key]
             else:
                 self._locks[key] = (lock, users - 1)
+
+    def is_held(self, key: str) -> bool:
+        """True while somebody holds or awaits it."""
+        return key in self._locks
 
     def __len__(self) -> int:
         return len(self._locks)

@@ -36,6 +36,13 @@ class Plan:
     mtu: int = 0
     mac: str = ""
     allow_ip_forwarding: bool = False
+    queues: int = 1
+    routes: tuple[Prefix, ...] = ()
+    """What the pod sends through its device; empty means everything."""
+    default_routes: bool = False
+    """True: everything, in addition to `routes`."""
+    remark: str = ""
+    """What the node's end carries for those who find it."""
 
     def has(self, family: Family) -> bool:
         """True if the pod has an address of the family."""
@@ -43,14 +50,15 @@ class Plan:
 
     def pod_routes(self) -> tuple[Route, ...]:
         """Routes inside the pod, those first that others depend on."""
-        device = self.device
         found = []
         if self.has(Family.V4):
-            gateway = GATEWAYS[Family.V4]
-            found.append(Route(dst=single(gateway), device=device, protocol=_BOOT))
-            found.append(Route(dst=Prefix(Family.V4, 0, 0), via=gateway, device=device, protocol=_BOOT))
-        if self.has(Family.V6):
-            found.append(Route(dst=Prefix(Family.V6, 0, 0), via=GATEWAYS[Family.V6], device=device, protocol=_BOOT))
+            found.append(Route(dst=single(GATEWAYS[Family.V4]), device=self.device, protocol=_BOOT))
+        for family, gateway in GATEWAYS.items():
+            if not self.has(family):
+                continue
+            everything = () if self.routes and not self.default_routes else (Prefix(family, 0, 0),)
+            wanted = (*everything, *(route for route in self.routes if route.family is family))
+            found += [Route(dst=dst, via=gateway, device=self.device, protocol=_BOOT) for dst in dict.fromkeys(wanted)]
         return tuple(found)
 
     def host_routes(self) -> tuple[Route, ...]:
@@ -155,7 +163,10 @@ def _make_pair(ground: Ground, plan: Plan) -> None:
         mtu=plan.mtu or None,
         mac=HOST_MAC,
         peer_mac=plan.mac or None,
+        queues=plan.queues,
     )
+    if plan.remark:
+        ground.host_links.set_alias(plan.host_device, plan.remark)
     if made.mac != HOST_MAC:  # udev may have given it another one by now
         ground.host_links.set_mac(plan.host_device, HOST_MAC)
 

@@ -45,7 +45,9 @@ _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_LOWER_UP = 0x10000
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 4, 5, 10, 18
+_IFLA_IFALIAS = 20
 _IFLA_NET_NS_FD = 28
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD = 0x02
@@ -69,6 +71,8 @@ class Link:
     """Index of the bridge that it is a port of."""
     peer: int | None
     """Index of the other end of a veth, in whichever namespace that is."""
+    alias: str = ""
+    """A remark that its maker left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +169,19 @@ class Links:
         mtu: int | None = None,
         mac: str | None = None,
         peer_mac: str | None = None,
+        queues: int = 1,
     ) -> Link:
         """A pair, both ends down: `name` here, `peer` here or in another namespace. Raises AlreadyExists for either name."""
         check_name(peer)
-        other = [text(rtnetlink.IFLA_IFNAME, peer), *_settings(mtu, peer_mac)]
+        other = [text(rtnetlink.IFLA_IFNAME, peer), *_settings(mtu, peer_mac), *_queues(queues)]
         if peer_netns is not None:
             other.append(u32(_IFLA_NET_NS_FD, peer_netns))
         data = nested(_INFO_DATA, attribute(_VETH_INFO_PEER, _link_header() + b"".join(other)))
-        return self._create(name, "veth", _settings(mtu, mac), data=data)
+        return self._create(name, "veth", [*_settings(mtu, mac), *_queues(queues)], data=data)
+
+    def create_ifb(self, name: str) -> Link:
+        """A device that gives packets back to where they were redirected from, down. Raises AlreadyExists."""
+        return self._create(name, "ifb", ())
 
     def create_bridge(self, name: str, *, mtu: int | None = None, mac: str | None = None) -> Link:
         """A bridge, down. Raises AlreadyExists."""
@@ -212,6 +221,10 @@ class Links:
     def set_mtu(self, name: str, mtu: int) -> None:
         """Change the MTU."""
         self._set(name, f"set MTU {mtu} of", u32(_IFLA_MTU, mtu))
+
+    def set_alias(self, name: str, alias: str) -> None:
+        """Leave a remark of at most 255 bytes with it."""
+        self._set(name, "set the alias of", attribute(_IFLA_IFALIAS, alias.encode()))
 
     def set_master(self, name: str, master: str | None) -> None:
         """Make it a port of a bridge, or of none."""
@@ -332,6 +345,7 @@ def parse_link(message: Message) -> Link:
         mtu=unpack_u32(found[_IFLA_MTU]) if _IFLA_MTU in found else 0,
         master=unpack_u32(found[_IFLA_MASTER]) if _IFLA_MASTER in found else None,
         peer=(unpack_u32(found[_IFLA_LINK]) or None) if _IFLA_LINK in found else None,
+        alias=string(found.get(_IFLA_IFALIAS, b"")),
     )
 
 
@@ -349,6 +363,10 @@ def _parse_neighbour(message: Message) -> Neighbour | None:
         return None
     address = unpack_address(found[_NDA_DST])
     return Neighbour(index, address, found[_NDA_LLADDR].hex(":"), bool(state & _NUD_PERMANENT))
+
+
+def _queues(count: int) -> list[bytes]:
+    return [] if count == 1 else [u32(_IFLA_NUM_TX_QUEUES, count), u32(_IFLA_NUM_RX_QUEUES, count)]
 
 
 def _link_header(*, index: int = 0, flags: int = 0, change: int = 0) -> bytes:

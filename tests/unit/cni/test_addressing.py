@@ -9,7 +9,7 @@ from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.resource import Metadata
 from tortie.base.net import Family, parse_address, parse_prefix
 from tortie.cni.addressing import Wish, resolve
-from tortie.cni.config import IpamConfig
+from tortie.cni.config import AddressManager, IpamConfig
 from tortie.cni.errors import CniError
 from tortie.datastore.client import Listing
 
@@ -53,6 +53,33 @@ def test_families_are_chosen_by_annotation() -> None:
     assert wish(IpamConfig(), namespace={"ipFamilies": '["IPv6", "IPv4"]'}).families == (Family.V4, Family.V6)
 
 
+def test_addresses_that_the_pod_brings_need_the_gate_and_exclude_those_of_ipam() -> None:
+    def outside(annotations: dict[str, str], config: IpamConfig = BOTH) -> Wish:
+        full = {f"cni.projectcalico.org/{name}": text for name, text in annotations.items()}
+        client: Any = Pools()
+        return asyncio.run(resolve(client, config, pod=full, namespace={}, outside_allowed=True))
+
+    own = {"ipAddrsNoIpam": '["192.0.2.7", "2001:db8::7"]'}
+    addresses = (parse_address("192.0.2.7"), parse_address("2001:db8::7"))
+    assert outside(own).outside == addresses
+    assert outside(own, IpamConfig(AddressManager.NONE)).outside == addresses
+    with pytest.raises(CniError, match="excludes ipAddrsNoIpam"):
+        outside({**own, "ipAddrs": '["10.1.0.7"]'})
+    with pytest.raises(CniError, match=r"needs ipam\.type calico-ipam"):
+        outside({"ipAddrs": '["10.1.0.7"]'}, IpamConfig(AddressManager.HOST_LOCAL))
+
+
+def test_the_runtime_may_ask_for_an_address_and_the_pod_knows_better() -> None:
+    client: Any = Pools()
+    asked = asyncio.run(resolve(client, BOTH, pod={}, namespace={}, asked="10.1.0.9"))
+    assert asked.addresses == (parse_address("10.1.0.9"),)
+    full = {"cni.projectcalico.org/ipAddrs": '["10.1.0.7"]'}
+    better = asyncio.run(resolve(client, BOTH, pod=full, namespace={}, asked="10.1.0.9"))
+    assert better.addresses == (parse_address("10.1.0.7"),)
+    with pytest.raises(CniError, match="CNI_ARGS: IP 'x'"):
+        asyncio.run(resolve(client, BOTH, pod={}, namespace={}, asked="x"))
+
+
 def test_fixed_addresses_say_their_families_themselves() -> None:
     found = wish(pod={"ipAddrs": '["fd01::7"]'})
     assert (found.addresses, found.families) == ((parse_address("fd01::7"),), (Family.V6,))
@@ -68,7 +95,8 @@ def test_fixed_addresses_say_their_families_themselves() -> None:
         ({"ipFamilies": '["IPv5"]'}, "'IPv5'"),
         ({"ipAddrs": '["x"]'}, "'x'"),
         ({"ipAddrs": '["10.0.0.1", "10.0.0.2"]'}, "at most one"),
-        ({"ipAddrsNoIpam": '["10.0.0.1"]'}, "not supported"),
+        ({"ipAddrsNoIpam": '["10.0.0.1"]'}, "feature_control.ip_addrs_no_ipam"),
+        ({"floatingIPs": '["192.0.2.1"]'}, "not enforced"),
     ],
 )
 def test_a_wrong_annotation_is_named(pod: dict[str, str], word: str) -> None:

@@ -256,6 +256,8 @@ static void build_call(struct text *frame, const char *command, const struct tex
     append(frame, empty, HEADER);
     append_text(frame, "{\"version\":1,\"command\":");
     append_json(frame, command, strlen(command));
+    append_text(frame, ",\"program\":");
+    append_json(frame, program_invocation_short_name, strlen(program_invocation_short_name));
     append_text(frame, ",\"env\":{");
     int count = 0;
     for (char **entry = environ; *entry != NULL; entry++) {
