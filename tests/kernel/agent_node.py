@@ -144,7 +144,7 @@ class AgentNode:
         return found
 
     def get(self, path: str, *, port: int, timeout: float = 5.0) -> tuple[int, str]:
-        """A page, fetched inside the node's namespace; status 0 when nobody listens."""
+        """A page, fetched inside the node's namespace; status 0 when nobody answers."""
 
         def fetch() -> tuple[int, str]:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
@@ -152,7 +152,7 @@ class AgentNode:
                 connection.request("GET", path)
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()
-            except ConnectionRefusedError:
+            except ConnectionError:
                 return 0, ""
             finally:
                 connection.close()

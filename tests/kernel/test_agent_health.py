@@ -135,6 +135,23 @@ def test_sigterm_leaves_the_kernel_as_it_is(node: AgentNode) -> None:
     assert reaches(node, pod, Family.V6)
 
 
+def test_without_a_datastore_the_agent_waits_alive_and_says_why_it_is_not_ready(node: AgentNode) -> None:
+    folder, away = node.database.parent, node.folder / "away"
+    pod = node.pod(1)
+    folder.rename(away)
+    folder.write_text("no directory")
+    node.start(wait=False, FELIX_HEALTHENABLED="true")
+    node.until(lambda: node.get("/liveness", port=HEALTH)[0] == 200)
+    status, text = node.get("/readiness", port=HEALTH)
+    assert status == 503
+    assert "FelixStartup: FAILED (waiting for the datastore)" in text
+    assert "the kernel stays as it is" in node.log()
+    folder.unlink()
+    away.rename(folder)
+    node.until(lambda: node.get("/readiness", port=HEALTH)[0] == 200)
+    assert reaches(node, pod)
+
+
 def test_a_refused_configuration_leaves_the_one_before_and_makes_the_agent_unready(node: AgentNode) -> None:
     node.start(FELIX_HEALTHENABLED="true")
     annotations = {"config.projectcalico.org/NftablesMarkMask": "0x1"}

@@ -1,0 +1,20 @@
+"""Clocks jump. Whoever waits or measures uses the monotonic one; the wall clock is for times that people or stores read."""
+
+import re
+from pathlib import Path
+
+SOURCE = Path("src/tortie")
+WALL = re.compile(r"\btime\.(time|gmtime|localtime)\b|\bdatetime\.(now|utcnow|today)\b")
+READ_BY_OTHERS = {
+    "agent/reports.py",  # when a report was written
+    "base/log.py",  # when a line was written
+    "cli/ipam.py",  # how old a released address is
+    "cni/sources.py",  # when an address was assigned
+    "datastore/requests.py",  # creationTimestamp
+    "ipam/allocator.py",  # how old a released address is
+}
+
+
+def test_the_wall_clock_is_read_only_where_its_time_is_kept() -> None:
+    found = {str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py") if WALL.search(path.read_text())}
+    assert found <= READ_BY_OTHERS, f"use time.monotonic or the loop's clock in {sorted(found - READ_BY_OTHERS)}"
