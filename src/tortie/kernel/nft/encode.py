@@ -5,6 +5,7 @@ anonymous sets (`AnonymousLookup`); batch.py fills the gaps. The digest covers a
 two processes with the same encoder agree on it, which is how an unchanged rule is recognised after a restart.
 """
 
+import functools
 import hashlib
 import struct
 from collections.abc import Callable, Iterable
@@ -103,7 +104,7 @@ def encode_rule(rule: nft.Rule) -> EncodedRule:
     """Encode one rule; NftError if a statement holds a value that nf_tables cannot express."""
     parts: list[bytes | AnonymousLookup] = []
     for statement in rule.statements:
-        parts.extend(_ENCODERS[type(statement)](statement))
+        parts.extend(_known(statement) if type(statement) in _REPEATED else _ENCODERS[type(statement)](statement))
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         digest.update(part if isinstance(part, bytes) else repr(part).encode())
@@ -423,6 +424,17 @@ _ENCODERS: dict[type, Callable[[Any], _Encoded]] = {
     nft.Goto: _verdict,
     nft.IfNameVmap: _if_name_vmap,
 }
+
+
+_REPEATED = frozenset(
+    (nft.NfProto, nft.L4Proto, nft.Mark, nft.CtState, nft.CtStatus, nft.SetMark, nft.Counter, nft.Limit, nft.Reject, nft.Verdict)
+)
+"""Statements that say the same in thousands of rules of a node."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _known(statement: nft.Statement) -> tuple[bytes | AnonymousLookup, ...]:
+    return tuple(_ENCODERS[type(statement)](statement))
 
 
 def _set_names(statements: Iterable[nft.Statement]) -> Iterable[str]:
