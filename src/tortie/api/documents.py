@@ -101,7 +101,11 @@ def decode(obj: Any, *, where: str = "") -> Resource:
     if not isinstance(obj, dict):
         raise ValidationError([FieldError("document", obj, "must be a map with apiVersion, kind and metadata", 0, where)])
     kind = _kind_of(obj, where)
-    fitting = Fitting(strict=kind.is_ours or kind.kind == "KubernetesNetworkPolicy", ignored=_IGNORED)
+    return _fitted(kind, obj, where, strict=kind.is_ours or kind.kind == "KubernetesNetworkPolicy")
+
+
+def _fitted(kind: Kind, obj: Mapping[str, Any], where: str, *, strict: bool) -> Resource:
+    fitting = Fitting(strict=strict, ignored=_IGNORED)
     body = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
     if isinstance(body.get("metadata"), dict):
         body["metadata"] = {k: v for k, v in body["metadata"].items() if k not in ("managedFields", "selfLink")}
@@ -133,8 +137,9 @@ def from_json(kind: str, data: bytes) -> Resource:
     try:
         resource = msgspec.json.decode(data, type=known.struct)
     except msgspec.ValidationError:
-        # Nulls for lists and maps, which Go writes and the fast path refuses: take the way that reports all misfits.
-        return decode(msgspec.json.decode(data) | {"apiVersion": known.api_version, "kind": known.document_kind})
+        # Nulls for lists and maps, which Go writes and the fast path refuses: take the way that reports all misfits. As on
+        # the fast path, fields of a later release are passed over.
+        return _fitted(known, msgspec.json.decode(data, type=dict[str, Any]), "", strict=False)
     except msgspec.DecodeError as error:
         raise DocumentError(f"{kind}: stored value is not JSON: {error}") from error
     if resource.kind == kind and resource.api_version == known.api_version:

@@ -243,6 +243,14 @@ def test_encoding_does_not_depend_on_where_a_default_came_from() -> None:
     assert encode(from_json("NetworkPolicy", stored)) == encode(NetworkPolicy(metadata=Metadata(name="p")))
 
 
+def test_a_stored_object_with_nulls_and_fields_of_a_later_release_is_read() -> None:
+    stored = (
+        b'{"apiVersion":"projectcalico.org/v3","kind":"NetworkPolicy","metadata":{"name":"p","creationTimestamp":null,"later":1},'
+        b'"spec":{"ingress":null,"later":{"x":[1]}},"later":null}'
+    )
+    assert from_json("NetworkPolicy", stored) == NetworkPolicy(metadata=Metadata(name="p"))
+
+
 def test_stored_values_survive_nulls_that_other_writers_leave() -> None:
     stored = b'{"kind":"NetworkPolicy","metadata":{"name":"p","creationTimestamp":null},"spec":{"ingress":null,"order":null}}'
     assert from_json("NetworkPolicy", stored) == NetworkPolicy(metadata=Metadata(name="p"))
