@@ -1,6 +1,7 @@
 """Processes: output, time-outs, an end that is waited for."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
@@ -48,3 +49,25 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
         assert not process.is_alive(pid)
 
     asyncio.run(scenario())
+
+
+def test_a_process_replaces_itself_under_the_same_pid_and_closes_what_it_had_open() -> None:
+    program = """
+import os, sys
+from tortie.base.process import replace_self
+if "OPEN" not in os.environ:
+    print("first", os.getpid(), sys.argv[1:])
+    os.environ["OPEN"] = str(os.open("/dev/null", os.O_RDONLY))
+    replace_self()
+try:
+    os.fstat(int(os.environ["OPEN"]))
+    print("still open")
+except OSError:
+    print("second", os.getpid(), sys.argv[1:])
+"""
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = asyncio.run(process.run([sys.executable, "-c", program, "some", "words"], env=environment)).check()
+    first, second = (line.split(" ", 1) for line in done.stdout.decode().splitlines())
+    assert (first[0], second[0]) == ("first", "second")
+    assert first[1] == second[1]
+    assert "words" in first[1]

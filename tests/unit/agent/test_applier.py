@@ -1,0 +1,116 @@
+"""What the applier knows of its own work: how long it takes, how late it is, when it is done."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import cast
+
+from tortie.agent.applier import Applier
+from tortie.base.metrics import Metrics
+from tortie.dataplane.linux import LinuxDataplane
+from tortie.intent.messages import InSync, Message
+from tortie.kernel.errors import NftError
+from tortie.kernel.nft.table import ApplyStats
+
+
+class Dataplane:
+    """Does what it is told in place of programming a kernel."""
+
+    def __init__(self) -> None:
+        self.action: Callable[[], Awaitable[None]] = self._done
+        self.in_sync = False
+        self.transaction: ApplyStats | None = ApplyStats(messages=1, read_back="first apply")
+
+    def on_messages(self, messages: Iterable[Message]) -> None:
+        self.in_sync = self.in_sync or any(isinstance(each, InSync) for each in messages)
+
+    async def apply(self) -> None:
+        await self.action()
+
+    def due_in(self) -> float | None:
+        return None
+
+    async def _done(self) -> None:
+        return
+
+
+@contextlib.asynccontextmanager
+async def applying() -> AsyncIterator[tuple[Applier, Dataplane, Metrics]]:
+    dataplane, metrics = Dataplane(), Metrics()
+    applier = Applier(cast(LinuxDataplane, dataplane), metrics)
+    task = asyncio.ensure_future(applier.run())
+    try:
+        async with asyncio.timeout(10):
+            yield applier, dataplane, metrics
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def test_an_apply_that_hangs_is_busy_for_longer_and_longer() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, _):
+            assert applier.busy_seconds == 0
+            released = asyncio.Event()
+
+            async def hang() -> None:
+                await released.wait()
+
+            dataplane.action = hang
+            applier.on_messages([InSync()])
+            await asyncio.sleep(0.05)
+            first = applier.busy_seconds
+            await asyncio.sleep(0.05)
+            assert 0 < first < applier.busy_seconds
+            assert not applier.in_sync
+            released.set()
+            await applier.wait_for_turn(0)
+            assert applier.busy_seconds == 0
+            assert applier.in_sync
+
+    asyncio.run(run())
+
+
+def test_latency_runs_from_the_oldest_change_that_is_not_in_the_kernel_yet() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, metrics):
+            loop = asyncio.get_running_loop()
+            failures = 1
+
+            async def fail_first() -> None:
+                nonlocal failures
+                dataplane.transaction = None if failures else ApplyStats()
+                if failures:
+                    failures -= 1
+                    raise NftError("refused")
+
+            dataplane.action = fail_first
+            applier.on_messages([InSync()], seen_at=loop.time() - 5)
+            await applier.wait_for_turn(0)
+            assert "tortie_policy_to_kernel_seconds" not in metrics.observed
+            applier.on_messages([], seen_at=loop.time())
+            while applier.applies == 0:
+                await asyncio.sleep(0.01)
+            seen = metrics.observed["tortie_policy_to_kernel_seconds"]
+            assert seen.count == 1
+            assert 5 <= seen.largest < 10
+            assert metrics.counters["felix_nft_errors"] == 1
+            assert metrics.counters["felix_int_dataplane_failures"] == 1
+
+    asyncio.run(run())
+
+
+def test_what_a_transaction_did_is_counted() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, metrics):
+            applier.on_messages([InSync()])
+            await applier.wait_for_turn(0)
+            dataplane.transaction = ApplyStats()
+            turns = applier.turns
+            applier.retry()
+            await applier.wait_for_turn(turns)
+            assert metrics.counters["felix_nft_calls"] == 1
+            assert metrics.counters["felix_nft_list_calls"] == 1
+
+    asyncio.run(run())
