@@ -79,13 +79,15 @@ async def _stored(config: str) -> "list[Check]":
             return [Check("datastore", "note", "it answers and is empty: the first `tortie apply` initialises it")]
         assert isinstance(information, ClusterInformation)
         locked = information.spec.datastore_ready is False
-        items = (await client.list_many(list(KINDS))).items
+        listing = await client.list_many(list(KINDS))
+        items = listing.items
     except Unavailable as error:
         return [Check("datastore", "problem", f"it cannot be reached: {error}")]
     finally:
         await client.close()
     state = "it is locked: nodes take no new pods (tortie datastore migrate unlock)" if locked else "it answers"
     found = [Check("datastore", "problem" if locked else "ok", f"{state}; {len(items)} resources")]
+    found += [Check("unreadable", "problem", broken.reason) for broken in listing.unreadable[:_SHOWN]]
     texts = [
         f"{item.key}: {error.path} is stored, and this release does not act on it"
         for item in items

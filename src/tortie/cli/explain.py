@@ -119,6 +119,7 @@ def _texts(paths: Iterable[str]) -> Iterator[Text]:
 
 def _live(config_file: str | None) -> World:
     from tortie.datastore.config import open_client
+    from tortie.datastore.unreadable import stand_in
 
     async def listed() -> Sequence[Resource]:
         client = open_client(os.environ, config_file)
@@ -126,7 +127,7 @@ def _live(config_file: str | None) -> World:
             listing = await client.list_many(_LIVE_KINDS)
         finally:
             await client.close()
-        return listing.items
+        return (*listing.items, *filter(None, map(stand_in, listing.unreadable)))
 
     resources = asyncio.run(listed())
     return World.from_updates([convert_update(Update(resource.key, resource)) for resource in resources], written=resources)

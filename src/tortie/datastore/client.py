@@ -5,22 +5,38 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from tortie.api.resource import Key, Resource
+from tortie.datastore.errors import Incompatible
+from tortie.datastore.unreadable import Unreadable
 
 
 class Listing(NamedTuple):
-    """Resources in key order, and the revision of the store they were read at (watch from here misses nothing)."""
+    """Resources in key order, and the revision of the store they were read at (watch from here misses nothing).
+
+    Only `list_many` gives `unreadable` values; `list` raises Incompatible for the first one.
+    """
 
     items: tuple[Resource, ...]
     revision: str
+    unreadable: tuple[Unreadable, ...] = ()
+
+    def whole(self) -> tuple[Resource, ...]:
+        """The items, for whom no gap will do. Raises Incompatible if a value could not be read."""
+        if self.unreadable:
+            raise Incompatible(self.unreadable[0].reason)
+        return self.items
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed change. `value` None: deleted. Events arrive in commit order; `revision` is the store's after it."""
+    """One committed change. Events arrive in commit order; `revision` is the store's after it.
+
+    `value` None: deleted, or, where `unreadable` says so, stored but not to be read.
+    """
 
     key: Key
     value: Resource | None
     revision: str
+    unreadable: Unreadable | None = None
 
 
 class Client(Protocol):
@@ -50,7 +66,7 @@ class Client(Protocol):
         ...
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
-        """Read all of several kinds at one revision."""
+        """Read all of several kinds at one revision, whatever can be read of them (see `Listing`)."""
         ...
 
     def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:

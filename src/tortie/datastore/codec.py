@@ -11,6 +11,7 @@ from tortie.api.resource import Key, Metadata, Resource
 from tortie.datastore import ipam_model
 from tortie.datastore.errors import Incompatible
 from tortie.datastore.layout import IPAM_KINDS
+from tortie.datastore.unreadable import Unreadable
 
 NAME_ANNOTATION = "projectcalico.org/metadata"
 """Calico writes the name of tiered policies into this annotation and hides it on reading."""
@@ -43,13 +44,21 @@ def decode(key: Key, path: str, data: bytes, *, revision: str) -> Resource:
             resource = ipam_model.decode(key, path, data)
         else:
             resource = documents.from_json(key.kind, data)
-    except (ApiError, msgspec.MsgspecError, TypeError, ValueError) as error:
+    except (ApiError, msgspec.MsgspecError, RecursionError, TypeError, ValueError) as error:
         raise Incompatible(f"stored {key} cannot be read: {error}") from error
     metadata = resource.metadata
     annotations = {name: text for name, text in metadata.annotations.items() if name != NAME_ANNOTATION}
     return msgspec.structs.replace(
         resource, metadata=msgspec.structs.replace(metadata, resource_version=revision, annotations=annotations)
     )
+
+
+def read(key: Key, path: str, data: bytes, *, revision: str) -> Resource | Unreadable:
+    """What is behind stored bytes, for those who go on without what cannot be read."""
+    try:
+        return decode(key, path, data, revision=revision)
+    except Incompatible as error:
+        return Unreadable(key, revision, str(error), data)
 
 
 def identity(data: bytes) -> tuple[str, str | None]:

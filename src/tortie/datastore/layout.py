@@ -32,11 +32,7 @@ def _root_of(kind: Kind) -> str:
     return OWN_ROOT if kind.api_version == TORTIE_V1 else KUBERNETES_ROOT
 
 
-_ROOTS = {
-    kind.kind: f"{_root_of(kind)}{kind.plural}/"
-    for kind in KINDS.values()
-    if kind.kind not in IPAM_KINDS
-}
+_ROOTS = {kind.kind: f"{_root_of(kind)}{kind.plural}/" for kind in KINDS.values() if kind.kind not in IPAM_KINDS}
 _KINDS_BY_ROOT = {root: kind for kind, root in _ROOTS.items()}
 _ROOT_DEPTH = {root: root.count("/") + 1 for root in (V3_ROOT, KUBERNETES_ROOT, OWN_ROOT)}
 

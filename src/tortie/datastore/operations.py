@@ -126,7 +126,7 @@ async def check_references(client: Client, resources: Sequence[Resource]) -> Non
             tiers.add(tier)
     pools = [item for item in resources if isinstance(item, IPPool)]
     if pools:
-        _refuse_overlaps(pools, (await client.list_many(["IPPool", "IPAMBlock"])).items)
+        _refuse_overlaps(pools, (await client.list_many(["IPPool", "IPAMBlock"])).whole())
 
 
 def in_order(resources: Iterable[Resource], *, deleting: bool = False) -> list[Resource]:
@@ -212,7 +212,7 @@ async def _refuse_needed_tier(client: Client, name: str) -> None:
     key = Key("Tier", "", name)
     if name in PREDEFINED:
         raise NotSupported("delete", key, "it is predefined")
-    policies = (await client.list_many([kind.__name__ for kind in _TIERED])).items
+    policies = (await client.list_many([kind.__name__ for kind in _TIERED])).whole()
     users = [policy.key for policy in policies if _tier_of(policy) == name]
     if users:
         more = f" and {len(users) - 1} more" if len(users) > 1 else ""

@@ -1,16 +1,17 @@
 """List, then watch, then list again when it has to: the whole state of some kinds, kept up to date for one consumer."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, cast
 
 from tortie.api.resource import Key, Resource, Update
 from tortie.base import log
 from tortie.base.aio import Backoff
-from tortie.datastore.client import Client, Event
+from tortie.datastore.client import Client, Event, Listing
 from tortie.datastore.errors import Compacted, Replaced, Unavailable
 from tortie.datastore.identity import KEY, Identity, guid_of
+from tortie.datastore.unreadable import Unreadable, stand_in
 
 _log = log.get(__name__)
 _BATCH = 500
@@ -33,7 +34,8 @@ class Syncer:
 
     Level, not edge: a key is reported when its value differs from what was reported last, and reported gone only by an event
     or by a complete listing without it. A datastore that is away changes nothing for the consumer, and neither does one that
-    `identity` does not admit: an empty or foreign one in the old one's place.
+    `identity` does not admit: an empty or foreign one in the old one's place. A value that cannot be read changes nothing
+    either: the last one that could be read stays, or else what denies in its place (`unreadable.stand_in`).
     """
 
     def __init__(self, client: Client, kinds: Sequence[str], *, convert: Convert, identity: Identity | None = None) -> None:
@@ -43,6 +45,7 @@ class Syncer:
         self._identity = identity or Identity()
         self._convert = convert
         self._known: dict[Key, Resource] = {}
+        self._unreadable: dict[Key, str] = {}
         self._in_sync = False
         self._connected = False
 
@@ -50,6 +53,11 @@ class Syncer:
     def connected(self) -> bool:
         """Whether the last request to the datastore was answered."""
         return self._connected
+
+    @property
+    def unreadable(self) -> Mapping[Key, str]:
+        """Stored values that cannot be read, and what is in force in their place."""
+        return self._unreadable
 
     def counts(self) -> Counter[str]:
         """How many resources of each kind are known. Walks all of them."""
@@ -64,7 +72,7 @@ class Syncer:
                 listing = await self._client.list_many(self._asked)
                 self._connected = True
                 self._identity.admit(guid_of(next((item for item in listing.items if item.key == KEY), None)))
-                await self._replace(listing.items, sink)
+                await self._replace(listing, sink)
                 await self._follow(listing.revision, sink, backoff)
             except Compacted as error:
                 _log.info("the datastore's history went on without us: %s", error)
@@ -75,9 +83,15 @@ class Syncer:
                 _log.error("what is known stays in force: %s", error)
             await backoff.wait()
 
-    async def _replace(self, items: Sequence[Resource], sink: Sink) -> None:
+    async def _replace(self, listing: Listing, sink: Sink) -> None:
         """Report the difference between a complete listing and what was reported so far."""
-        listed = {item.key: item for item in items if item.kind in self._kinds}
+        listed = {item.key: item for item in listing.items if item.kind in self._kinds}
+        self._unreadable.clear()
+        for broken in listing.unreadable:
+            if broken.key.kind in self._kinds:
+                value = self._believed(broken)
+                if value is not None:
+                    listed[broken.key] = value
         changed = [Update(key, item) for key, item in listed.items() if self._known.get(key) != item]
         changed += [Update(key, None) for key in self._known if key not in listed]
         self._known = listed
@@ -96,7 +110,7 @@ class Syncer:
                 for event in events:  # before any of them is believed: a store that is emptied says so somewhere in the batch
                     if event.key == KEY:
                         self._identity.admit(guid_of(event.value))
-                updates = [Update(event.key, event.value) for event in events if self._learn(event)]
+                updates = [Update(event.key, self._known.get(event.key)) for event in events if self._learn(event)]
                 if updates:
                     await sink(Batch(tuple(map(self._convert, updates))))
 
@@ -105,8 +119,19 @@ class Syncer:
         if event.key.kind not in self._kinds:
             return False
         before = self._known.get(event.key)
-        if event.value is None:
+        self._unreadable.pop(event.key, None)
+        value = event.value if event.unreadable is None else self._believed(event.unreadable)
+        if value is None:
             self._known.pop(event.key, None)
         else:
-            self._known[event.key] = event.value
-        return before != event.value
+            self._known[event.key] = value
+        return before != value
+
+    def _believed(self, broken: Unreadable) -> Resource | None:
+        """What stays in force, or comes, in the place of a value that cannot be read."""
+        known = self._known.get(broken.key)
+        value = stand_in(broken) if known is None else known
+        instead = "what was known stays" if known else "it is taken as absent" if value is None else "it denies what it selects"
+        self._unreadable[broken.key] = f"{broken.reason}; until it is repaired {instead}"
+        _log.error("%s", self._unreadable[broken.key])
+        return value

@@ -49,7 +49,7 @@ class Allocation:
 
 async def read_snapshot(client: Client) -> Snapshot:
     """Everything that the checks look at, at one revision."""
-    return snapshot_of((await client.list_many(KINDS)).items)
+    return snapshot_of((await client.list_many(KINDS)).whole())
 
 
 def snapshot_of(resources: Sequence[Resource]) -> Snapshot:

@@ -19,6 +19,7 @@ from tortie.datastore.etcd.settings import Settings
 from tortie.datastore.etcd.watch import follow
 from tortie.datastore.etcd.writes import Writes
 from tortie.datastore.layout import IPAM_KINDS, affinity_paths, check_key, key_of, path_of, path_of_key, prefixes_of
+from tortie.datastore.unreadable import Unreadable
 
 _SLICE = 200
 """Resources decoded in one go: some milliseconds."""

@@ -22,7 +22,7 @@ def error_of(code: str, details: str, *, url: str) -> DatastoreError:
     if code == "OUT_OF_RANGE" and "compacted" in text:
         return Compacted(f"{said}: list again")
     if code == "UNAUTHENTICATED" or any(words in text for words in _TOKEN_TEXTS):
-        return TokenRefused(said)
+        return TokenRefused(f"{said}: check ETCD_USERNAME and ETCD_PASSWORD")
     if any(words in text for words in _PASSWORD_TEXTS):
         return Unauthorized(f"{said}: check ETCD_USERNAME and ETCD_PASSWORD")
     if code == "PERMISSION_DENIED":

@@ -73,7 +73,9 @@ class SqliteClient:
     async def list(self, kind: str, *, namespace: str = "", name_prefix: str = "") -> Listing:
         """See `Client.list`."""
         requests.check_kinds((kind,))
-        return await self._run(self._store.list_many, (kind,), namespace, name_prefix)
+        listing = await self._run(self._store.list_many, (kind,), namespace, name_prefix)
+        listing.whole()
+        return listing
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
         """See `Client.list_many`."""

@@ -14,10 +14,11 @@ import msgspec
 
 from tortie.api.resource import Key, Resource
 from tortie.datastore.client import Event, Listing
-from tortie.datastore.codec import decode, encode
+from tortie.datastore.codec import decode, encode, read
 from tortie.datastore.errors import AlreadyExists, Compacted, DoesNotExist, Unavailable, UpdateConflict
 from tortie.datastore.requests import with_built_in, with_revision, with_stored_identity
 from tortie.datastore.sqlite.schema import Synchronous, connect
+from tortie.datastore.unreadable import Unreadable
 
 _COMPACT_EVERY = 500
 _READ_CHANGES = 500
@@ -102,7 +103,7 @@ class Store:
         return decode(key, row[2], row[0], revision=str(row[1]))
 
     def list_many(self, kinds: Sequence[str], namespace: str, name_prefix: str) -> Listing:
-        """Read all of the kinds in one transaction, so at one revision."""
+        """Read all of the kinds in one transaction, so at one revision; what cannot be read is listed apart."""
         rows: list[tuple[str, str, str, str, bytes, int]] = []
         with self._transaction("DEFERRED") as db:
             revision = _last_revision(db)
@@ -112,9 +113,10 @@ class Store:
                     " WHERE kind = ? AND (? = '' OR namespace = ?) AND name >= ? AND name < ? ORDER BY namespace, name",
                     (kind, namespace, namespace, name_prefix, name_prefix + _LAST_CHARACTER),
                 ).fetchall()
-        items = [decode(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
+        found = [read(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
+        items = [each for each in found if not isinstance(each, Unreadable)]
         listed = with_built_in(items, kinds, namespace=namespace, name_prefix=name_prefix)
-        return Listing(listed, str(revision))
+        return Listing(listed, str(revision), tuple(each for each in found if isinstance(each, Unreadable)))
 
     def changes(self, kinds: Sequence[str], after: int, *, opening: int) -> Changes:
         """The next events of the kinds after a revision, at most a batch of them. Raises Compacted, and Unavailable when the
@@ -180,7 +182,10 @@ def _last_revision(db: sqlite3.Connection) -> int:
 
 def _event(row: tuple[str, str, str, str, bytes | None, int]) -> Event:
     key, revision = Key(*row[:3]), str(row[5])
-    return Event(key, None if row[4] is None else decode(key, row[3], row[4], revision=revision), revision)
+    if row[4] is None:
+        return Event(key, None, revision)
+    value = read(key, row[3], row[4], revision=revision)
+    return Event(key, None, revision, value) if isinstance(value, Unreadable) else Event(key, value, revision)
 
 
 def _file_identity(path: str) -> tuple[int, int] | None:
