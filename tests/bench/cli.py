@@ -23,9 +23,7 @@ def _measure(what: str, arguments: Sequence[str], environment: Mapping[str, str]
         seconds.append(time.perf_counter() - start)
     # Waiting for a busy machine does not count as work: processor time is the figure to compare.
     work = (sum(os.times()[2:4]) - before) / _RUNS * 1000
-    print(
-        f"{what:<28} p50 {statistics.median(seconds) * 1000:6.1f} ms  max {max(seconds) * 1000:6.1f} ms  cpu {work:5.1f} ms"
-    )
+    print(f"{what:<28} p50 {statistics.median(seconds) * 1000:6.1f} ms  max {max(seconds) * 1000:6.1f} ms  cpu {work:5.1f} ms")
 
 
 def main() -> None:

@@ -1,22 +1,19 @@
 """apply, create, replace, delete and get, as a person uses them."""
 
 import asyncio
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.stage import Answer, Tortie, command_line
 
 from tortie.api.documents import load_documents
 from tortie.base.net import Family, Prefix
-from tortie.cli.main import run
 from tortie.datastore.sqlite.client import SqliteClient
 from tortie.ipam.affinities import Affinities
 from tortie.ipam.store import Store
@@ -53,30 +50,9 @@ spec:
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Tortie = Callable[..., Answer]
-
-
 @pytest.fixture
 def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tortie:
-    """Runs one command line against a datastore of this test's own, with the current directory in `tmp_path`."""
-    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "store" / "t.sqlite"))
-    monkeypatch.delenv("DATASTORE_TYPE", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str, stdin: str = "") -> Answer:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        code = run([*arguments])
-        captured = capsys.readouterr()
-        return Answer(code, captured.out, captured.err)
-
-    return call
+    return command_line(tmp_path, monkeypatch, capsys)
 
 
 def netset(name: str, net: str = "10.0.0.0/8") -> str:

@@ -1,6 +1,7 @@
 """Splitting a pool: the parts cover it exactly, blocks and addresses stay, and a half-done split can be finished."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -49,7 +50,7 @@ def test_the_parts_are_equal_and_together_the_pool(cidr: str, power: int) -> Non
     assert len(cidrs) == 1 << power
     assert cidrs[0].network == parse_prefix(cidr).network
     assert cidrs[-1].last == parse_prefix(cidr).last
-    assert all(after.value == before.last.value + 1 for before, after in zip(cidrs, cidrs[1:], strict=False))
+    assert all(after.value == before.last.value + 1 for before, after in itertools.pairwise(cidrs))
     assert len({one.size for one in cidrs}) == 1
     assert all(part.spec == msgspec.structs.replace(whole.spec, cidr=part.spec.cidr) for part in parts)
 
