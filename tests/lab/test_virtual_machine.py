@@ -63,7 +63,7 @@ CONNECT = """
 import socket, sys
 target, port, source = sys.argv[1:4]
 try:
-    socket.create_connection((target, int(port)), timeout=0.7, source_address=(source, 0) if source else None).close()
+    socket.create_connection((target, int(port)), timeout=1.5, source_address=(source, 0) if source else None).close()
 except OSError as error:
     sys.exit(type(error).__name__)
 """
