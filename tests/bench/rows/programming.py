@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from tests.bench import ground
+from tests.bench import ground, idle_loop
 from tests.bench.measuring import Bench, Measure, Pair, Row
 
 from tortie.agent import garbage
@@ -29,12 +29,17 @@ from tortie.kernel.route import Routes, RouteTable
 
 _SETS, _MEMBERS, _POLICIES = 2000, 50, 2000
 _HOLD_LIMIT = 10.0
-_TICK_SECONDS = 0.0005
 _THRESHOLDS = gc.get_threshold()
 _SIZE = f"{_SETS} sets x {_MEMBERS}, {_POLICIES} policies"
 _ROWS = (
     Row("first-programming", f"first programming, {_SIZE}", "`nft -f` of the same ruleset", "s"),
-    Row("programming-hold", "longest hold of the loop meanwhile", "the rule: 10 ms", "ms", target=1.0),
+    Row(
+        "programming-hold",
+        "longest hold of the loop meanwhile",
+        "the rule: 10 ms, or what an idle loop suffers",
+        "ms",
+        target=1.0,
+    ),
 )
 
 
@@ -79,7 +84,7 @@ async def program(fd: int, what: list[Message]) -> _Took:
     try:
         async with asyncio.TaskGroup() as group:
             holds: list[float] = []
-            ticking = group.create_task(_tick(holds))
+            ticking = group.create_task(idle_loop.tick(holds))
             await asyncio.sleep(0.05)
             holds.clear()
             started = time.perf_counter()
@@ -98,19 +103,6 @@ async def program(fd: int, what: list[Message]) -> _Took:
         conntrack.close()
 
 
-async def _tick(holds: list[float]) -> None:
-    """How late the loop comes back to somebody who only wants to be asked again: time that this process worked meanwhile.
-
-    CPU time bounds it, because what other processes of a busy machine take is not ours.
-    """
-    last, last_cpu = time.perf_counter(), time.process_time()
-    while True:
-        await asyncio.sleep(_TICK_SECONDS)
-        now, now_cpu = time.perf_counter(), time.process_time()
-        holds.append(max(0.0, min(now - last - _TICK_SECONDS, now_cpu - last_cpu)) * 1000)
-        last, last_cpu = now, now_cpu
-
-
 def _nft(namespace: str, *arguments: str, text: str = "") -> str:
     command = ["nft", *arguments]
     return netns.run_in_named(
@@ -127,14 +119,14 @@ async def _stage() -> AsyncIterator[Measure]:
 
     async def measure(_: int) -> Mapping[str, Pair]:
         with ground.spaces(2) as (ours, peer):
-            with netns.opened(ours) as fd:
+            with netns.opened(ours) as fd, idle_loop.running() as beside:
                 took = await program(fd, what)
             started = time.perf_counter()
             _nft(peer, "-f", "-", text=ruleset)
             seconds = time.perf_counter() - started
         return {
             "first-programming": Pair([took.seconds], [seconds]),
-            "programming-hold": Pair([took.longest_hold], [_HOLD_LIMIT]),
+            "programming-hold": Pair([took.longest_hold], [max(_HOLD_LIMIT, beside.longest)]),
         }
 
     yield measure
