@@ -1,0 +1,158 @@
+"""What goes wrong around a node, with counted traffic through all of it: the kernel goes on, and all converges after."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.lab.faults_stage import SOAK, FaultyLab, eventually, faulty_lab, is_running, mounted_over, policy
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900 if SOAK else 120)]
+
+AWAY_SECONDS = 60.0 if SOAK else 3.0
+STOPPED_SECONDS = 30.0 if SOAK else 2.0
+
+
+@pytest.fixture(scope="module")
+def sqlite_lab() -> Iterator[FaultyLab]:
+    with faulty_lab("sqlite") as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(sqlite_lab: FaultyLab) -> FaultyLab:
+    """Every test leaves it as it found it."""
+    sqlite_lab.eventually_ready()
+    return sqlite_lab
+
+
+def test_a_datastore_that_is_away_changes_nothing_and_is_followed_when_it_is_back(lab: FaultyLab) -> None:
+    away = lab.folder / "away" / "tortie.sqlite"
+    with lab.traffic():
+        lab.move_database(lab.database, away)
+        eventually(lambda: not lab.status("n2")["datastoreConnected"], "n2 notices")
+        time.sleep(AWAY_SECONDS)
+        assert not lab.database.exists(), "somebody has made an empty datastore in the old one's place"
+        lab.move_database(away, lab.database)
+        lab.follows_changes("after-away")
+
+
+def test_an_empty_or_foreign_datastore_is_not_believed_and_the_old_one_is_followed_again(lab: FaultyLab) -> None:
+    away, foreign = lab.folder / "away" / "tortie.sqlite", lab.folder / "foreign" / "tortie.sqlite"
+    before = lab.table("n2")
+    with lab.traffic():
+        lab.move_database(lab.database, away)
+        lab.database.touch()
+        eventually(lambda: "no cluster GUID" in lab.status("n2")["datastoreRefused"], "n2 refuses the empty datastore")
+        lab.apply_policy("in-the-wrong-place")
+        eventually(lambda: "it has cluster GUID" in lab.status("n2")["datastoreRefused"], "n2 refuses the foreign datastore")
+        assert not lab.status("n2")["ready"]
+        lab.restart_agent("n2")
+        assert "--accept-datastore" in lab.status("n2")["datastoreRefused"]
+        time.sleep(AWAY_SECONDS)
+        assert lab.table("n2") == before
+        lab.move_database(lab.database, foreign)
+        lab.move_database(away, lab.database)
+        lab.follows_changes("after-replaced")
+    assert lab.table("n2") == before
+
+
+def test_an_older_copy_of_the_same_cluster_is_followed(lab: FaultyLab) -> None:
+    copy, newer = lab.folder / "copy" / "tortie.sqlite", lab.folder / "newer" / "tortie.sqlite"
+    with lab.traffic():
+        lab.copy_database(copy)
+        lab.apply_policy("not-in-the-copy")
+        lab.eventually_enforced("n2", "not-in-the-copy")
+        lab.move_database(lab.database, newer)
+        lab.move_database(copy, lab.database)
+        lab.eventually_enforced("n2", "not-in-the-copy", enforced=False)
+        lab.follows_changes("after-roll-back")
+
+
+def test_a_datastore_that_became_read_only_changes_nothing(lab: FaultyLab) -> None:
+    with lab.traffic():
+        with mounted_over(lab.database.parent, lab.database.parent, "ro"):
+            refused = lab.tortie("apply", "-f", "-", stdin=json.dumps(policy("read-only")))
+            assert refused.code != 0
+            assert "Read-only file system" in refused.err
+            assert "Traceback" not in refused.err
+            eventually(lambda: not lab.status("n2")["datastoreConnected"], "n2 notices")
+        lab.follows_changes("after-read-only")
+
+
+def test_a_full_disk_stops_writers_and_nothing_else(lab: FaultyLab) -> None:
+    ballast = lab.folder.parent / "ballast"
+    with lab.traffic():
+        with ballast.open("wb") as file:
+            try:
+                while True:
+                    file.write(b"\0" * 65536)
+            except OSError:
+                pass
+        refused = lab.tortie("apply", "-f", "-", stdin=json.dumps(policy("disk-full")))
+        assert refused.code != 0
+        assert "Traceback" not in refused.err
+        assert is_running(lab.agent("n2"))
+        ballast.unlink()
+        lab.follows_changes("after-disk-full")
+
+
+@contextlib.contextmanager
+def limited(pid: int, what: int, limit: int) -> Iterator[None]:
+    """A process with less of something while the block runs."""
+    before = resource.prlimit(pid, what)
+    resource.prlimit(pid, what, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, what, before)
+
+
+def test_an_agent_that_can_write_no_file_enforces_all_the_same(lab: FaultyLab) -> None:
+    pid = lab.agent("n2")
+    with lab.traffic():
+        with limited(pid, resource.RLIMIT_FSIZE, 0):
+            lab.apply_policy("unwritten")
+            lab.eventually_enforced("n2", "unwritten")
+        lab.tortie("delete", "networkpolicy", "unwritten", "-n", "default").ok()
+        lab.follows_changes("after-no-files")
+    assert lab.agent("n2") == pid
+
+
+def test_an_agent_out_of_descriptors_goes_on_and_refuses_pods_cleanly(lab: FaultyLab) -> None:
+    pid = lab.agent("n2")
+    links = lab.on("node/n2", "ip", "-br", "link").ok().out
+    with lab.traffic():
+        with limited(pid, resource.RLIMIT_NOFILE, 4):
+            lab.apply_policy("undescribed")
+            refused = lab.lab("pod add", "default/late", "--node", "n2")
+            assert refused.code != 0
+            assert "code 11" in refused.err or '"code": 11' in refused.err or "later" in refused.err
+        lab.eventually_enforced("n2", "undescribed")
+        assert lab.on("node/n2", "ip", "-br", "link").ok().out == links
+        lab.tortie("delete", "networkpolicy", "undescribed", "-n", "default").ok()
+        lab.follows_changes("after-descriptors")
+        lab.lab("pod add", "default/late", "--node", "n2").ok()
+        lab.lab("pod rm", "default/late").ok()
+    assert lab.agent("n2") == pid
+
+
+def test_agent_and_bird_that_are_stopped_for_a_while_lose_nothing(lab: FaultyLab) -> None:
+    stopped = [lab.agent("n2"), lab.bird("n2")]
+    with lab.traffic():
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            lab.apply_policy("meanwhile")
+            time.sleep(STOPPED_SECONDS)
+        finally:
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT)
+        lab.eventually_enforced("n2", "meanwhile")
+        lab.tortie("delete", "networkpolicy", "meanwhile", "-n", "default").ok()
+        lab.follows_changes("after-stop")
+    assert [lab.agent("n2"), lab.bird("n2")] == stopped
