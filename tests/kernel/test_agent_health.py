@@ -265,3 +265,30 @@ def test_a_fatal_parameter_of_the_environment_is_refused_by_name(node: AgentNode
     assert node.process.wait(timeout=20) == 1
     node.process = None
     assert "DefaultEndpointToHostAction in the environment: 'perhaps' is not understood" in node.log()
+
+
+def test_what_is_read_at_the_start_comes_from_the_datastore_too_and_a_change_restarts_in_place(node: AgentNode) -> None:
+    def forwarding() -> str:
+        return node.stage.show(node.stage.node, "sysctl", "-n", "net.ipv4.ip_forward").strip()
+
+    node.stage.sysctl(node.stage.node, {"net.ipv4.ip_forward": 0})
+    node.configure(ip_forwarding="Disabled")
+    pid = node.start()
+    assert forwarding() == "0"
+    node.configure(ip_forwarding="Enabled")
+    node.until(lambda: forwarding() == "1")
+    node.until(lambda: node.status().get("ready") is True)
+    assert node.status()["pid"] == pid
+
+
+def test_the_kernel_is_read_back_as_often_as_the_parameters_say(node: AgentNode) -> None:
+    def read_backs() -> int:
+        lines = node.get("/metrics", port=METRICS)[1].splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith("felix_nft_list_calls ")), 0)
+
+    node.start(FELIX_PROMETHEUSMETRICSENABLED="true", FELIX_IPSETSREFRESHINTERVAL="0")
+    node.until(lambda: read_backs() == 1)
+    time.sleep(2.5)
+    assert read_backs() == 1
+    node.configure(nftables_refresh_interval="1s")
+    node.until(lambda: read_backs() >= 3)
