@@ -53,6 +53,10 @@ def print_overview(report: dict[str, Any]) -> None:
             str(agent.get("failure") or ""),
         )
     console.print(nodes)
+    for node in report["nodes"]:
+        for peer in (node["agent"] or {}).get("bgpPeers", []):
+            if not peer["established"]:
+                console.print(f"{node['name']}: BGP {peer['name']} is {peer['state']}: {peer['reason']}", soft_wrap=True)
     pods = Table(box=None, pad_edge=False)
     for column in ("POD", "NODE", "ADDRESSES", "SERVES"):
         pods.add_column(column)

@@ -200,6 +200,24 @@ def test_a_peer_by_address_with_all_its_fields() -> None:
     assert (found.reachable_by, found.password_ref, found.is_mesh) == (parse_address("172.18.0.254"), ("s", "k"), False)
 
 
+@pytest.mark.parametrize(
+    ("password", "reference", "optional"),
+    [
+        (None, None, False),
+        (BGPPassword(secret_key_ref=SecretKeyRef(name="s", key="k")), ("s", "k"), False),
+        (BGPPassword(secret_key_ref=SecretKeyRef(name="s", key="k", optional=False)), ("s", "k"), False),
+        (BGPPassword(secret_key_ref=SecretKeyRef(name="s", key="k", optional=True)), ("s", "k"), True),
+        (BGPPassword(), ("", ""), False),
+    ],
+)
+def test_a_password_is_a_reference_and_one_that_names_no_secret_is_not_no_password(
+    password: BGPPassword | None, reference: tuple[str, str] | None, optional: bool
+) -> None:
+    (peer,) = calculate(N1, NO_MESH, peering("p", peer_ip="192.0.2.1", as_number=65001, password=password)).peers
+    assert (peer.password_ref, peer.password_optional) == (reference, optional)
+    assert peers(N1, N2, settings(node_mesh_password=password))["Mesh_172_18_0_2"].password_ref == reference
+
+
 def test_next_hops_are_kept_only_towards_another_as() -> None:
     def mode(**fields: Any) -> str:
         (found,) = calculate(N1, NO_MESH, peering("p", peer_ip="192.0.2.1", keep_original_next_hop=True, **fields)).peers
