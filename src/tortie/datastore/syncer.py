@@ -1,5 +1,6 @@
 """List, then watch, then list again when it has to: the whole state of some kinds, kept up to date for one consumer."""
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -14,7 +15,8 @@ from tortie.datastore.identity import KEY, Identity, guid_of
 from tortie.datastore.unreadable import Unreadable, stand_in
 
 _log = log.get(__name__)
-_BATCH = 500
+_BATCH = 100
+"""Conversions of a batch take a few milliseconds of the loop."""
 
 Convert = Callable[[Update], Update]
 
@@ -85,7 +87,10 @@ class Syncer:
 
     async def _replace(self, listing: Listing, sink: Sink) -> None:
         """Report the difference between a complete listing and what was reported so far."""
-        listed = {item.key: item for item in listing.items if item.kind in self._kinds}
+        listed: dict[Key, Resource] = {}
+        for at in range(0, len(listing.items), _BATCH):
+            listed.update({item.key: item for item in listing.items[at : at + _BATCH] if item.kind in self._kinds})
+            await asyncio.sleep(0)  # a long listing holds nobody up
         self._unreadable.clear()
         for broken in listing.unreadable:
             if broken.key.kind in self._kinds:

@@ -73,14 +73,14 @@ class SqliteClient:
     async def list(self, kind: str, *, namespace: str = "", name_prefix: str = "") -> Listing:
         """See `Client.list`."""
         requests.check_kinds((kind,))
-        listing = await self._run(self._store.list_many, (kind,), namespace, name_prefix)
+        listing = await self._decoded(await self._run(self._store.read_many, (kind,), namespace, name_prefix))
         listing.whole()
         return listing
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
         """See `Client.list_many`."""
         requests.check_kinds(kinds)
-        return await self._run(self._store.list_many, tuple(kinds), "", "")
+        return await self._decoded(await self._run(self._store.read_many, tuple(kinds), "", ""))
 
     async def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
         """See `Client.watch`. A watcher keeps no queue: it reads the log from where it stands, as fast as it is asked to."""
@@ -104,6 +104,10 @@ class SqliteClient:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         self._thread.shutdown(wait=False)
         self._wakeup.notify()
+
+    async def _decoded(self, decode: Callable[[], Listing]) -> Listing:
+        """Outside of the owner thread: a long listing must not keep a short request waiting."""
+        return await asyncio.to_thread(decode)
 
     async def _run(self, request: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """One transaction on the owner thread, repeated while another process holds the file, for a bounded time."""

@@ -6,7 +6,7 @@ of its last change. So "everything after revision r" is one range of the log, in
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -102,8 +102,9 @@ class Store:
             raise DoesNotExist(key)
         return decode(key, row[2], row[0], revision=str(row[1]))
 
-    def list_many(self, kinds: Sequence[str], namespace: str, name_prefix: str) -> Listing:
-        """Read all of the kinds in one transaction, so at one revision; what cannot be read is listed apart."""
+    def read_many(self, kinds: Sequence[str], namespace: str, name_prefix: str) -> Callable[[], Listing]:
+        """Read all of the kinds in one transaction, so at one revision. What is returned decodes the rows, for which the
+        owner thread is not needed; what cannot be decoded is listed apart."""
         rows: list[tuple[str, str, str, str, bytes, int]] = []
         with self._transaction("DEFERRED") as db:
             revision = _last_revision(db)
@@ -113,10 +114,14 @@ class Store:
                     " WHERE kind = ? AND (? = '' OR namespace = ?) AND name >= ? AND name < ? ORDER BY namespace, name",
                     (kind, namespace, namespace, name_prefix, name_prefix + _LAST_CHARACTER),
                 ).fetchall()
-        found = [read(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
-        items = [each for each in found if not isinstance(each, Unreadable)]
-        listed = with_built_in(items, kinds, namespace=namespace, name_prefix=name_prefix)
-        return Listing(listed, str(revision), tuple(each for each in found if isinstance(each, Unreadable)))
+
+        def decoded() -> Listing:
+            found = [read(Key(*row[:3]), row[3], row[4], revision=str(row[5])) for row in rows]
+            items = [each for each in found if not isinstance(each, Unreadable)]
+            listed = with_built_in(items, kinds, namespace=namespace, name_prefix=name_prefix)
+            return Listing(listed, str(revision), tuple(each for each in found if isinstance(each, Unreadable)))
+
+        return decoded
 
     def changes(self, kinds: Sequence[str], after: int, *, opening: int) -> Changes:
         """The next events of the kinds after a revision, at most a batch of them. Raises Compacted, and Unavailable when the
