@@ -70,7 +70,7 @@ class BirdKeeper:
                 self.ready = not self._changed.is_set()
                 self.failure = ""
                 backoff.reset()
-            except TortieError as error:
+            except (TortieError, OSError) as error:  # no file descriptors, no space: it passes
                 self.failure = str(error)
                 _log.error("BIRD: %s", error)
                 self._changed.set()
@@ -85,16 +85,21 @@ class BirdKeeper:
                 _log.error("BGP session %s is not configured: %s", item.peer.name, item.reason)
 
     async def _watch(self) -> None:
-        """Peers' states for the status file; a BIRD that died is started again; a secret that changed is put into force."""
+        """Peers' states for the status file; a BIRD that died is started again; a secret that changed is put into force.
+
+        A secret that is just being written may be absent or half there, so a change counts when it is seen twice.
+        """
+        seen: Resolved | None = None
         while True:
             await asyncio.sleep(POLL_SECONDS)
             if self._wanted is None:
                 continue
-            if self._resolved is not None and resolve(self._wanted, self._secrets) != self._resolved:
+            before, seen = seen, resolve(self._wanted, self._secrets)
+            if seen == before and seen != self._resolved:
                 self._changed.set()
             try:
                 found = await self._bird.peers()
-            except TortieError as error:
+            except (TortieError, OSError) as error:
                 self.peers = []
                 _log.warning("BIRD does not answer, starting it again: %s", error)
                 self._changed.set()
