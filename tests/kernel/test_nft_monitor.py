@@ -31,7 +31,7 @@ def watching(place: Ground, scenario: Callable[[NftTable, asyncio.Queue[str]], A
         monitor = NftMonitor(own_ports=[table.port_id], netns_fd=place.fd)
         heard: asyncio.Queue[str] = asyncio.Queue()
         try:
-            async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(50), asyncio.TaskGroup() as tasks:
                 watch = tasks.create_task(monitor.watch(heard.put_nowait))
                 table.put_chain(CHAIN)
                 await table.apply()
