@@ -107,21 +107,30 @@ async def fill(client: Client, resources: Iterable[Resource]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """One execution of a CNI plugin."""
+    """One execution of a CNI plugin: what it printed is its result, or its error if `status` is not 0."""
 
     seconds: float
+    status: int
     answer: dict[str, Any]
 
 
-def execute(plugin: Path, environment: dict[str, str], config: dict[str, Any]) -> Executed:
-    """Run a plugin in the calling thread's network namespace. Raises RuntimeError with its own words."""
+def ask(plugin: Path, environment: dict[str, str], config: dict[str, Any]) -> Executed:
+    """Run a plugin in the calling thread's network namespace, whatever it answers."""
     text = msgspec.json.encode(config)
     started = time.perf_counter()
     done = subprocess.run([plugin], input=text, env=environment, capture_output=True, check=False)
     seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        raise RuntimeError(f"{plugin.name} {environment['CNI_COMMAND']}: {(done.stdout or done.stderr).decode()[:500]}")
-    return Executed(seconds, msgspec.json.decode(done.stdout) if done.stdout.strip() else {})
+    return Executed(seconds, done.returncode, msgspec.json.decode(done.stdout) if done.stdout.strip() else {})
+
+
+def execute(plugin: Path, environment: dict[str, str], config: dict[str, Any]) -> Executed:
+    """The same; raises RuntimeError with the plugin's own words unless it succeeds."""
+    done = ask(plugin, environment, config)
+    if done.status != 0:
+        raise RuntimeError(
+            f"{plugin.name} {environment['CNI_COMMAND']}: {done.answer.get('msg')} {done.answer.get('details', '')}"
+        )
+    return done
 
 
 def tortie_environment(command: str, *, container: str, namespace: str, pod: str, socket: Path) -> dict[str, str]:
