@@ -81,6 +81,7 @@ class Troubled:
 class Stage:
     """What a test works with. Everything runs in the node's namespace."""
 
+    node: str
     executable: Path
     socket: Path
     client: Any
@@ -155,7 +156,7 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def _staged(executable: Path, folder: Path, stack: contextlib.ExitStack) -> AsyncIterator[Stage]:
+async def _staged(node: str, executable: Path, folder: Path, *, stack: contextlib.ExitStack) -> AsyncIterator[Stage]:
     client = Troubled(SqliteClient(str(folder / "tortie.sqlite")))
     try:
         await ensure_initialized(client.inner)
@@ -163,7 +164,7 @@ async def _staged(executable: Path, folder: Path, stack: contextlib.ExitStack) -
         for name, cidr in (("v4", "10.65.0.0/16"), ("v6", "fd00:65::/48")):
             await client.create(IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr)))
         ipam = Troubled(Ipam(client.inner))
-        stage = Stage(executable, folder / "cni.sock", client, ipam, stack)
+        stage = Stage(node, executable, folder / "cni.sock", client, ipam, stack)
         plugin = Plugin(client=client, ipam=ipam, node=NODE, wait_until_programmed=stage.wait_until_programmed)
         server = CniServer(stage.socket, plugin)
         async with asyncio.TaskGroup() as group:
@@ -181,15 +182,15 @@ async def _staged(executable: Path, folder: Path, stack: contextlib.ExitStack) -
 def on_node(executable: Path, scenario: Callable[[Stage], Awaitable[None]]) -> None:
     """Run a scenario inside a fresh node."""
 
-    async def run(stack: contextlib.ExitStack, folder: Path) -> None:
-        async with _staged(executable, folder, stack) as stage:
+    async def run(node: str, stack: contextlib.ExitStack, folder: Path) -> None:
+        async with _staged(node, executable, folder, stack=stack) as stage:
             await scenario(stage)
 
     folder = Path(tempfile.mkdtemp(prefix=f"tc{os.getpid()}-{secrets.token_hex(3)}"))
     try:
         with contextlib.ExitStack() as stack:
             node = stack.enter_context(named_space("tcn"))
-            netns.run_in_named(node, lambda: asyncio.run(run(stack, folder)))
+            netns.run_in_named(node, lambda: asyncio.run(run(node, stack, folder)))
     finally:
         shutil.rmtree(folder)
 

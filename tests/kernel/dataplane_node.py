@@ -29,6 +29,7 @@ from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.nft.table import NftTable
+from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import Routes, RouteTable
 
 _T = TypeVar("_T")
@@ -46,8 +47,13 @@ class Node:
         self.table = NftTable(netns_fd=self._fd)
         self.routes = Routes(self._fd)
         self.conntrack = Conntrack(self._fd)
+        self.shaper = Shaper(self._fd)
         self.dataplane = LinuxDataplane(
-            self.table, RouteTable(self.routes, grace_seconds=0.5), conntrack=self.conntrack, forwarding=Forwarding(self._fd)
+            self.table,
+            RouteTable(self.routes, grace_seconds=0.5),
+            conntrack=self.conntrack,
+            forwarding=Forwarding(self._fd),
+            shaper=self.shaper,
         )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -68,6 +74,7 @@ class Node:
         self.run(self.table.close)
         self.routes.close()
         self.conntrack.close()
+        self.shaper.close()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         os.close(self._fd)

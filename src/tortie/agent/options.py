@@ -11,6 +11,7 @@ from tortie.base.errors import TortieError
 
 UNIX_PATH_LIMIT = 107
 NODENAME_FILE = Path("/var/lib/calico/nodename")
+CALICO_MTU_FILE = Path("/var/lib/calico/mtu")
 
 
 class AgentError(TortieError):

@@ -26,7 +26,7 @@ from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
 from tortie.agent.notifications import follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
-from tortie.agent.options import AgentOptions
+from tortie.agent.options import CALICO_MTU_FILE, AgentOptions
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.secrets import SecretsDirectory
@@ -53,6 +53,7 @@ from tortie.kernel.link import LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
+from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import RouteMonitor, Routes, RouteTable
 
 _log = log.get(__name__)
@@ -99,11 +100,13 @@ class Agent:
         self._table = NftTable()
         self._routes = Routes()
         self._conntrack = Conntrack()
+        self._shaper = Shaper()
         self._dataplane = LinuxDataplane(
             self._table,
             RouteTable(self._routes, workload_prefixes=prefixes),
             conntrack=self._conntrack,
             forwarding=Forwarding(),
+            shaper=self._shaper,
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
@@ -121,6 +124,8 @@ class Agent:
             node=options.node,
             interface_prefix=prefixes[0],
             wait_until_programmed=self._applier.wait_until_programmed,
+            mtu_files=(options.state_dir / "mtu", CALICO_MTU_FILE),
+            not_ready=self._not_ready,
         )
         self._cni = CniServer(options.cni_socket, self._plugin)
         parts = Parts(
@@ -165,6 +170,7 @@ class Agent:
             self._links.close()
             self._routes.close()
             self._conntrack.close()
+            self._shaper.close()
         if not ended.is_set():
             _log.info("agent starts again in place: %s; the kernel and BIRD stay as they are", self._operator.restart_reason)
             return RESTART
@@ -201,6 +207,14 @@ class Agent:
             for message in messages:
                 if isinstance(message, BgpUpdate):
                     self._bird.want(message.bgp)
+
+    def _not_ready(self) -> str:
+        """Why a pod could not be wired now, "" if it could."""
+        if not self._pipeline.in_sync:
+            return "the datastore has not been read completely yet"
+        if not self._applier.in_sync:
+            return self._applier.failure or "the kernel has no policy yet"
+        return ""
 
     def _report(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,7 @@ from tortie.api.tier import PREDEFINED, TierSpec
 from tortie.base.net import Prefix
 from tortie.calc.multimap import discard
 from tortie.calc.policy_sorter import Placement, sorted_tiers
-from tortie.intent.endpoint import Endpoint, Tier
+from tortie.intent.endpoint import Bandwidth, Endpoint, Tier
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId
 
 
@@ -26,6 +26,8 @@ class LocalEndpoint:
     profiles: tuple[str, ...]
     mac: str
     allowed_source_prefixes: tuple[Prefix, ...]
+    ingress_bandwidth: Bandwidth | None = None
+    egress_bandwidth: Bandwidth | None = None
 
 
 _Device = tuple[str, str]
@@ -153,4 +155,6 @@ def _endpoint(endpoint: LocalEndpoint, tiers: Iterable[Tier]) -> Endpoint:
         profiles=tuple(ProfileId(name) for name in endpoint.profiles),
         mac=endpoint.mac,
         allowed_source_prefixes=endpoint.allowed_source_prefixes,
+        ingress_bandwidth=endpoint.ingress_bandwidth,
+        egress_bandwidth=endpoint.egress_bandwidth,
     )

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable
 
-from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.endpoint import QoSControls, WorkloadEndpoint
 from tortie.api.resource import Key
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, parse_nets
 from tortie.calc.problems import Problems
+from tortie.convert.qos import DEFAULT_BURST
+from tortie.intent.endpoint import Bandwidth
 from tortie.intent.keys import EndpointId
 
 _INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
@@ -65,5 +67,19 @@ def _local(endpoint_id: EndpointId, endpoint: WorkloadEndpoint, labelled: Labell
         profiles=spec.profiles,
         mac=mac,
         allowed_source_prefixes=prefixes,
+        ingress_bandwidth=_bandwidth(spec.qos_controls, "ingress"),
+        egress_bandwidth=_bandwidth(spec.qos_controls, "egress"),
     )
     return local, problems
+
+
+def _bandwidth(controls: QoSControls | None, way: str) -> Bandwidth | None:
+    """A burst that is not given is what conversion would give (conversions.md, section 2.1)."""
+    if controls is None or not getattr(controls, f"{way}_bandwidth"):
+        return None
+    return Bandwidth(
+        rate_bits=getattr(controls, f"{way}_bandwidth"),
+        burst_bits=getattr(controls, f"{way}_burst") or DEFAULT_BURST,
+        peak_rate_bits=getattr(controls, f"{way}_peakrate"),
+        peak_burst_bytes=getattr(controls, f"{way}_minburst"),
+    )

@@ -10,7 +10,7 @@ _KUBERNETES = "kubernetes.io/"
 _CALICO = "qos.projectcalico.org/"
 _BANDWIDTH = (1_000, 10**15)
 _BURST = (1_000, 34_359_738_360)
-_DEFAULT_BURST = 4 << 30
+DEFAULT_BURST = 4 << 30
 _PEAKRATE = (1_010, 1_010 * 10**12)
 _MINBURST = (1_000, 100 * 10**6)
 _PACKETS = (1, 10_000)
@@ -39,7 +39,7 @@ def _one_way(annotations: Mapping[str, str], way: str) -> dict[str, int]:
     packet_rate = read("PacketRate", _PACKETS)
     values = {
         "bandwidth": bandwidth,
-        "burst": (read("Burst", _BURST) or _DEFAULT_BURST) if bandwidth else 0,
+        "burst": (read("Burst", _BURST) or DEFAULT_BURST) if bandwidth else 0,
         "peakrate": peakrate,
         "minburst": read("Minburst", _MINBURST) if peakrate else 0,
         "packet_rate": packet_rate,

@@ -195,15 +195,25 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             endpoint.WorkloadEndpointSpec,
             "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
-            " ports ipv4_gateway ipv6_gateway",
+            " ports ipv4_gateway ipv6_gateway qos_controls",
             ip_nats=_NO,
             allow_spoofed_source_prefixes=_NO,
-            qos_controls=(endpoint.QoSControls(),),
         ),
         # Host ports belong to the CNI portmap plugin; here they are facts.
         _covers(endpoint.EndpointPort, "name protocol port host_port host_ip"),
         _refuses(endpoint.IPNAT),
-        _refuses(endpoint.QoSControls),
+        _covers(
+            endpoint.QoSControls,
+            "ingress_bandwidth egress_bandwidth ingress_burst egress_burst ingress_peakrate egress_peakrate ingress_minburst"
+            " egress_minburst",
+            ingress_packet_rate=_NO,
+            egress_packet_rate=_NO,
+            ingress_packet_burst=_NO,
+            egress_packet_burst=_NO,
+            ingress_max_connections=_NO,
+            egress_max_connections=_NO,
+            dscp=_NO,
+        ),
         # What a node reports of itself asks nothing: tunnel addresses without tunnels, orchestrators' names, interfaces.
         _covers(
             node.NodeSpec,

@@ -1,6 +1,6 @@
 """Messages in, kernel out: the netfilter dataplane of one node.
 
-    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► one nft transaction ─► devices ─► routes
+    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► bandwidth ─► one nft transaction ─► devices ─► routes
 
 Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
 drops what it does not know.
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
+from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
 from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.manager import Manager
@@ -27,6 +28,7 @@ from tortie.intent.messages import ConfigUpdate, InSync, Message
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.nft.table import ApplyStats, NftTable
+from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import RouteTable
 
 _SLICE = 100
@@ -35,15 +37,23 @@ _SLICE = 100
 class LinuxDataplane:
     """Programs one network namespace: that of the drivers it is given. One `apply` at a time.
 
-    Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do.
+    Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
+    bandwidth limits.
     """
 
     def __init__(
-        self, table: NftTable, routes: RouteTable, *, conntrack: Conntrack, forwarding: Forwarding | None = None
+        self,
+        table: NftTable,
+        routes: RouteTable,
+        *,
+        conntrack: Conntrack,
+        forwarding: Forwarding | None = None,
+        shaper: Shaper | None = None,
     ) -> None:
         self._table = table
         self._endpoints = EndpointManager(table)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
+        self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
         self._routes = RouteManager(routes, conntrack)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
@@ -83,6 +93,11 @@ class LinuxDataplane:
             except ExceptionGroup as group:
                 failures.append(group)
         active, rendered = dict(self._endpoints.active), self._endpoints.rendered
+        if self._bandwidth is not None:
+            try:
+                self._bandwidth.apply(active)
+            except ExceptionGroup as group:
+                failures.append(group)
         self._transaction = None
         self._transaction = await self._table.apply()
         self._programmed = rendered
@@ -135,7 +150,8 @@ class LinuxDataplane:
         """Interfaces came, went, or changed. True if routes of ours belong there: the next `apply` looks at them."""
         if self._devices is not None:
             self._devices.links_changed(names)
-        return self._routes.links_changed(names)
+        limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
+        return self._routes.links_changed(names) or limited
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""
@@ -154,6 +170,8 @@ class LinuxDataplane:
         """The same for the routes alone, and for the devices that they lead to."""
         if self._devices is not None:
             self._devices.invalidate()
+        if self._bandwidth is not None:
+            self._bandwidth.invalidate()
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:

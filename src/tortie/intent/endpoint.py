@@ -26,6 +26,16 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Bandwidth:
+    """A limit in one direction: bit/s, and bits that may pass at once; if not 0, at no more than a peak rate."""
+
+    rate_bits: int
+    burst_bits: int
+    peak_rate_bits: int = 0
+    peak_burst_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A local workload endpoint. `addresses` are /32 and /128. `mac` may be empty."""
 
@@ -38,3 +48,5 @@ class Endpoint:
     profiles: tuple[ProfileId, ...]
     mac: str = ""
     allowed_source_prefixes: tuple[Prefix, ...] = ()
+    ingress_bandwidth: Bandwidth | None = None
+    egress_bandwidth: Bandwidth | None = None

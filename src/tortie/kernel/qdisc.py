@@ -105,8 +105,13 @@ class Shaper:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def apply(self, device: str, limits: Limits) -> None:
-        """Make the device have these limits and no others, whatever it has. Raises NotFound for a device that is gone."""
+    def index_of(self, device: str) -> int:
+        """Number of a device, 0 if it is not there."""
+        link = self._links.find(device)
+        return link.index if link is not None else 0
+
+    def apply(self, device: str, limits: Limits) -> int:
+        """Make the device have these limits and no others, whatever it has; returns its number. NotFound if it is gone."""
         link = self._links.get(device)
         found = self._kinds(link)
         if limits.received is not None:
@@ -119,6 +124,7 @@ class Shaper:
             if "ingress" in found:
                 self._delete(link, _INGRESS)
             self._links.delete(ifb_name(device))
+        return link.index
 
     def read(self, device: str) -> Limits:
         """The limits that a device has. Raises NotFound."""
@@ -129,6 +135,17 @@ class Shaper:
     def detours(self) -> frozenset[str]:
         """Names of all our ifb devices."""
         return frozenset(link.name for link in self._links.list() if link.kind == "ifb" and link.name.startswith(IFB_PREFIX))
+
+    def limited_devices(self) -> frozenset[str]:
+        """Names of all devices with a token bucket or a detour, the detours' own left out."""
+        body = _HEADER.pack(AF_UNSPEC, 0, 0, 0, 0)
+        names = {link.index: link.name for link in self._links.list() if not link.name.startswith(IFB_PREFIX)}
+        return frozenset(
+            names[_device(message)]
+            for message in self._socket.dump(Request(_RTM_GETQDISC, 0, body), action="list queues")
+            if _device(message) in names
+            and string(parse_attributes(message.body, _HEADER.size).get(_TCA_KIND, b"")) in ("tbf", "ingress")
+        )
 
     def remove_detour(self, name: str) -> None:
         """Remove one of those; what is gone is fine."""

@@ -121,11 +121,11 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
             WorkloadEndpoint(
                 spec=WorkloadEndpointSpec(
                     ip_nats=(IPNAT(internal_ip="10.0.0.1", external_ip="10.0.0.2"),),
-                    qos_controls=QoSControls(ingress_bandwidth=1),
+                    qos_controls=QoSControls(ingress_bandwidth=1, egress_packet_rate=1, dscp="EF"),
                     allow_spoofed_source_prefixes=("10.0.0.0/8",),
                 )
             ),
-            ["spec.ipNATs", "spec.allowSpoofedSourcePrefixes", "spec.qosControls"],
+            ["spec.ipNATs", "spec.allowSpoofedSourcePrefixes", "spec.qosControls.egressPacketRate", "spec.qosControls.dscp"],
         ),
         (WorkloadEndpoint(spec=WorkloadEndpointSpec(qos_controls=QoSControls())), []),
         (
