@@ -351,7 +351,7 @@ def test_members_that_do_not_answer_are_passed_over(member: Member) -> None:
         started = time.monotonic()
         created = await client.create(netset("a"))
         assert await client.get(created.key) == created
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 8
 
     etcd_at({"ETCD_ENDPOINTS": f"http://127.0.0.1:{dead[0]},http://127.0.0.1:{dead[1]},{member.url}"}).run(scenario)
 
