@@ -8,11 +8,14 @@ import msgspec
 import pytest
 from tests.conformance.backends import Backend, netset
 
+from tortie.api.cluster import ClusterInformation
 from tortie.api.kubernetes import Namespace
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Metadata, Resource, Update
 from tortie.datastore.client import Client, Event, Listing
 from tortie.datastore.errors import Compacted, Incompatible, Unavailable
+from tortie.datastore.identity import Identity
+from tortie.datastore.initialize import CLUSTER_INFORMATION, ensure_initialized
 from tortie.datastore.syncer import Batch, Syncer
 
 KINDS = ("NetworkSet", "Namespace")
@@ -244,6 +247,37 @@ def test_a_datastore_that_is_away_at_first_is_waited_for(backend: Backend) -> No
             flaky.away = False
             await consumer.until(lambda: consumer.in_sync)
             assert consumer.state == await contents(writer)
+
+    scenario_of(backend, scenario)
+
+
+def test_a_store_that_is_another_clusters_all_of_a_sudden_is_not_believed_until_it_is_ours_again(backend: Backend) -> None:
+    async def rename(writer: Client, guid: str) -> str:
+        stored = await writer.get(CLUSTER_INFORMATION.key)
+        assert isinstance(stored, ClusterInformation)
+        await writer.update(msgspec.structs.replace(stored, spec=msgspec.structs.replace(stored.spec, cluster_guid=guid)))
+        return stored.spec.cluster_guid
+
+    async def scenario(client: Client, writer: Client) -> None:
+        await ensure_initialized(writer)
+        created = await writer.create(netset("a"))
+        identity, consumer = Identity(), Consumer()
+        syncer = Syncer(client, KINDS, convert=unchanged, identity=identity)
+        task = asyncio.ensure_future(syncer.run(consumer))
+        await consumer.until(lambda: consumer.in_sync)
+        ours = await rename(writer, "theirs")
+        await writer.delete(created.key)
+        async with asyncio.timeout(10):
+            while not identity.refusal:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        assert syncer.connected
+        assert consumer.state == {created.key: created}
+        await rename(writer, ours)
+        await consumer.until(lambda: consumer.state == {})
+        assert identity.refusal == ""
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
     scenario_of(backend, scenario)
 

@@ -8,7 +8,9 @@ import asyncio
 import os
 from pathlib import Path
 
+from tortie.agent.options import AgentError
 from tortie.base import log, process
+from tortie.base.errors import OUT_OF_MEANS
 from tortie.bgp.config import Passwords, config_hash, render
 from tortie.bgp.control import GREETING, Control, Reply, encode_command
 from tortie.bgp.errors import BgpError, ConfigError, ControlError
@@ -150,6 +152,8 @@ class Bird:
         except TimeoutError as error:
             raise ControlError(f"BIRD does not answer `{command.split()[0]}` within {_ANSWER_SECONDS:g} s") from error
         except OSError as error:
+            if error.errno in OUT_OF_MEANS:
+                raise AgentError(f"BIRD cannot be asked, and is left alone: {error.strerror}") from error
             raise ControlError(f"BIRD's control socket {self._socket} cannot be used: {error.strerror}") from error
 
 

@@ -94,10 +94,10 @@ class BirdKeeper:
             await asyncio.sleep(POLL_SECONDS)
             if self._wanted is None:
                 continue
-            before, seen = seen, resolve(self._wanted, self._secrets)
-            if seen == before and seen != self._resolved:
-                self._changed.set()
             try:
+                before, seen = seen, resolve(self._wanted, self._secrets)
+                if seen == before and seen != self._resolved:
+                    self._changed.set()
                 found = await self._bird.peers()
             except (TortieError, OSError) as error:
                 self.peers = []

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from tortie.base.errors import TortieError
+from tortie.base.errors import OUT_OF_MEANS, TortieError
 
 DIRECTORY_VARIABLE = "TORTIE_SECRETS_DIR"
 LONGEST_PASSWORD = 80
@@ -30,7 +30,8 @@ class SecretsDirectory:
         self._directory = directory
 
     def read(self, name: str, key: str) -> str:
-        """The password, without a line end behind it. Raises MissingSecret and SecretError."""
+        """The password, without a line end behind it. Raises MissingSecret and SecretError, or OSError for
+        want of descriptors or memory."""
         for field, part in (("name", name), ("key", key)):
             if not part or part.startswith(".") or "/" in part or "\0" in part:
                 raise SecretError(f"secretKeyRef.{field} {part!r}: a file name that does not begin with a dot is expected")
@@ -48,6 +49,8 @@ class SecretsDirectory:
         except (FileNotFoundError, NotADirectoryError):
             raise MissingSecret(f"{what}: there is no file {path}") from None
         except OSError as error:
+            if error.errno in OUT_OF_MEANS:
+                raise  # nothing is known of the file: the session that needs it must not end for that
             raise SecretError(f"{what}: {path} cannot be read: {error.strerror}") from None
 
 

@@ -1,5 +1,7 @@
 """Passwords from files: what is taken, and what is refused without being repeated."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,14 @@ def test_a_missing_secret_and_a_missing_directory_are_told_with_the_path(tmp_pat
     (tmp_path / "bgp" / "password").mkdir(parents=True)
     with pytest.raises(SecretError, match="is not a file"):
         SecretsDirectory(tmp_path).read("bgp", "password")
+
+
+def test_a_process_out_of_descriptors_knows_nothing_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = written(tmp_path, b"rosebud")
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        secrets.read("bgp", "password")
