@@ -224,6 +224,8 @@ class Operator:
     def resource_problems(self) -> dict[str, str]:
         """What this node cannot put into force of what users wrote, by resource."""
         found = {str(key): text for key, text in self._parts.graph.problems.items()}
+        found |= {str(key): text for key, text in self._parts.syncer.unreadable.items()}
+        found |= {f"nft {name}": text for name, text in self._parts.dataplane.refused.items()}
         for endpoint, text in self._parts.dataplane.problems.items():
             key = str(Key("WorkloadEndpoint", endpoint.namespace, endpoint.name))
             found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)

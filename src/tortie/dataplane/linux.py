@@ -8,7 +8,7 @@ drops what it does not know.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
@@ -18,16 +18,17 @@ from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.policy_manager import PolicyManager
+from tortie.dataplane.quarantine import Quarantine
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.route_manager import RouteManager
 from tortie.dataplane.set_manager import SetManager
 from tortie.dataplane.static_manager import StaticManager
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
-from tortie.intent.messages import ConfigUpdate, InSync, Message
+from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
-from tortie.kernel.nft.table import ApplyStats, NftTable
+from tortie.kernel.nft.table import ApplyStats, NftRefused, NftTable
 from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import RouteTable
 
@@ -51,6 +52,7 @@ class LinuxDataplane:
         shaper: Shaper | None = None,
     ) -> None:
         self._table = table
+        self._quarantine = Quarantine(table)
         self._endpoints = EndpointManager(table)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
@@ -87,6 +89,7 @@ class LinuxDataplane:
 
     async def _program(self) -> list[Exception]:
         failures: list[Exception] = []
+        self._transaction = None
         for manager in self._managers:
             try:
                 await manager.apply()
@@ -98,8 +101,7 @@ class LinuxDataplane:
                 self._bandwidth.apply(active)
             except ExceptionGroup as group:
                 failures.append(group)
-        self._transaction = None
-        self._transaction = await self._table.apply()
+        self._transaction = await self._transact()
         self._programmed = rendered
         try:
             if self._devices is not None:
@@ -111,6 +113,21 @@ class LinuxDataplane:
         except ExceptionGroup as group:
             failures.append(group)
         return failures
+
+    async def _transact(self) -> ApplyStats:
+        """One transaction; without what the kernel refuses, if that is what it fails for."""
+        self._quarantine.retry()
+        while True:
+            try:
+                return await self._table.apply()
+            except NftRefused as error:
+                if not self._quarantine.isolate(error, self._config or Config()):
+                    raise
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """nft objects that the kernel refuses, and why. What depends on them is denied; all else is in force."""
+        return self._quarantine.reasons
 
     @property
     def problems(self) -> dict[EndpointId, str]:
@@ -139,6 +156,8 @@ class LinuxDataplane:
 
     def programmed(self, endpoint_id: EndpointId) -> bool:
         """True if the endpoint, as it was told to us last, has its chains and dispatch entries in the kernel."""
+        if any(isinstance(message, EndpointUpdate) and message.id == endpoint_id for message in self._queue):
+            return False
         current = self._endpoints.active.get(endpoint_id)
         return current is not None and self._programmed.get(endpoint_id) == current
 

@@ -3,7 +3,7 @@
 from tortie.dataplane.manager import slices
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
-from tortie.dataplane.render.policy import deny, render_policy, render_profile
+from tortie.dataplane.render.policy import render_closed, render_policy, render_profile
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.intent.messages import Message, PolicyUpdate, ProfileUpdate
 from tortie.intent.policy import Direction, Policy, Profile
@@ -74,7 +74,6 @@ class PolicyManager:
             self._table.put_chain(chain)
         except KernelError as error:
             # Endpoints refer to this chain by name: it must be there, and may not be more permissive than what was asked.
-            closed = nft.Rule(deny(self._config), names.comment("cannot be programmed", str(error)))
-            self._table.put_chain(nft.Chain(chain.name, (closed,)))
+            self._table.put_chain(render_closed(chain.name, str(error), self._config))
             return [error]
         return []

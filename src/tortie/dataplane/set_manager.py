@@ -10,6 +10,7 @@ from tortie.dataplane.render.config import Config
 from tortie.intent.keys import SetId
 from tortie.intent.messages import Message, SetDelta, SetUpdate
 from tortie.intent.sets import IPSet, Member, SetKind
+from tortie.kernel.errors import KernelError
 from tortie.kernel.nft import objects as nft
 from tortie.kernel.nft.table import NftTable
 
@@ -61,20 +62,27 @@ class SetManager:
 
     async def apply(self) -> None:
         """Tell the driver. A set's old members stay until the transaction that brings the new ones."""
+        failures: list[Exception] = []
         async for set_id, change in slices(list(self._pending.items())):
+            del self._pending[set_id]
+            try:
+                self._tell(set_id, change)
+            except KernelError as error:  # rules that ask a set which is not there are refused, and deny
+                failures.append(error)
+        if failures:
+            raise ExceptionGroup(f"{len(failures)} sets cannot be programmed", failures)
+
+    def _tell(self, set_id: SetId, change: _Whole | _Change | None) -> None:
+        for family in FAMILIES:
+            name = names.set_name(set_id, family)
             match change:
                 case None:
-                    for family in FAMILIES:
-                        self._table.remove_set(names.set_name(set_id, family))
+                    self._table.remove_set(name)
                 case _Whole(ipset=ipset, members=members):
-                    for family in FAMILIES:
-                        self._table.put_set(_spec(ipset, family), _of_family(members, family))
+                    self._table.put_set(_spec(ipset, family), _of_family(members, family))
                 case _Change(added=added, removed=removed):
-                    for family in FAMILIES:
-                        name = names.set_name(set_id, family)
-                        self._table.remove_members(name, _of_family(removed, family))
-                        self._table.add_members(name, _of_family(added, family))
-            del self._pending[set_id]
+                    self._table.remove_members(name, _of_family(removed, family))
+                    self._table.add_members(name, _of_family(added, family))
 
     def _merge(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
         match self._pending.setdefault(set_id, _Change()):

@@ -26,6 +26,8 @@ TO_DISPATCH = "filter-cali-to-wl-dispatch"
 NAT_POSTROUTING = "nat-POSTROUTING"
 NAT_OUTGOING = "nat-cali-nat-outgoing"
 
+_OWNERS = tuple(f"filter-cali-{word}-" for word in ("pi", "po", "pri", "pro", "tw", "fw"))
+
 POOLS = "all-ipam-pools"
 MASQUERADE_POOLS = "masq-ipam-pools"
 ALL_HOSTS = "all-hosts-net"
@@ -57,6 +59,17 @@ def profile_chain(profile: ProfileId, direction: Direction) -> str:
 def endpoint_chain(interface: str, direction: Direction) -> str:
     """The chain that a packet to (ingress) or from (egress) a workload goes through."""
     return _limited("filter-cali-tw-" if direction is Direction.INGRESS else "filter-cali-fw-", interface)
+
+
+def denies_when_closed(chain: str) -> bool:
+    """True for chains of policies, profiles and endpoints: one that drops everything is stricter than any other."""
+    return chain.startswith(_OWNERS)
+
+
+def holds_members(name: str) -> bool:
+    """True for sets that rules of policies ask; false for those of the frame."""
+    frame = {set_name(each, family) for each in (POOLS, MASQUERADE_POOLS, ALL_HOSTS) for family in Family}
+    return name.startswith(("cali40", "cali60")) and name not in frame
 
 
 def set_name(set_id: SetId, family: Family) -> str:

@@ -36,6 +36,11 @@ def render_profile(profile: intent.Profile, direction: Direction, config: Config
     return nft.Chain(names.profile_chain(profile.id, direction), tuple(rules))
 
 
+def render_closed(chain: str, reason: str, config: Config) -> nft.Chain:
+    """What stands for a policy's, profile's or endpoint's chain that cannot be programmed: it denies everything."""
+    return nft.Chain(chain, (nft.Rule(deny(config), names.comment("cannot be programmed", reason)),))
+
+
 def render_rule(rule: intent.Rule, *, tier: str, config: Config) -> list[nft.Rule]:
     """Turn one rule into nft rules for the families it can match; none if it can match neither.
 

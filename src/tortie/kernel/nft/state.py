@@ -72,6 +72,7 @@ class TableState:
         self._table = table
         self._wanted_chains: dict[str, EncodedChain] = {}
         self._wanted_sets: dict[str, _WantedSet] = {}
+        self._withheld: dict[str, _WantedSet] = {}
         self._known_flags: int | None = None
         self._replace = False
         self._known_chains: dict[str, KernelChain] = {}
@@ -109,16 +110,32 @@ class TableState:
         if old is not None and old.dirty is not None and old.spec == stored:
             dirty = old.dirty | {key for key, _ in old.elements.items() ^ elements.items()}
         self._wanted_sets[spec.name] = _WantedSet(stored, elements, cover, dirty)
+        self._withheld.pop(spec.name, None)
         self._dirty_sets.add(spec.name)
 
     def remove_set(self, name: str) -> None:
         """Want no such set."""
         self._wanted_sets.pop(name, None)
+        self._withheld.pop(name, None)
         self._dirty_sets.add(name)
+
+    def withhold_set(self, name: str) -> None:
+        """Keep a set and its changes, but out of the kernel, until it is put anew or `release_sets`."""
+        if name in self._wanted_sets:
+            self._withheld[name] = self._wanted_sets.pop(name)
+            self._dirty_sets.add(name)
+
+    def release_sets(self) -> None:
+        """Want the withheld sets again."""
+        for name, entry in self._withheld.items():
+            entry.dirty = None
+            self._wanted_sets[name] = entry
+            self._dirty_sets.add(name)
+        self._withheld.clear()
 
     def add_members(self, name: str, members: Mapping[ElementKey, ElementValue]) -> None:
         """Want these members too; the value of a known one is replaced. The set must be wanted."""
-        wanted = self._wanted_sets[name]
+        wanted = self._withheld.get(name) or self._wanted_sets[name]
         for key, value in members.items():
             if wanted.cover is not None:
                 assert isinstance(key, Prefix)
@@ -129,7 +146,7 @@ class TableState:
 
     def remove_members(self, name: str, keys: Iterable[ElementKey]) -> None:
         """Want these members no longer. The set must be wanted; an unknown member is fine."""
-        wanted = self._wanted_sets[name]
+        wanted = self._withheld.get(name) or self._wanted_sets[name]
         for key in keys:
             if wanted.cover is not None:
                 assert isinstance(key, Prefix)
@@ -161,6 +178,7 @@ class TableState:
         """Want nothing and know nothing."""
         self._wanted_chains.clear()
         self._wanted_sets.clear()
+        self._withheld.clear()
         self.adopt(KernelTable(0))
 
     def wanted_chain(self, name: str) -> EncodedChain | None:

@@ -14,14 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
-from tortie.kernel.errors import ERESTART, KernelError, NftError, NotFound, kernel_error
+from tortie.kernel.errors import ERESTART, Busy, KernelError, NftError, NotFound, Overflow, PermissionDenied, kernel_error
 from tortie.kernel.netlink import NETLINK_NETFILTER, NLMSG_ERROR, Acknowledgement, RequestSocket, parse_acknowledgement
 from tortie.kernel.netns import in_netns
 from tortie.kernel.nft.batch import Batch, Culprit
 from tortie.kernel.nft.elements import ElementKey, ElementValue, check_member, check_spec
-from tortie.kernel.nft.encode import check_name, encode_chain
+from tortie.kernel.nft.encode import EncodedChain, check_name, encode_chain
 from tortie.kernel.nft.objects import Chain, SetSpec
 from tortie.kernel.nft.read import read_rules, read_table
 from tortie.kernel.nft.state import Plan, TableState
@@ -53,6 +54,14 @@ class ApplyStats:
     seconds: float = 0.0
 
 
+class NftRefused(NftError):
+    """The kernel refused these objects for what they are: the same transaction without them might be taken."""
+
+    def __init__(self, message: str, errno: int, culprits: tuple[Culprit, ...]) -> None:
+        super().__init__(message, errno)
+        self.culprits = culprits
+
+
 class NftTable:
     """One table of ours in the given network namespace, or in the calling thread's.
 
@@ -67,11 +76,14 @@ class NftTable:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"nft-{name}")
         self._chains: dict[str, Chain] = {}
         self._specs: dict[str, SetSpec] = {}
+        self._replaced: set[str] = set()
+        self._withheld: set[str] = set()
         self._recorded: list[Callable[[TableState], None]] = []
         self._handed_over: deque[list[Callable[[TableState], None]]] = deque()
         # Below: only the table's thread, except that anyone may set _stale.
         self._state = TableState(name)
         self._stale = "first apply"
+        self._culprits: tuple[Culprit, ...] = ()
 
     @property
     def port_id(self) -> int:
@@ -95,10 +107,12 @@ class NftTable:
             return
         encoded = encode_chain(chain)
         self._chains[chain.name] = chain
+        self._replaced.discard(chain.name)
         self._record(lambda state: state.put_chain(encoded))
 
     def remove_chain(self, name: str) -> None:
         """Want no such chain; an unknown one is fine."""
+        self._replaced.discard(name)
         if self._chains.pop(name, None) is not None:
             self._record(lambda state: state.remove_chain(name))
 
@@ -107,10 +121,12 @@ class NftTable:
         check_spec(spec)
         checked = _checked(spec, members)
         self._specs[spec.name] = spec
+        self._withheld.discard(spec.name)
         self._record(lambda state: state.put_set(spec, checked))
 
     def remove_set(self, name: str) -> None:
         """Want no such set; an unknown one is fine."""
+        self._withheld.discard(name)
         if self._specs.pop(name, None) is not None:
             self._record(lambda state: state.remove_set(name))
 
@@ -126,6 +142,35 @@ class NftTable:
         for key in frozen:
             check_member(spec, key, None, with_value=False)
         self._record(lambda state: state.remove_members(name, frozen))
+
+    # ---- what the kernel refuses ----
+    def stand_in(self, chain: Chain) -> None:
+        """Have this in the kernel in the place of the chain of its name, until other rules are put there or `retry_refused`."""
+        if chain.name in self._chains:
+            encoded = encode_chain(chain)
+            self._replaced.add(chain.name)
+            self._record(lambda state: state.put_chain(encoded))
+
+    def withhold_set(self, name: str) -> tuple[str, ...]:
+        """Keep a set out of the kernel, until it is put anew or `retry_refused`. Returns the chains that refer to it."""
+        self._withheld.add(name)
+        self._record(lambda state: state.withhold_set(name))
+        return tuple(chain.name for chain in self._chains.values() if name in encode_chain(chain).sets)
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Names of the chains that something stands in for, and of the sets that are withheld."""
+        return frozenset(self._replaced | self._withheld)
+
+    def retry_refused(self) -> None:
+        """Want again what was refused: the next `apply` tries it."""
+        for name in sorted(self._replaced):
+            encoded = encode_chain(self._chains[name])
+            self._record(partial(_put_chain, encoded))
+        if self._withheld:
+            self._record(TableState.release_sets)
+        self._replaced.clear()
+        self._withheld.clear()
 
     def _spec(self, name: str) -> SetSpec:
         spec = self._specs.get(name)
@@ -145,7 +190,8 @@ class NftTable:
         """Make the kernel's table the wanted one, in one transaction.
 
         On NftError the kernel holds what it held before; everything stays wanted, and the next apply tries again. Safe to
-        cancel: the transaction then still happens or does not, and the next apply knows.
+        cancel: the transaction then still happens or does not, and the next apply knows. NftRefused names the objects that
+        the transaction fails for, whatever else is tried.
         """
         if not self.pending:
             return ApplyStats()
@@ -160,6 +206,8 @@ class NftTable:
         self._handed_over.clear()
         self._chains.clear()
         self._specs.clear()
+        self._replaced.clear()
+        self._withheld.clear()
         await self._run(self._delete)
 
     async def counters(self) -> Mapping[tuple[str, str | int], tuple[int, int]]:
@@ -196,7 +244,10 @@ class NftTable:
                 continue
             return _stats(plan, size, attempts=attempt + 1, read_back=", ".join(reasons), since=started)
         assert failure is not None
-        raise NftError(f"nftables: table inet {self.name}: {failure}", failure.errno) from failure
+        text = f"nftables: table inet {self.name}: {failure}"
+        if self._culprits and not isinstance(failure, Busy | Overflow | PermissionDenied):
+            raise NftRefused(text, failure.errno, self._culprits) from failure
+        raise NftError(text, failure.errno) from failure
 
     def _attempt(self, reasons: list[str], *, conditional: bool) -> tuple[Plan, int]:
         """Read back if need be, plan, send, remember. Returns the plan and its size in bytes."""
@@ -207,6 +258,7 @@ class NftTable:
             actual = read_table(self._socket, self.name)
             generation = actual.generation if conditional else None
             self._state.adopt(actual)
+        self._culprits = ()
         plan = self._state.plan()
         size = self._send(plan.batch, generation) if len(plan.batch) else 0
         self._state.committed(plan)
@@ -228,6 +280,8 @@ class NftTable:
     def _refusal(self, batch: Batch, sequence: int, refused: list[Acknowledgement]) -> KernelError:
         """The error for the first message that the kernel refused."""
         first = refused[0]
+        named = (batch.culprit(answer.sequence - sequence - 1) for answer in refused)
+        self._culprits = tuple(dict.fromkeys(each for each in named if each is not None))
         culprit = batch.culprit(first.sequence - sequence - 1)
         if culprit is None:
             action = "another transaction came between" if first.errno == ERESTART else "the transaction as a whole"
@@ -279,6 +333,10 @@ class NftTable:
             packets, octets = found.get((rule.chain, comment or index), (0, 0))
             found[rule.chain, comment or index] = (packets + rule.counter[0], octets + rule.counter[1])
         return found
+
+
+def _put_chain(chain: EncodedChain, state: TableState) -> None:
+    state.put_chain(chain)
 
 
 def _checked(spec: SetSpec, members: Members) -> dict[ElementKey, ElementValue]:

@@ -162,3 +162,30 @@ def test_a_read_back_of_something_else_is_repaired_completely(operations: list[t
     state.adopt(other.known())
     settled(state)
     assert state.known().sets == expected
+
+
+def test_a_withheld_set_goes_keeps_its_changes_and_comes_back_whole() -> None:
+    state = started()
+    state.put_set(NETS, {parse_prefix("10.0.0.0/8"): None})
+    settled(state)
+    state.withhold_set("nets")
+    assert messages(settled(state)) == ["DELSETELEM nets", "DELSET nets"]
+    state.add_members("nets", {parse_prefix("192.0.2.0/24"): None})
+    state.remove_members("nets", [parse_prefix("10.0.0.0/8")])
+    assert messages(settled(state)) == []
+    state.release_sets()
+    plan = settled(state)
+    assert messages(plan) == ["NEWSET nets", "NEWSETELEM nets"]
+    assert plan.elements == (1, 0)
+
+
+def test_a_withheld_set_that_is_put_anew_or_removed_is_withheld_no_more() -> None:
+    state = started()
+    for _ in range(2):
+        state.put_set(NETS, {})
+        settled(state)
+        state.withhold_set("nets")
+        settled(state)
+    state.remove_set("nets")
+    state.release_sets()
+    assert messages(settled(state)) == []
