@@ -120,8 +120,8 @@ class Member:
         self.ask("kv/compaction", revision=str(self.revision), physical=True)
 
     def require_users(self, password: str) -> None:
-        """From now on only root and `tortie`, who may do everything, are let in."""
-        for user in ("root", "tortie"):
+        """From now on only root and `tortie`, who may do everything, and `nobody`, who may do nothing, are let in."""
+        for user in ("root", "tortie", "nobody"):
             self.ask("auth/user/add", name=user, password=password)
         self.ask("auth/role/add", name="root")
         self.ask("auth/user/grant", user="root", role="root")

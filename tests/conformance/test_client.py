@@ -350,6 +350,30 @@ def test_blocks_and_affinities_survive_the_shape_they_are_stored_in(backend: Bac
     backend.run(scenario)
 
 
+@pytest.mark.parametrize("node", ["n" * 250, "node-10-0-0-0-26", "1", "fd00", "node-fd00--1"])
+@pytest.mark.parametrize("cidr", ["10.0.0.0/26", "fd00::/122"])
+def test_an_affinity_is_found_by_name_whatever_its_nodes_name_looks_like(backend: Backend, cidr: str, node: str) -> None:
+    async def scenario(client: Client) -> None:
+        name = affinity_name(node, cidr)
+        wanted = BlockAffinity(metadata=Metadata(name=name), spec=BlockAffinitySpec(node=node, cidr=cidr, state="pending"))
+        await client.create(
+            BlockAffinity(
+                metadata=Metadata(name=affinity_name("other", cidr)),
+                spec=BlockAffinitySpec(node="other", cidr=cidr, state="pending"),
+            )
+        )
+        created = await client.create(wanted)
+        assert await client.get(created.key) == created
+        virtual = msgspec.structs.replace(wanted, spec=msgspec.structs.replace(wanted.spec, type="virtual"))
+        with pytest.raises(AlreadyExists):
+            await client.create(virtual)
+        assert await client.delete(created.key) == created
+        with pytest.raises(DoesNotExist):
+            await client.get(created.key)
+
+    backend.run(scenario)
+
+
 WATCHING_PROCESS = """
 import asyncio, os, sys, time
 from tortie.datastore.config import open_client

@@ -393,9 +393,9 @@ def test_users_are_authenticated_and_again_when_their_token_is_forgotten() -> No
 
         etcd_at(env).run(scenario)
         refused(env | {"ETCD_PASSWORD": "wrong-se-cret"}, Unauthorized, "ETCD_USERNAME and ETCD_PASSWORD")
-        refused({"ETCD_ENDPOINTS": member.url}, Unauthorized, "user name is empty")
-        member_env = env | {"ETCD_USERNAME": "root"}
-        etcd_at(member_env).run(lambda client: client.list("Tier"))
+        refused(env | {"ETCD_USERNAME": "nobody"}, Unauthorized, "needs a role with readwrite on /calico/")
+        refused({"ETCD_ENDPOINTS": member.url}, Unauthorized, "user name is empty.*ETCD_USERNAME")
+        etcd_at(env | {"ETCD_USERNAME": "root"}).run(lambda client: client.list("Tier"))
 
 
 def refused(env: dict[str, str], error: type[DatastoreError], text: str) -> None:

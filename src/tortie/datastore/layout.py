@@ -138,6 +138,16 @@ def affinity_of(path: str) -> tuple[str, str, str] | None:
     return (parts[0], parts[1], cidr) if cidr and _family(cidr) == parts[2] else None
 
 
+def rival_paths(path: str) -> tuple[str, ...]:
+    """Where else something of the same key might lie: an affinity's name does not tell the type of its owner."""
+    affinity = affinity_of(path)
+    if affinity is None:
+        return ()
+    return tuple(
+        path.replace(f"{IPAM_ROOT}{affinity[0]}/", f"{IPAM_ROOT}{owner}/", 1) for owner in _OWNER_TYPES if owner != affinity[0]
+    )
+
+
 def _ipam_key_of(path: str) -> Key | None:
     if path == _CONFIG:
         return Key("IPAMConfiguration", "", "default")

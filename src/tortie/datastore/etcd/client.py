@@ -18,7 +18,16 @@ from tortie.datastore.etcd.reads import Reads, Span, path_of_pair, span_of
 from tortie.datastore.etcd.settings import Settings
 from tortie.datastore.etcd.watch import follow
 from tortie.datastore.etcd.writes import Writes
-from tortie.datastore.layout import IPAM_KINDS, affinity_paths, check_key, key_of, path_of, path_of_key, prefixes_of
+from tortie.datastore.layout import (
+    IPAM_KINDS,
+    affinity_paths,
+    check_key,
+    key_of,
+    path_of,
+    path_of_key,
+    prefixes_of,
+    rival_paths,
+)
 from tortie.datastore.unreadable import Unreadable
 
 _SLICE = 200
@@ -45,9 +54,7 @@ class EtcdClient:
             key,
             path,
             value=encode(resource),
-            must_be_absent=[other for other in affinity_paths(key.name) or () if other != path and key_of(other) == key]
-            if key.kind == "BlockAffinity"
-            else (),
+            must_be_absent=rival_paths(path),
             unmistakable=key.kind not in IPAM_KINDS,
         )
         return requests.with_revision(resource, revision)
