@@ -87,6 +87,7 @@ class Stage:
     client: Any
     ipam: Any
     stack: contextlib.ExitStack
+    stop_serving: Callable[[], Awaitable[None]]
     pods: dict[str, str] = field(default_factory=dict)
     programmed: Callable[[EndpointId, float], Awaitable[bool]] | None = None
     waited_for: list[EndpointId] = field(default_factory=list)
@@ -164,11 +165,19 @@ async def _staged(node: str, executable: Path, folder: Path, *, stack: contextli
         for name, cidr in (("v4", "10.65.0.0/16"), ("v6", "fd00:65::/48")):
             await client.create(IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr)))
         ipam = Troubled(Ipam(client.inner))
-        stage = Stage(node, executable, folder / "cni.sock", client, ipam, stack)
+        ended = asyncio.Event()
+
+        async def stop_serving() -> None:
+            """Leave the socket to another server."""
+            task.cancel()
+            await ended.wait()
+
+        stage = Stage(node, executable, folder / "cni.sock", client, ipam, stack, stop_serving)
         plugin = Plugin(client=client, ipam=ipam, node=NODE, wait_until_programmed=stage.wait_until_programmed)
         server = CniServer(stage.socket, plugin)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(server.run())
+            task.add_done_callback(lambda _: ended.set())
             while not server.serving:
                 await asyncio.sleep(0.005)
             try:

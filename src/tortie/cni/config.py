@@ -27,6 +27,7 @@ LONGEST_POLICY_TIMEOUT_SECONDS = 60.0
 _LONGEST_INTERFACE = 15
 _MOST_QUEUES = 64
 _ID_RULE = "letters, digits, '_', '.' and '-' after a letter or digit are needed"
+_FOR_IPAM = ("cniVersion", "name", "type", "ipam", "nodename", "cni.dev/valid-attachments")
 _TIMEOUT_ACTIONS = {"fail": True, "proceed": False}
 
 
@@ -152,7 +153,7 @@ def parse_config(text: bytes, *, program: str = "") -> Config:
         )
     ipam_only = program in IPAM_TYPES
     if ipam_only:  # the other keys are those of the plugin that called
-        found = {key: value for key, value in found.items() if key in ("cniVersion", "name", "type", "ipam", "nodename")}
+        found = {key: value for key, value in found.items() if key in _FOR_IPAM}
     kind = _typed(found, "type", str, "")
     if kind not in PLUGIN_TYPES and not ipam_only:
         raise _invalid("type", f"must be one of {', '.join(PLUGIN_TYPES)}, not {kind!r}")

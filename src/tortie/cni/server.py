@@ -18,12 +18,13 @@ from typing import Any
 import msgspec
 
 from tortie.base import log
-from tortie.base.errors import TortieError
+from tortie.base.errors import OUT_OF_MEANS, TortieError
 from tortie.cni import errors
 from tortie.cni.config import Config, Request, parse_config, parse_request
 from tortie.cni.errors import CniError
 from tortie.cni.plugin import Plugin
 from tortie.cni.protocol import Answer, Call, FrameReader, ProtocolError, pack_answer, parse_call
+from tortie.cni.spare import SpareDescriptor
 
 _log = log.get(__name__)
 PATH_LIMIT = 107
@@ -32,6 +33,7 @@ _BACKLOG = 128
 _CREDENTIALS = struct.Struct("=iii")
 _ACCEPT_PAUSE_SECONDS = 0.5
 _RECEIVE_SECONDS = 10.0
+_REFUSE_SECONDS = 2.0
 _REQUEST_SECONDS = 90.0
 """Below the shim's own 120 s, so that the runtime hears the reason."""
 _FALLBACK_VERSION = "1.1.0"
@@ -50,6 +52,7 @@ class CniServer:
         self._path = path
         self._plugin = plugin
         self._locks = KeyedLocks()
+        self._spare = SpareDescriptor()
         self.serving = False
 
     async def run(self) -> None:
@@ -65,15 +68,29 @@ class CniServer:
                         connection, _ = await loop.sock_accept(listener)
                     except OSError as error:  # out of descriptors, say: it passes
                         _log.error("CNI socket: cannot accept: %s", error)
+                        await self._refuse(listener, error)
                         await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
                         continue
                     group.create_task(self._serve(connection))
         finally:
             self.serving = False
+            self._spare.close()
             listener.close()
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == identity:
                     os.unlink(self._path)
+
+    async def _refuse(self, listener: socket.socket, error: OSError) -> None:
+        """Tell the caller that waits longest to come again, in the place of the spare descriptor. Never raises."""
+        refusal = CniError(errors.TRY_AGAIN_LATER, "the agent cannot serve this request just now", str(error.strerror))
+        with self._spare.lent(), contextlib.suppress(OSError, TimeoutError, ProtocolError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.setblocking(False)
+                async with asyncio.timeout(_REFUSE_SECONDS):
+                    (await _receive(connection)).close()
+                    answer = pack_answer(_failure(refusal, _FALLBACK_VERSION))
+                    await asyncio.get_running_loop().sock_sendall(connection, answer)
 
     async def _serve(self, connection: socket.socket) -> None:
         """One connection, from the request to the answer; never raises, or the server would end with it."""
@@ -142,9 +159,12 @@ class CniServer:
             raise CniError(errors.TRY_AGAIN_LATER, words) from None
         except (CniError, asyncio.CancelledError):
             raise
+        except OSError as error:
+            if error.errno not in OUT_OF_MEANS:
+                raise _internal(request, error) from error
+            raise CniError(errors.TRY_AGAIN_LATER, "the agent is short of something just now", str(error)) from error
         except Exception as error:
-            _log.exception("CNI %s %s/%s", request.command, request.namespace, request.pod)
-            raise CniError(errors.INTERNAL, "the agent failed", f"{type(error).__name__}: {error}") from error
+            raise _internal(request, error) from error
 
     async def _locked(self, request: Request, config: Config, netns_fd: int | None) -> dict[str, Any] | None:
         async with self._locks.hold(_lock_keys(request)):
@@ -298,6 +318,11 @@ async def _cancel_when_gone(connection: socket.socket, task: "asyncio.Task[None]
     await _readable(connection)
     _log.info("the caller of a CNI request has gone away; undoing it")
     task.cancel()
+
+
+def _internal(request: Request, error: Exception) -> CniError:
+    _log.error("CNI %s %s/%s", request.command, request.namespace, request.pod, exc_info=error)
+    return CniError(errors.INTERNAL, "the agent failed", f"{type(error).__name__}: {error}")
 
 
 def _failure(error: CniError, cni_version: str) -> Answer:

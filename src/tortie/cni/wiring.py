@@ -178,12 +178,17 @@ def _set_host(ground: Ground, plan: Plan) -> None:
         f"net/ipv4/neigh/{name}/proxy_delay": 0,
         f"net/ipv4/conf/{name}/proxy_arp": 1,
         f"net/ipv4/conf/{name}/forwarding": 1,
-        f"net/ipv6/conf/{name}/disable_ipv6": 0,
-        f"net/ipv6/conf/{name}/accept_dad": 0,
-        f"net/ipv6/conf/{name}/proxy_ndp": 1,
-        f"net/ipv6/conf/{name}/forwarding": 1,
-        f"net/ipv6/conf/{name}/accept_ra": 0,
     }
+    if plan.has(Family.V6):
+        values |= {
+            f"net/ipv6/conf/{name}/disable_ipv6": 0,
+            f"net/ipv6/conf/{name}/accept_dad": 0,
+            f"net/ipv6/conf/{name}/proxy_ndp": 1,
+            f"net/ipv6/conf/{name}/forwarding": 1,
+            f"net/ipv6/conf/{name}/accept_ra": 0,
+        }
+    else:  # leaving the routers' groups of a family that the pod lacks would double what DEL takes
+        values[f"net/ipv6/conf/{name}/disable_ipv6"] = 1
     _require(plan, sysctl.write_many(values))
 
 
