@@ -3,7 +3,8 @@
 In reading order: options (what it is told), parameter_types, parameters, parameter_table and settings (Calico's parameters,
 and which are in force), guard (one agent a node, no live Felix), start (waiting for the datastore), node (this node's resource
 and sysctls), garbage (the collector does not hold the loop), pipeline (datastore to intent), applier (intent to kernel, and
-who waits for it), notifications (what others do to the kernel), pod_upkeep (endpoints true to their pods), secrets
+who waits for it), gate (when a pod may begin), notifications (what others do to the kernel), pod_upkeep (endpoints true to
+their pods), secrets
 (passwords), bird (BIRD's life), bird_peers (how its sessions are, and why), bird_keeper (BIRD after the newest intent),
 packet_log (lines for the Log action); then what it says of itself: status (its file), census (how much of what), health and
 prometheus (its pages) over http, endpoint_status (a file for each endpoint), reports (in the datastore), operator (all of

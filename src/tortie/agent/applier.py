@@ -33,7 +33,7 @@ class Applier:
         self.turns = 0
         """How often the dataplane was told to apply, successful or not."""
         self.in_sync = False
-        """True once the kernel held a complete state."""
+        """True once the kernel held a complete state, except for single objects that it refused."""
 
     @property
     def busy_seconds(self) -> float:
@@ -63,8 +63,9 @@ class Applier:
         """Apply whenever there is something to apply, without end."""
         throttle = Throttle(burst=10, interval=0.1)
         backoff = Backoff(first=0.05, last=10.0)
+        retry_in: float | None = None
         while True:
-            await self._wait_for_work()
+            await self._wait_for_work(retry_in)
             await throttle.wait()
             self._dirty.clear()
             try:
@@ -73,16 +74,20 @@ class Applier:
                 self.failure = "; ".join(str(error) for error in failures.exceptions)
                 self._metrics.count("felix_int_dataplane_failures")
                 _log.error("apply failed, will be tried again: %s", self.failure)
-                self._dirty.set()
-            if self.failure:
-                await backoff.wait()
-            else:
+            if not self.failure:
                 backoff.reset()
+                retry_in = None
+            elif self._dataplane.transaction is None:  # nothing at all is possible now
+                await backoff.wait()
+                self._dirty.set()
+            else:  # what is refused is tried again later, what is new does not wait for it
+                retry_in = backoff.next_delay()
 
-    async def _wait_for_work(self) -> None:
-        """Return when something changed, or when the dataplane has something to do by itself."""
+    async def _wait_for_work(self, retry_in: float | None) -> None:
+        """Return when something changed, when the dataplane has something to do by itself, or to try again."""
+        due = [seconds for seconds in (retry_in, self._dataplane.due_in()) if seconds is not None]
         try:
-            async with asyncio.timeout(self._dataplane.due_in()):
+            async with asyncio.timeout(min(due, default=None)):
                 await self._dirty.wait()
         except TimeoutError:
             return
@@ -95,13 +100,14 @@ class Applier:
             await self._dataplane.apply()
             self.failure = ""
             self.applies += 1
-            self.in_sync = self._dataplane.in_sync
             if seen_at is not None:
                 self._metrics.observe("tortie_policy_to_kernel_seconds", loop.time() - seen_at)
                 seen_at = None
         finally:
             self._busy_since = None
             self.turns += 1
+            if self._dataplane.transaction is not None:
+                self.in_sync = self._dataplane.in_sync
             if self._dataplane.in_sync:
                 garbage.loaded()  # also after a failure: it must not stay off
             if seen_at is not None:  # not in the kernel yet: it is the oldest still

@@ -30,6 +30,7 @@ class Pipeline:
         self.seen_at = 0.0
         """When the batch that is being worked on came, on the loop's clock."""
         self._busy_since: float | None = None
+        self._turn = asyncio.Condition()
 
     @property
     def busy_seconds(self) -> float:
@@ -43,6 +44,17 @@ class Pipeline:
             await self._take(batch)
         finally:
             self._busy_since = None
+            async with self._turn:
+                self._turn.notify_all()
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition holds after a batch, or holds already."""
+        async with self._turn:
+            await self._turn.wait_for(condition)
+
+    async def settled(self) -> None:
+        """Return once all that was reported so far has been handed over."""
+        await self.wait_for(lambda: self._busy_since is None)
 
     async def _take(self, batch: Batch) -> None:
         if not self.in_sync:

@@ -22,6 +22,7 @@ from tortie.agent import garbage, pod_upkeep
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
+from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
 from tortie.agent.notifications import follow_links, follow_routes, follow_table
@@ -118,12 +119,13 @@ class Agent:
             if options.networking_backend == "bird"
             else None
         )
+        gate = Gate(client, self._syncer, pipeline=self._pipeline, applier=self._applier)
         self._plugin = Plugin(
             client=client,
             ipam=Ipam(client),
             node=options.node,
             interface_prefix=prefixes[0],
-            wait_until_programmed=self._applier.wait_until_programmed,
+            wait_until_programmed=gate.wait_until_programmed,
             mtu_files=(options.state_dir / "mtu", CALICO_MTU_FILE),
             not_ready=self._not_ready,
         )

@@ -61,6 +61,10 @@ class Syncer:
         """Stored values that cannot be read, and what is in force in their place."""
         return self._unreadable
 
+    def known(self, key: Key) -> Resource | None:
+        """What was reported last of a key, before conversion; None if it is not there."""
+        return self._known.get(key)
+
     def counts(self) -> Counter[str]:
         """How many resources of each kind are known. Walks all of them."""
         return Counter(key.kind for key in self._known)

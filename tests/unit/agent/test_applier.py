@@ -114,3 +114,50 @@ def test_what_a_transaction_did_is_counted() -> None:
             assert metrics.counters["felix_nft_list_calls"] == 1
 
     asyncio.run(run())
+
+
+def test_what_is_refused_holds_up_nothing_new() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, _):
+
+            async def refuse_one() -> None:
+                raise ExceptionGroup("incomplete", [NftError("one endpoint cannot be programmed")])
+
+            dataplane.action = refuse_one
+            applier.on_messages([InSync()])
+            while applier.turns < 5:  # by now the next attempt is most of a second away, then more
+                await applier.wait_for_turn(applier.turns)
+            assert applier.in_sync, "all but one object is in force"
+            assert applier.failure
+            started, turns = asyncio.get_running_loop().time(), applier.turns
+            applier.on_messages([])
+            await applier.wait_for_turn(turns)
+            assert asyncio.get_running_loop().time() - started < 0.3
+            dataplane.action = dataplane._done
+            applier.retry()
+            await applier.wait_for_turn(applier.turns)
+            assert not applier.failure
+
+    asyncio.run(run())
+
+
+def test_after_a_refused_transaction_everything_waits() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, _):
+
+            async def refuse_all() -> None:
+                dataplane.transaction = None
+                raise NftError("refused")
+
+            dataplane.action = refuse_all
+            applier.on_messages([InSync()])
+            while applier.turns < 3:
+                await applier.wait_for_turn(applier.turns)
+            turns = applier.turns
+            for _ in range(10):
+                applier.on_messages([])
+                await asyncio.sleep(0.005)
+            assert applier.turns == turns
+            assert not applier.in_sync
+
+    asyncio.run(run())
