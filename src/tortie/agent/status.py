@@ -21,14 +21,18 @@ class StatusFile:
         self._report = report
         self._interval = interval
         self._written = b""
+        self._failure = ""
 
     async def run(self) -> None:
         """Keep the file true, without end."""
         while True:
             try:
                 self.write()
+                self._failure = ""
             except OSError as error:  # no space, or no file descriptors: it passes
-                _log.error("status file %s cannot be written, will be tried again: %s", self._path, error.strerror)
+                if self._failure != str(error):
+                    _log.error("status file %s cannot be written, will be tried again: %s", self._path, error.strerror)
+                self._failure = str(error)
             await asyncio.sleep(self._interval)
 
     def write(self) -> None:
@@ -38,9 +42,7 @@ class StatusFile:
             return
         temporary = self._path.with_suffix(".new")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(descriptor, text)
-        finally:
-            os.close(descriptor)
+        with open(descriptor, "wb") as file:  # which notices when the disk takes only a part
+            file.write(text)
         temporary.replace(self._path)
         self._written = text

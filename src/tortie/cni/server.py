@@ -52,7 +52,6 @@ class CniServer:
         self._path = path
         self._plugin = plugin
         self._locks = KeyedLocks()
-        self._spare = SpareDescriptor()
         self.serving = False
 
     async def run(self) -> None:
@@ -60,6 +59,7 @@ class CniServer:
         listener = listen(self._path)
         identity = os.stat(self._path).st_ino
         loop = asyncio.get_running_loop()
+        spare = SpareDescriptor()
         try:
             async with asyncio.TaskGroup() as group:
                 self.serving = True
@@ -68,29 +68,17 @@ class CniServer:
                         connection, _ = await loop.sock_accept(listener)
                     except OSError as error:  # out of descriptors, say: it passes
                         _log.error("CNI socket: cannot accept: %s", error)
-                        await self._refuse(listener, error)
+                        await _refuse(listener, error, spare)
                         await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
                         continue
                     group.create_task(self._serve(connection))
         finally:
             self.serving = False
-            self._spare.close()
+            spare.close()
             listener.close()
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_ino == identity:
                     os.unlink(self._path)
-
-    async def _refuse(self, listener: socket.socket, error: OSError) -> None:
-        """Tell the caller that waits longest to come again, in the place of the spare descriptor. Never raises."""
-        refusal = CniError(errors.TRY_AGAIN_LATER, "the agent cannot serve this request just now", str(error.strerror))
-        with self._spare.lent(), contextlib.suppress(OSError, TimeoutError, ProtocolError):
-            connection, _ = listener.accept()
-            with connection:
-                connection.setblocking(False)
-                async with asyncio.timeout(_REFUSE_SECONDS):
-                    (await _receive(connection)).close()
-                    answer = pack_answer(_failure(refusal, _FALLBACK_VERSION))
-                    await asyncio.get_running_loop().sock_sendall(connection, answer)
 
     async def _serve(self, connection: socket.socket) -> None:
         """One connection, from the request to the answer; never raises, or the server would end with it."""
@@ -254,6 +242,19 @@ def _is_served(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         result = probe.connect_ex(os.fspath(path))
     return result not in (errno.ECONNREFUSED, errno.ENOENT)
+
+
+async def _refuse(listener: socket.socket, error: OSError, spare: SpareDescriptor) -> None:
+    """Tell the caller that waits longest to come again, in the place of the spare descriptor. Never raises."""
+    refusal = CniError(errors.TRY_AGAIN_LATER, "the agent cannot serve this request just now", str(error.strerror))
+    with spare.lent(), contextlib.suppress(OSError, TimeoutError, ProtocolError):
+        connection, _ = listener.accept()
+        with connection:
+            connection.setblocking(False)
+            async with asyncio.timeout(_REFUSE_SECONDS):
+                (await _receive(connection)).close()
+                answer = pack_answer(_failure(refusal, _FALLBACK_VERSION))
+                await asyncio.get_running_loop().sock_sendall(connection, answer)
 
 
 def _require_root(connection: socket.socket) -> None:
