@@ -15,8 +15,8 @@ from tortie.api.resource import Metadata
 from tortie.datastore.sqlite.client import SqliteClient
 
 
-def options(environment: Mapping[str, str], **more: str) -> AgentOptions:
-    return read_options({"NODENAME": "n", "FELIX_CONFIGFILE": "/dev/null", **environment}, **more)
+def options(environment: Mapping[str, str], *, log_level: str = "") -> AgentOptions:
+    return read_options({"NODENAME": "n", "FELIX_CONFIGFILE": "/dev/null", **environment}, log_level=log_level)
 
 
 def settings(environment: Mapping[str, str], **stored: str) -> Settings:
