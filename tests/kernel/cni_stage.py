@@ -90,7 +90,13 @@ class Stage:
     stop_serving: Callable[[], Awaitable[None]]
     pods: dict[str, str] = field(default_factory=dict)
     programmed: Callable[[EndpointId, float], Awaitable[bool]] | None = None
+    not_ready: str = ""
     waited_for: list[EndpointId] = field(default_factory=list)
+
+    @property
+    def mtu_file(self) -> Path:
+        """Where the node says its MTU, if it does."""
+        return self.socket.parent / "mtu"
 
     async def wait_until_programmed(self, endpoint: EndpointId, timeout: float) -> bool:
         self.waited_for.append(endpoint)
@@ -173,7 +179,14 @@ async def _staged(node: str, executable: Path, folder: Path, *, stack: contextli
             await ended.wait()
 
         stage = Stage(node, executable, folder / "cni.sock", client, ipam, stack, stop_serving)
-        plugin = Plugin(client=client, ipam=ipam, node=NODE, wait_until_programmed=stage.wait_until_programmed)
+        plugin = Plugin(
+            client=client,
+            ipam=ipam,
+            node=NODE,
+            wait_until_programmed=stage.wait_until_programmed,
+            mtu_files=(stage.mtu_file,),
+            not_ready=lambda: stage.not_ready,
+        )
         server = CniServer(stage.socket, plugin)
         async with asyncio.TaskGroup() as group:
             task = group.create_task(server.run())

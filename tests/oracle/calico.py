@@ -56,13 +56,23 @@ def _selects(policy: Document, endpoint: Entity) -> bool:
     return not accounts or matches(accounts, endpoint.labels, prefix="pcsa.", everything=account_default)
 
 
+def action_of(rule: dict[str, Any]) -> str:
+    """What a rule does. One that would pass but cannot be enforced denies: the rules behind it may allow."""
+    action: str = rule["action"]
+    return "Deny" if action == "Pass" and not _is_enforceable(rule) else action
+
+
+def _is_enforceable(rule: dict[str, Any]) -> bool:
+    return not rule.get("http") and not any((rule.get(side) or {}).get("services") for side in ("source", "destination"))
+
+
 def rule_matches(cluster: Cluster, rule: dict[str, Any], sent: Sent, *, namespace: str) -> bool:
     """Does every criterion of the rule hold? `namespace` is the policy's, "" for global policies and profiles.
 
-    A rule that cannot be enforced (layer 7, Services) fails closed: it denies everything, or lets nothing pass.
+    A rule that cannot be enforced (layer 7, Services) fails closed: `action_of` says what then happens to everything.
     """
-    if rule.get("http") or any((rule.get(side) or {}).get("services") for side in ("source", "destination")):
-        return bool(rule["action"] == "Deny")
+    if not _is_enforceable(rule):
+        return bool(action_of(rule) == "Deny")
     if rule.get("ipVersion") not in (None, sent.family):
         return False
     protocol = None if rule.get("protocol") is None else protocol_number(rule["protocol"])

@@ -73,8 +73,7 @@ class Oracle:
     def _first_match(self, rules: list[Document], sent: Sent, *, namespace: str) -> str | None:
         for rule in rules:
             if rule["action"] != "Log" and calico.rule_matches(self.cluster, rule, sent, namespace=namespace):
-                action: str = rule["action"]
-                return action
+                return calico.action_of(rule)
         return None
 
 

@@ -1,7 +1,8 @@
 """One rule of the api to one rule of intent, and the IP sets that it needs (policy-semantics.md, section 7).
 
 A rule with a value that cannot be understood, or with a match that nobody enforces, is `unenforceable`: then what it would
-allow is not allowed and what it might deny is denied. A rule that can never match is left out.
+allow is not allowed and what it might deny is denied. What it might pass on to be denied elsewhere is denied too: the rules
+behind it may allow. A rule that can never match is left out.
 """
 
 from collections.abc import Iterable
@@ -49,7 +50,8 @@ def parse_rule(rule: ApiRule, namespace: str, *, origin: Origin) -> ParsedRule |
     try:
         parsed = _parse(rule, namespace, origin=origin, comments=comments, text=text)
     except _Unenforceable as error:
-        broken = Rule(Action(rule.action), origin, comments=comments, unenforceable=str(error), text=text)
+        action = Action.DENY if rule.action == "Pass" else Action(rule.action)
+        broken = Rule(action, origin, comments=comments, unenforceable=str(error), text=text)
         return ParsedRule(broken, ())
     if any(net.length == 0 for side in (parsed.rule.source, parsed.rule.destination) for net in side.not_nets):
         return None

@@ -98,7 +98,7 @@ async def _ask(run_dir: Path) -> NodeReport:
 
 
 def _lines(report: NodeReport) -> list[str]:
-    lines = ["Calico process is not running." if report.pid is None else f"Calico process is running (pid {report.pid})."]
+    lines = ["The agent is not running." if report.pid is None else f"The agent is running (pid {report.pid})."]
     if report.pid is not None:
         ready = "ready" if report.status.get("ready") else "not ready"
         reasons = "; ".join(map(str, report.status.get("reasons", ())))

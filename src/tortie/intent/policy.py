@@ -73,7 +73,7 @@ class Rule:
     """One rule, family-neutral. Protocols are numbers (RFC 790 registry); None matches any.
 
     `ip_version` 4 or 6 restricts the rule to a family. `unenforceable`, when set, says why the rule cannot be rendered:
-    an Allow or Pass rule then matches nothing, a Deny rule matches everything (fail closed).
+    an Allow rule then matches nothing, a Deny rule matches everything (fail closed), and there is no such Pass rule.
     """
 
     action: Action

@@ -162,3 +162,9 @@ def test_what_cannot_be_enforced_says_why_and_matches_on_nothing_else(document: 
     assert rule.unenforceable.startswith(why)
     assert (rule.action, rule.origin, rule.comments) == (Action.ALLOW, ORIGIN, (("k", "v"),))
     assert (rule.protocol, rule.source, rule.destination) == (None, Match(), Match())
+
+
+def test_a_pass_that_cannot_be_enforced_denies_because_the_rules_behind_it_may_allow() -> None:
+    found = parse(action="Pass", source={"selector": "a =="})
+    assert found is not None
+    assert (found.rule.action, found.rule.unenforceable is not None) == (Action.DENY, True)

@@ -52,7 +52,7 @@ def bird(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_nothing_runs(tortie: Tortie) -> None:
     answer = tortie("node", "status", "--run-dir", "run")
     assert (answer.code, answer.err) == (2, "")
-    assert answer.out == "Calico process is not running.\nThe BGP backend process (BIRD) is not running.\n"
+    assert answer.out == "The agent is not running.\nThe BGP backend process (BIRD) is not running.\n"
     found = json.loads(tortie("node", "status", "--run-dir", "run", "-o", "json").out)
     assert found == {
         "agent": {"running": False, "pid": None, "status": {}},

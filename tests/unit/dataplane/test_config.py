@@ -54,3 +54,14 @@ def test_parameters_are_read_whatever_their_case() -> None:
 def test_a_value_that_makes_no_sense_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         parse({name: value})
+
+
+@pytest.mark.parametrize("text", ["cali,", ",cali", " cali , "])
+def test_no_prefix_is_empty_for_it_would_begin_every_interface_of_the_node(text: str) -> None:
+    assert parse({"InterfacePrefix": text}).interface_prefixes == ("cali",)
+
+
+@pytest.mark.parametrize(("name", "text"), [("InterfacePrefix", ","), ("LogActionRateLimit", "0/second")])
+def test_what_the_kernel_would_refuse_or_take_for_everything_is_not_understood(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        parse({name: text})

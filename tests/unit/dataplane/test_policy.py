@@ -157,10 +157,11 @@ def test_a_rule_that_cannot_be_enforced_fails_closed() -> None:
     def unenforceable(action: Action) -> list[str]:
         return lines(rule(action, source=nets("10.0.0.0/8"), unenforceable="service match"))
 
-    for action in (Action.ALLOW, Action.PASS, Action.LOG):
+    for action in (Action.ALLOW, Action.LOG):
         assert unenforceable(action) == []
-    (denied,) = unenforceable(Action.DENY)
-    assert denied == 'counter drop comment "np/shop/web ingress 0; denies all, cannot be enforced; service match"'
+    for action in (Action.DENY, Action.PASS):
+        (denied,) = unenforceable(action)
+        assert denied == 'counter drop comment "np/shop/web ingress 0; denies all, cannot be enforced; service match"'
 
 
 def test_rules_that_the_kernel_could_not_understand_fail_closed() -> None:

@@ -54,7 +54,7 @@ def parse(values: Mapping[str, str]) -> Config:
     """Read parameters by Calico's name; absent, empty and `none` mean the default. Raises ConfigError."""
     read = _Reader(values)
     return Config(
-        interface_prefixes=read("InterfacePrefix", lambda text: tuple(text.split(",")), ("cali",)),
+        interface_prefixes=read("InterfacePrefix", _prefixes, ("cali",)),
         marks=allocate(read("NftablesMarkMask", lambda text: int(text, 0), DEFAULT_MASK)),
         endpoint_to_host=read("DefaultEndpointToHostAction", _to_host, "DROP"),
         reject=read("NftablesFilterDenyAction", str.upper, "DROP") == "REJECT",
@@ -97,6 +97,14 @@ def _boolean(text: str) -> bool:
     raise ValueError("use true or false")
 
 
+def _prefixes(text: str) -> tuple[str, ...]:
+    """An empty one would begin every name: the node's own interfaces would be taken for workloads, and dropped."""
+    prefixes = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not prefixes:
+        raise ValueError("use the beginnings of interface names, separated by commas")
+    return prefixes
+
+
 def _to_host(text: str) -> ToHost:
     match text.upper():
         case "DROP":
@@ -113,6 +121,8 @@ def _log_limit(read: _Reader) -> Limit:
         number, _, unit = text.partition("/")
         if unit not in _UNITS:
             raise ValueError("use a number, a slash, and second, minute, hour or day")
+        if int(number) < 1:
+            raise ValueError("use a number that is at least 1")
         return int(number), _UNITS[unit]
 
     limit = read("LogActionRateLimit", rate, None)

@@ -45,10 +45,10 @@ def render_rule(rule: intent.Rule, *, tier: str, config: Config) -> list[nft.Rul
     """Turn one rule into nft rules for the families it can match; none if it can match neither.
 
     A rule that does not mention addresses becomes one nft rule for both. Fails closed: a rule that cannot be rendered
-    allows, passes and logs nothing, and denies everything.
+    allows and logs nothing, and denies everything; so does one that would pass, for the rules behind it may allow.
     """
     if (reason := rule.unenforceable or _unrenderable(rule)) is not None:
-        if rule.action is not Action.DENY:
+        if rule.action not in (Action.DENY, Action.PASS):
             return []
         return [nft.Rule(deny(config), names.origin_comment(rule.origin, "denies all, cannot be enforced", reason))]
     rules: list[nft.Rule] = []
