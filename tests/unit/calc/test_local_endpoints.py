@@ -4,11 +4,12 @@ import msgspec
 import pytest
 from tests.graph.states import NODE, OTHER, pod
 
-from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.endpoint import QoSControls, WorkloadEndpoint
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, labelled_endpoint
 from tortie.calc.local_endpoints import LocalEndpoints
 from tortie.calc.problems import Problems
+from tortie.intent.endpoint import Bandwidth
 from tortie.intent.keys import EndpointId
 
 
@@ -44,6 +45,17 @@ def test_a_mac_address_is_canonical_or_left_out(mac: str, expected: str, is_repo
     assert found is not None
     assert found.mac == expected
     assert recorder.problems.is_empty() != is_reported
+
+
+def test_bandwidth_comes_with_the_default_burst_where_none_is_given() -> None:
+    controls = QoSControls(ingress_bandwidth=8_000, egress_bandwidth=9_000, egress_burst=10_000, egress_peakrate=11_000)
+    found = Recorder().show(with_spec(pod("a"), qos_controls=controls))
+    assert found is not None
+    assert found.ingress_bandwidth == Bandwidth(rate_bits=8_000, burst_bits=4 << 30)
+    assert found.egress_bandwidth == Bandwidth(rate_bits=9_000, burst_bits=10_000, peak_rate_bits=11_000)
+    free = Recorder().show(with_spec(pod("a"), qos_controls=QoSControls(ingress_burst=1, egress_packet_rate=1)))
+    assert free is not None
+    assert (free.ingress_bandwidth, free.egress_bandwidth) == (None, None)
 
 
 def test_source_prefixes_that_cannot_be_parsed_are_left_out() -> None:

@@ -24,14 +24,6 @@ etcd_authority windows_use_single_network windows_disable_host_subnet_nat_rule
 """kube-controllers.md, section 8."""
 
 SPECIFICATIONS = "prevResult runtimeConfig capabilities cni.dev/valid-attachments disableCheck disableGC dns"
-    "prevResult",
-    "runtimeConfig",
-    "capabilities",
-    "cni.dev/valid-attachments",
-    "disableCheck",
-    "disableGC",
-    "dns",
-)
 
 OF_TYPE: dict[type, Any] = {str: "x", int: 3, bool: True, dict: {"a": 1}, list: ["x"], object: "true"}
 GOOD: dict[str, Any] = {"cniVersion": "1.0.0", "name": "net", "type": "calico", "ipam": {"type": "calico-ipam"}}
