@@ -349,3 +349,20 @@ def test_a_device_that_nobody_prepared_becomes_a_first_hop_again_and_again(built
         made.dataplane.links_changed({pod.interface})
         made.tell()
         assert values() == ["1"] * len(names)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_address_that_changed_hands_while_no_agent_ran_takes_no_connection_along(built: Stage, family: Family) -> None:
+    a, b = built.pod(1), built.pod(2)
+    address = a.address(family)
+    with node(built) as first:
+        first.start(endpoint(a))
+        with tcp_server(a.netns, family, 7000) as server:
+            client = connect(built.outside, family, address, 7000)
+            assert client is not None
+            accepted, _ = server.accept()
+            with client, accepted:
+                assert echo(client, accepted)
+    with node(built) as second:
+        second.start(endpoint(b, addresses=(*a.addresses, *b.addresses)))
+        assert second.conntrack.forget([parse_address(address)]) == 0, "policy has judged them for the old owner only"

@@ -49,6 +49,8 @@ class RouteManager:
             self._routes.apply()
         except ExceptionGroup as group:
             failures += group.exceptions
+        # What an agent before us wanted is known from the kernel only.
+        self._orphaned.update(dst.network for dst in self._routes.take_displaced())
         try:
             self._forget_connections()
         except KernelError as error:

@@ -303,6 +303,7 @@ class RouteTable:
         self._actual: dict[_Place, Route] | None = None
         self._unclaimed: dict[_Place, float] = {}
         self._pending: frozenset[Prefix] = frozenset()
+        self._displaced: set[Prefix] = set()
 
     @property
     def desired(self) -> Mapping[Prefix, Route]:
@@ -323,6 +324,12 @@ class RouteTable:
     def remove(self, dst: Prefix) -> None:
         """Do not want a route to this destination any more; it need not have been put."""
         self._desired.pop(dst, None)
+
+    def take_displaced(self) -> frozenset[Prefix]:
+        """Destinations that the kernel led elsewhere, or nowhere any more, until an `apply` since the last call."""
+        taken = frozenset(self._displaced)
+        self._displaced.clear()
+        return taken
 
     def distrust(self) -> None:
         """Read the kernel again at the next `apply`."""
@@ -363,9 +370,14 @@ class RouteTable:
         failed = {_place(failure.route) for failure in failures}
         for place in (*delta.add, *delta.change):
             if place not in failed:
+                if place in actual and actual[place].device != desired[place].device:
+                    self._displaced.add(place[0])
                 actual[place] = desired[place]
         for place in unwanted.keys() - failed:
             del actual[place]
+            kept = self._desired.get(place[0])
+            if kept is None or kept.device != unwanted[place].device:  # not merely another metric
+                self._displaced.add(place[0])
         return failures
 
     def _give_up(self, undesired: Mapping[_Place, Route]) -> dict[_Place, Route]:
