@@ -76,9 +76,9 @@ class _Run:
         _say(f"bench: {bench.name}: {_words(error)}")
 
     def _result(self, bench: Bench, row: Row) -> Result:
-        if bench.name in self._problems:
-            return Result(row, problem=self._problems[bench.name])
-        return result(row, self._pairs[row.name])
+        problem = self._problems.get(bench.name, "")
+        pairs = self._pairs.get(row.name, [])
+        return result(row, pairs, problem=problem) if pairs else Result(row, problem=problem)
 
 
 def _number(value: float) -> str:
@@ -104,7 +104,9 @@ def _table(results: Sequence[Result]) -> Table:
             f"{_spread(item.peer)} {row.unit}" if item.peer else "-",
             _spread(item.ratio),
             "" if row.target is None else f"{sign} {row.target:g}",
-            "" if item.verdict == "no target" else item.verdict,
+            ""
+            if item.verdict == "no target" and not item.problem
+            else item.verdict + (f", {len(item.rounds)} rounds only" if item.problem else ""),
         )
     return table
 

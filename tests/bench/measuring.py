@@ -108,8 +108,11 @@ def quantile(values: Sequence[float], share: float) -> float:
     return ordered[max(0, math.ceil(len(ordered) * share) - 1)]
 
 
-def result(row: Row, pairs: Sequence[Pair]) -> Result:
-    """Fold a row's rounds. The ratio is taken within each round, so that what slows both does not move it."""
+def result(row: Row, pairs: Sequence[Pair], *, problem: str = "") -> Result:
+    """Fold a row's rounds; `problem` is why there are not more.
+
+    The ratio is taken within each round, so that what slows both does not move it.
+    """
     rounds = [(quantile(pair.ours, row.quantile), quantile(pair.peer, row.quantile)) for pair in pairs]
     return Result(
         row,
@@ -117,4 +120,5 @@ def result(row: Row, pairs: Sequence[Pair]) -> Result:
         peer=Spread.of([peer for _, peer in rounds]),
         ratio=Spread.of([ours / peer if peer else math.inf for ours, peer in rounds]),
         rounds=tuple(rounds),
+        problem=problem,
     )

@@ -28,7 +28,7 @@ _ROWS = (
 )
 _NOT_AVAILABLE = 50
 _AFTER_SECONDS = 0.5
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 
 
 @contextlib.asynccontextmanager
@@ -70,7 +70,7 @@ def _ask_until_ready(lab: Lab) -> list[float]:
         if end == deadline and status and status.get("ready"):
             end = time.monotonic() + _AFTER_SECONDS
     if end == deadline:
-        raise RuntimeError(f"the agent is not ready after {_PATIENCE_SECONDS:g} s")
+        raise RuntimeError(f"the agent is not ready after {_PATIENCE_SECONDS:g} s: {read_agent_status(lab.names, 'n1')}")
     return found
 
 
