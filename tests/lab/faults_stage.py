@@ -109,7 +109,7 @@ class FaultyLab(RunningLab):
 
     def eventually_enforced(self, node: str, policy: str, *, enforced: bool = True, seconds: float = 20) -> None:
         eventually(
-            lambda: (f"/{policy}" in self.table(node) or policy in self.table(node)) is enforced,
+            lambda: (policy in self.table(node)) is enforced,
             f"policy {policy} is {'' if enforced else 'not '}in the kernel of {node}",
             seconds=seconds,
         )
@@ -157,6 +157,38 @@ class FaultyLab(RunningLab):
         self._started.append(started)
         eventually(lambda: self.status_or_none(node).get("pid") == started.pid, f"{node} has a new agent")
         return started.pid
+
+    def etcd(self) -> int:
+        """The pid of the lab's etcd."""
+        found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_etcd(path)]
+        assert found, "there is no etcd"
+        return int(found[0].name)
+
+    def _is_etcd(self, cmdline: Path) -> bool:
+        try:
+            words = cmdline.read_bytes().split(b"\0")
+        except OSError:
+            return False
+        data = os.fsencode(f"--data-dir={self.folder}/etcd/data")
+        return words[0] == b"etcd" and data in words and is_running(int(cmdline.parent.name))
+
+    @contextlib.contextmanager
+    def dead_etcd(self) -> Iterator[None]:
+        """SIGKILL; after the block the same command again."""
+        pid = self.etcd()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_running(pid), "etcd is dead")
+        try:
+            yield
+        finally:
+            namespace = f"--net=/run/netns/tortie-{self.name}.fabric"
+            with (self.folder / "etcd" / "etcd.log").open("ab") as output:
+                started = subprocess.Popen(
+                    ["nsenter", namespace, "--", *command],
+                    cwd=self.folder / "etcd", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                )  # fmt: skip
+            self._started.append(started)
 
     def reap(self) -> None:
         """After `lab down`: no zombie of ours stays."""

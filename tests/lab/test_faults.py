@@ -24,6 +24,12 @@ def sqlite_lab() -> Iterator[FaultyLab]:
         yield lab
 
 
+@pytest.fixture(scope="module")
+def etcd_lab() -> Iterator[FaultyLab]:
+    with faulty_lab("etcd") as lab:
+        yield lab
+
+
 @pytest.fixture
 def lab(sqlite_lab: FaultyLab) -> FaultyLab:
     """Every test leaves it as it found it."""
@@ -124,18 +130,18 @@ def test_an_agent_that_can_write_no_file_enforces_all_the_same(lab: FaultyLab) -
     assert lab.agent("n2") == pid
 
 
-@pytest.mark.parametrize("left", [0, 2], ids=["none", "too few"])
+@pytest.mark.parametrize("left", [0, 4], ids=["none", "too few"])
 def test_an_agent_out_of_descriptors_goes_on_and_refuses_pods_cleanly(lab: FaultyLab, left: int) -> None:
     processes = [lab.agent("n2"), lab.bird("n2")]
     links = lab.on("node/n2", "ip", "-br", "link").ok().out
     used = {int(entry.name) for entry in Path(f"/proc/{processes[0]}/fd").iterdir()}
-    unused = [number for number in range(max(used) + 4) if number not in used]
+    unused = [number for number in range(max(used) + 16) if number not in used]
     with lab.traffic():
         with limited(processes[0], resource.RLIMIT_NOFILE, unused[left]):
             lab.apply_policy("undescribed")
             refused = lab.lab("pod add", "default/late", "--node", "n2")
             assert refused.code != 0
-            assert "(code 11)" in refused.err
+            assert "code 11:" in refused.err
         lab.eventually_enforced("n2", "undescribed")
         assert lab.on("node/n2", "ip", "-br", "link").ok().out == links
         lab.tortie("delete", "networkpolicy", "undescribed", "-n", "default").ok()
@@ -160,3 +166,34 @@ def test_agent_and_bird_that_are_stopped_for_a_while_lose_nothing(lab: FaultyLab
         lab.tortie("delete", "networkpolicy", "meanwhile", "-n", "default").ok()
         lab.follows_changes("after-stop")
     assert [lab.agent("n2"), lab.bird("n2")] == stopped
+
+
+@pytest.mark.etcd
+def test_an_etcd_that_hangs_or_dies_changes_nothing_and_is_followed_when_it_is_back(etcd_lab: FaultyLab) -> None:
+    etcd_lab.eventually_ready()
+    with etcd_lab.traffic():
+        os.kill(etcd_lab.etcd(), signal.SIGSTOP)
+        time.sleep(STOPPED_SECONDS)
+        os.kill(etcd_lab.etcd(), signal.SIGCONT)
+        etcd_lab.follows_changes("after-hanging")
+        with etcd_lab.dead_etcd():
+            eventually(lambda: not etcd_lab.status("n2")["datastoreConnected"], "n2 notices", seconds=30)
+            time.sleep(AWAY_SECONDS)
+        etcd_lab.follows_changes("after-death")
+
+
+@pytest.mark.etcd
+def test_an_etcd_that_lost_its_data_is_not_believed(etcd_lab: FaultyLab) -> None:
+    etcd_lab.eventually_ready()
+    data, away, empty = (etcd_lab.folder / "etcd" / name for name in ("data", "away", "empty"))
+    before = etcd_lab.table("n2")
+    with etcd_lab.traffic():
+        with etcd_lab.dead_etcd():
+            os.rename(data, away)
+        eventually(lambda: "no cluster GUID" in etcd_lab.status("n2")["datastoreRefused"], "n2 refuses it", seconds=30)
+        time.sleep(AWAY_SECONDS)
+        assert etcd_lab.table("n2") == before
+        with etcd_lab.dead_etcd():
+            os.rename(data, empty)
+            os.rename(away, data)
+        etcd_lab.follows_changes("after-loss")
