@@ -96,14 +96,12 @@ def containerd(node: str, folder: Path, *, plugins: Path, conflist: dict[str, An
     (configurations / "10-test.conflist").write_text(json.dumps(conflist))
     (folder / "config.toml").write_text(_CONFIG.format(folder=folder))
     write_image(folder / "image.tar")
-    for place in ("/etc/cni/net.d", "/opt/cni/bin"):
-        Path(place).mkdir(parents=True, exist_ok=True)
     script = (
         f"mount --bind {configurations} /etc/cni/net.d && mount --bind {plugins} /opt/cni/bin && "
         f"exec containerd -c {folder}/config.toml >{folder}/log 2>&1"
     )
     line = ["nsenter", f"--net={netns.path_of(node)}", "unshare", "--mount", "sh", "-c", script]
-    with subprocess.Popen(line) as process:
+    with _mount_points("/etc/cni/net.d", "/opt/cni/bin"), subprocess.Popen(line) as process:
         made = Containerd(folder, process.pid)
         try:
             _wait_for(made)
@@ -112,6 +110,22 @@ def containerd(node: str, folder: Path, *, plugins: Path, conflist: dict[str, An
             yield made
         finally:
             _end(made, process)
+
+
+@contextlib.contextmanager
+def _mount_points(*places: str) -> Iterator[None]:
+    """Folders to mount over; those that were not there are removed again."""
+    made: list[Path] = []
+    for place in map(Path, places):
+        for folder in (*reversed(place.parents), place):
+            if not folder.exists():
+                folder.mkdir()
+                made.append(folder)
+    try:
+        yield
+    finally:
+        for folder in reversed(made):
+            folder.rmdir()
 
 
 def _wait_for(made: Containerd) -> None:

@@ -11,7 +11,7 @@ from tortie.intent.endpoint import Bandwidth
 from tortie.intent.messages import EndpointUpdate
 from tortie.kernel import netns
 from tortie.kernel.link import Links
-from tortie.kernel.qdisc import NO_LIMITS, Shaper
+from tortie.kernel.qdisc import Shaper
 
 pytestmark = pytest.mark.kernel
 
@@ -94,8 +94,9 @@ def test_limits_that_another_hand_took_away_come_back_when_the_dataplane_is_read
     pod = stage.pod(1)
     with node(stage) as made:
         made.start(endpoint(pod, ingress_bandwidth=SLOW, egress_bandwidth=SLOW))
-        with netns.opened(stage.node) as fd, Shaper(fd) as shaper:
-            shaper.apply(pod.interface, NO_LIMITS)
-        made.dataplane.invalidate("test")
-        made.run(made.dataplane.apply)
-        assert rates(stage, pod) == (1_000_000, 1_000_000)
+        for damage in ("qdisc del dev {} root", "qdisc del dev {} ingress", "filter del dev {} ingress"):
+            stage.show(stage.node, "tc", *damage.format(pod.interface).split())
+            made.dataplane.invalidate("test")
+            made.run(made.dataplane.apply)
+            assert rates(stage, pod) == (1_000_000, 1_000_000)
+            assert "mirred (Egress Redirect" in stage.show(stage.node, "tc", "filter", "show", "dev", pod.interface, "ingress")

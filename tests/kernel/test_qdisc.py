@@ -66,6 +66,8 @@ def test_limits_are_read_back_and_a_second_apply_replaces_them(cable: tuple[int,
         ):
             shaper.apply("cali1", limits)
             shaper.apply("cali1", limits)
+            assert shaper.has("cali1", limits)
+            assert not shaper.has("cali1", Limits(received=Bucket(1_000, 9_000)))
             found = shaper.read("cali1")
             for wanted, got in ((limits.received, found.received), (limits.sent, found.sent)):
                 assert (wanted is None) == (got is None)

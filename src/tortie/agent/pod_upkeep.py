@@ -1,8 +1,8 @@
 """Keeps WorkloadEndpoints true to their pods where no Kubernetes backend converts pods on the fly (sqlite, etcd).
 
-A pod that is relabelled must meet the policies of its new labels, and its bandwidth follows its annotations. Calico's kube-
-controllers do this for the whole cluster; here each agent does it for its own node's pods. Updates only: CNI alone creates
-and deletes endpoints.
+A pod that is relabelled must meet the policies of its new labels, and its bandwidth follows its annotations. Calico's
+kube-controllers do this for the whole cluster; here each agent does it for its own node's pods. Updates only: CNI alone
+creates and deletes endpoints.
 """
 
 import msgspec

@@ -50,14 +50,17 @@ class BandwidthManager:
         self._trusted = False
 
     def _look(self, wanted: Mapping[str, Limits]) -> None:
-        """Detours of nobody go; a device that has limits, or ought to, is set anew."""
+        """Detours of nobody go; a device that has not what it ought to have is set anew, any other is left in peace."""
         needed = {ifb_name(device) for device, limits in wanted.items() if limits.sent is not None}
         for name in self._shaper.detours() - needed:
             self._shaper.remove_detour(name)
         self._applied.clear()
         for device in self._shaper.limited_devices() & wanted.keys():
-            if wanted[device] == NO_LIMITS:
+            limits = wanted[device]
+            if limits == NO_LIMITS:
                 self._shaper.apply(device, NO_LIMITS)
+            elif index := self._shaper.has(device, limits):
+                self._applied[device] = (index, limits)
         self._trusted = True
 
     def _settle(self, device: str, limits: Limits) -> None:

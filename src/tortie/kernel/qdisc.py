@@ -29,7 +29,7 @@ from tortie.kernel.rtnetlink import AF_UNSPEC, open_requests
 IFB_PREFIX = "bwcali"
 
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
-_RTM_NEWTFILTER = 44
+_RTM_NEWTFILTER, _RTM_GETTFILTER = 44, 46
 _HEADER = struct.Struct("=BxxxiIII")  # family, device, handle, parent, info
 _RATE = struct.Struct("=BBHhHI")  # cell log, link layer, overhead, cell align, minimal packet unit, bytes/s
 _COUNTS = struct.Struct("=III")  # limit, buffer, mtu
@@ -45,6 +45,7 @@ _PRIORITY = 1
 
 _FRAME_HEADER = 18
 _U32_MAX = (1 << 32) - 1
+_ROUNDING = 0.05
 _QUEUE_SECONDS = 0.05
 _SHORTEST_QUEUE, _LONGEST_QUEUE = 128 << 10, 16 << 20
 """Bytes. What waits in the kernel for tokens is memory that a workload can fill."""
@@ -70,6 +71,12 @@ class Bucket:
             peak_burst=max(self.peak_burst, frame) if peak_rate else 0,
         )
 
+    def resembles(self, other: "Bucket") -> bool:
+        """True if they differ by no more than the kernel rounds."""
+        bursts = ((self.burst, other.burst), (self.peak_burst, other.peak_burst))
+        near = all(abs(one - two) <= max(one, two) * _ROUNDING for one, two in bursts)
+        return near and (self.rate, self.peak_rate) == (other.rate, other.peak_rate)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -77,6 +84,15 @@ class Limits:
 
     received: Bucket | None = None
     sent: Bucket | None = None
+
+    def are_met_by(self, found: "Limits", *, mtu: int) -> bool:
+        """True if a device of that MTU which has `found` has these."""
+        for wanted, got in ((self.received, found.received), (self.sent, found.sent)):
+            if (wanted is None) != (got is None):
+                return False
+            if wanted is not None and got is not None and not wanted.fitted(mtu).resembles(got):
+                return False
+        return True
 
 
 NO_LIMITS = Limits()
@@ -131,6 +147,18 @@ class Shaper:
         link = self._links.get(device)
         ifb = self._links.find(ifb_name(device)) if "ingress" in self._kinds(link) else None
         return Limits(received=self._bucket(link), sent=self._bucket(ifb) if ifb is not None else None)
+
+    def has(self, device: str, limits: Limits) -> int:
+        """Number of the device if it has just these limits, and its detour is taken; else 0."""
+        link = self._links.find(device)
+        if link is None or not limits.are_met_by(self.read(device), mtu=link.mtu):
+            return 0
+        return link.index if limits.sent is None or self._is_redirected(link) else 0
+
+    def _is_redirected(self, link: Link) -> bool:
+        body = _HEADER.pack(AF_UNSPEC, link.index, 0, _INGRESS_HANDLE, 0)
+        filters = self._socket.dump(Request(_RTM_GETTFILTER, 0, body), action=f"list filters of {link.name}")
+        return any(string(parse_attributes(each.body, _HEADER.size).get(_TCA_KIND, b"")) == "u32" for each in filters)
 
     def detours(self) -> frozenset[str]:
         """Names of all our ifb devices."""
