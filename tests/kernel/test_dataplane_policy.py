@@ -325,3 +325,14 @@ def test_a_tier_with_staged_policies_only_decides_nothing(ground: tuple[Node, Po
     staged = np("tried")._replace(kind="StagedNetworkPolicy")
     made.tell(endpoint(b, Tier("default", default_pass=False, ingress=(staged,), egress=())))
     assert both(a, b) == YES
+
+
+@pytest.mark.parametrize("action", ["Accept", "Return"])
+def test_a_workload_that_may_reach_the_host_does_not_reach_its_loopback(ground: tuple[Node, Pod, Pod], action: str) -> None:
+    """What listens on 127.0.0.1 counts on nobody but the node itself (CVE-2020-8558); devices of workloads route there."""
+    made, a, _ = ground
+    made.tell(config(DefaultEndpointToHostAction=action))
+    made.stage.batch(a.netns, "addr del 127.0.0.1/8 dev lo", "route replace 127.0.0.0/8 via 169.254.1.1 dev eth0")
+    assert udp_arrives(a.netns, Family.V4, made.stage.node, NODE[Family.V4], 7001)
+    assert not udp_arrives(a.netns, Family.V4, made.stage.node, "127.0.0.1", 7001)
+    assert made.stage.dropped("loopback") > 0

@@ -2,7 +2,8 @@
 
     raw prerouting   from cali*: the route back to the source must lead out of the same interface, else drop
     filter forward   from cali*: from-workload dispatch; to cali*: to-workload dispatch; either may drop
-    filter input     from cali*: neighbour discovery, from-workload dispatch, then DefaultEndpointToHostAction
+    filter input     from cali*: neighbour discovery, never the loopback, from-workload dispatch, then
+                     DefaultEndpointToHostAction
     nat postrouting  from a pool with natOutgoing to an address outside all pools: masquerade
 
 What reaches the end of a base chain is accepted as far as we are concerned; other tables keep their say. A packet from the
@@ -21,6 +22,7 @@ _PREROUTING = nft.Hook("filter", "prerouting", -300)
 _FORWARD = nft.Hook("filter", "forward", 0)
 _INPUT = nft.Hook("filter", "input", 0)
 _POSTROUTING = nft.Hook("nat", "postrouting", 110)  # behind kube-proxy's masquerading, at 100
+_LOOPBACK = parse_prefix("127.0.0.0/8")
 _LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
 _ND_TYPES = (131, 132, 133, 135, 136, 143)
 """Multicast listener reports and done, router and neighbour solicitation, neighbour advertisement."""
@@ -111,6 +113,20 @@ def _workload_to_host(config: Config) -> nft.Chain:
         nft.Rule((nft.NfProto(Family.V6), nft.L4Proto(_ICMPV6), nft.IcmpIs(Family.V6, kind), nft.ACCEPT))
         for kind in _TO_HOST_ICMPV6_TYPES
     ]
+    # Workloads' devices route to 127.0.0.0/8, for translation to it. What listens there counts on nobody but the node itself.
+    rules.append(
+        nft.Rule(
+            (
+                nft.NfProto(_LOOPBACK.family),
+                nft.Net("destination", _LOOPBACK),
+                nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED, "!="),
+                nft.CtStatus(nft.CT_STATUS_DNAT, "!="),
+                nft.Counter(),
+                nft.DROP,
+            ),
+            "to the node's loopback",
+        )
+    )
     rules.append(nft.Rule((nft.Jump(names.FROM_DISPATCH),)))
     match config.endpoint_to_host:
         case "DROP":
