@@ -204,6 +204,19 @@ def test_one_family_missing_gives_the_other_back(shim: Path) -> None:
     on_node(shim, scenario)
 
 
+def test_a_pod_without_ipv6_has_none_on_its_cable_until_it_gets_an_address_of_it(shim: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.pod("web")
+        only_v4 = {**CONFIG["ipam"], "assign_ipv6": "false"}
+        assert len(ok(await stage.call("ADD", "web", "c1", ipam=only_v4)).addresses) == 1
+        assert sysctl.read(f"net/ipv6/conf/{stage.veth('web')}/disable_ipv6") == "1"
+        ok(await stage.call("DEL", "web", "c1"))
+        assert len(ok(await stage.call("ADD", "web", "c2")).addresses) == 2
+        assert sysctl.read(f"net/ipv6/conf/{stage.veth('web')}/disable_ipv6") == "0"
+
+    on_node(shim, scenario)
+
+
 def test_a_foreign_route_to_the_pods_address_is_an_error_and_stays(shim: Path) -> None:
     foreign = Route(dst=parse_prefix("10.65.1.7/32"), device="up0", protocol=4, metric=1024)
 
