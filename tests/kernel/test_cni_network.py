@@ -35,14 +35,14 @@ def ok(answer: Answer) -> Answer:
     return answer
 
 
-def test_a_hundred_pods_at_once_get_a_hundred_addresses(shim: Path, record_property: Any) -> None:
+def test_a_hundred_pods_at_once_get_a_hundred_addresses(shim: Path) -> None:
     async def scenario(stage: Stage) -> None:
         names = [f"pod{number}" for number in range(100)]
         for name in names:
             await stage.pod(name)
         begin = time.monotonic()
         answers = await asyncio.gather(*(stage.call("ADD", name, name) for name in names))
-        record_property("seconds_for_100_adds", round(time.monotonic() - begin, 2))
+        print(f"100 ADDs at once: {time.monotonic() - begin:.1f} s")
         addresses = [address for answer in answers for address in ok(answer).addresses]
         assert len(set(addresses)) == 200
         with Links() as links:
