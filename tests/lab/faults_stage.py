@@ -24,7 +24,8 @@ SOAK = bool(os.environ.get("TORTIE_SOAK"))
 
 PORT = 80
 RATE = 500  # for each family, so 1,000 a second between two pods
-DISK_MEGABYTES = 64
+DISK_MEGABYTES = {"sqlite": 64, "etcd": 512}
+"""etcd lays out 64 MB for each file of its log."""
 SHUT = {
     "apiVersion": "projectcalico.org/v3",
     "kind": "NetworkPolicy",
@@ -183,6 +184,8 @@ class FaultyLab(RunningLab):
             yield
         finally:
             namespace = f"--net=/run/netns/tortie-{self.name}.fabric"
+            for name in ("clients:0", "peers:0"):  # this etcd does not remove what a dead one left
+                (self.folder / "etcd" / name).unlink(missing_ok=True)
             with (self.folder / "etcd" / "etcd.log").open("ab") as output:
                 started = subprocess.Popen(
                     ["nsenter", namespace, "--", *command],
@@ -219,7 +222,7 @@ def faulty_lab(datastore: str) -> Iterator[FaultyLab]:
     name = f"tf{os.getpid() % 100000}{secrets.token_hex(2)}"
     root = Path("/run") / name
     root.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", name, str(root))
+    _mount("-t", "tmpfs", "-o", f"size={DISK_MEGABYTES[datastore]}m", name, str(root))
     lab = FaultyLab(root, "l" + name, datastore)
     patch = pytest.MonkeyPatch()
     patch.setenv("TORTIE_LAB_ROOT", str(root))

@@ -14,8 +14,8 @@ from tests.lab.faults_stage import SOAK, FaultyLab, eventually, faulty_lab, is_r
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900 if SOAK else 120)]
 
-AWAY_SECONDS = 60.0 if SOAK else 3.0
-STOPPED_SECONDS = 30.0 if SOAK else 2.0
+AWAY_SECONDS = 60.0 if SOAK else 1.0
+STOPPED_SECONDS = 30.0 if SOAK else 1.0
 
 
 @pytest.fixture(scope="module")
