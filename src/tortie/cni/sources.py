@@ -1,5 +1,6 @@
 """Where addresses come from and go back to: our pools, the host-local plugin, or the pod itself."""
 
+import asyncio
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ class Sources:
         self._client = client
         self._ipam = ipam
         self._node = node
+        # Requests of one node want the same blocks: in turn they are faster than in a race that all but one lose.
+        self._turn = asyncio.Lock()
 
     async def assign(self, request: Request, config: Config, wish: Wish) -> tuple[Address, ...]:
         """The addresses of one attachment. After a failure `release` gives back what it may have taken."""
@@ -60,7 +63,8 @@ class Sources:
             return wish.outside
         match config.ipam.manager:
             case AddressManager.POOLS:
-                return await self._from_pools(request, config, wish)
+                async with self._turn:
+                    return await self._from_pools(request, config, wish)
             case AddressManager.HOST_LOCAL:
                 return await self._from_host_local(request, config)
             case _:
@@ -71,9 +75,10 @@ class Sources:
         """Give back what the attachment has; nothing is fine, and so is repeating."""
         match config.ipam.manager:
             case AddressManager.POOLS:
-                await self._ipam.release_by_handle(handle_of(config, request.container_id))
-                if request.pod and request.namespace:  # what Calico's early releases called it
-                    await self._ipam.release_by_handle(f"{request.namespace}.{request.pod}")
+                async with self._turn:
+                    await self._ipam.release_by_handle(handle_of(config, request.container_id))
+                    if request.pod and request.namespace:  # what Calico's early releases called it
+                        await self._ipam.release_by_handle(f"{request.namespace}.{request.pod}")
             case AddressManager.HOST_LOCAL:
                 await self._delegate("DEL", request, await self._host_local(config))
             case _:
