@@ -64,7 +64,7 @@ KEYS: Mapping[str, ConfigKey] = {
     ),
     **_ignored(str, _NODE_NAME, "nodename_file", "hostname"),
     **_ignored(bool, _NODE_NAME, "nodename_file_optional"),
-    **_ignored(str, "the agent is the only one on its node that assigns addresses", "ipam_lock_file"),
+    **_ignored(str, "requests for addresses take turns in the agent", "ipam_lock_file"),
     **_ignored(str, _DATASTORE, "datastore_type", "etcd_endpoints", "etcd_discovery_srv", "etcd_scheme", "etcd_key_file"),
     **_ignored(str, _DATASTORE, "etcd_cert_file", "etcd_ca_cert_file", "calico_api_group"),
     **_ignored(int, _DATASTORE, "qps", "burst"),
