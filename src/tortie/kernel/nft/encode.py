@@ -427,7 +427,18 @@ _ENCODERS: dict[type, Callable[[Any], _Encoded]] = {
 
 
 _REPEATED = frozenset(
-    (nft.NfProto, nft.L4Proto, nft.Mark, nft.CtState, nft.CtStatus, nft.SetMark, nft.Counter, nft.Limit, nft.Reject, nft.Verdict)
+    (
+        nft.NfProto,
+        nft.L4Proto,
+        nft.Mark,
+        nft.CtState,
+        nft.CtStatus,
+        nft.SetMark,
+        nft.Counter,
+        nft.Limit,
+        nft.Reject,
+        nft.Verdict,
+    )  # fmt: skip
 )
 """Statements that say the same in thousands of rules of a node."""
 
