@@ -37,7 +37,8 @@ class Parameter:
 def raw_values(spec: FelixConfigurationSpec, annotations: Mapping[str, str] | None = None) -> dict[str, str]:
     """The fields that are set, as raw text by parameter name; overrides among `annotations` win.
 
-    Parameters that are local to a node are left out, whatever the datastore says of them.
+    Parameters that are local to a node are left out, whatever the datastore says of them. A duration that is none stays as it
+    is written: whoever parses the text says so, and all other parameters are not held up.
     """
     raw: dict[str, str] = {}
     for field in msgspec.structs.fields(spec):
@@ -58,7 +59,10 @@ def _raw(value: Any, type_: str) -> str:
         case bool():
             return "true" if value else "false"
         case str() if type_ in ("seconds", "millis") and value:
-            return f"{parse_duration(value) * (1000 if type_ == 'millis' else 1):g}"
+            try:
+                return f"{parse_duration(value) * (1000 if type_ == 'millis' else 1):g}"
+            except ValueError:
+                return value
         case int() if type_ == "mark-bitmask":
             return f"{value:#x}"
         case str() | int():

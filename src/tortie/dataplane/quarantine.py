@@ -47,6 +47,7 @@ class Quarantine:
             for chain in chains:
                 self._reasons[chain] = f"{reason}; it denies everything until then"
                 self._table.stand_in(_closed(chain, reason, config))
+        self._reasons = {name: why for name, why in self._reasons.items() if name in self._table.refused}
         self._retry_at = time.monotonic() + _RETRY_SECONDS
         for name in sorted(self._table.refused - before):
             _log.error("%s is left out: %s", name, self._reasons[name])

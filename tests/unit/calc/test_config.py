@@ -60,3 +60,8 @@ def test_a_configuration_that_applies_nowhere_is_reported() -> None:
     config = Config(felix("a"), felix("b", nodeSelector="rack =="), labels={})
     assert config.values() == {}
     assert [key.name for key in config.problems.by_key()] == ["a", "b"]
+
+
+def test_a_stored_value_that_makes_no_sense_holds_up_no_other() -> None:
+    config = Config(felix("default", routeRefreshInterval="1h\n", logSeverityScreen="Debug"))
+    assert config.values() == {"RouteRefreshInterval": "1h\n", "LogSeverityScreen": "Debug"}
