@@ -43,6 +43,7 @@ def test_a_datastore_that_is_away_changes_nothing_and_is_followed_when_it_is_bac
         lab.move_database(lab.database, away)
         eventually(lambda: not lab.status("n2")["datastoreConnected"], "n2 notices")
         time.sleep(AWAY_SECONDS)
+        lab.restart_agent("n1")
         assert not lab.database.exists(), "somebody has made an empty datastore in the old one's place"
         lab.move_database(away, lab.database)
         lab.follows_changes("after-away")

@@ -75,8 +75,10 @@ async def run_agent(options: AgentOptions) -> int:
     try:
         local = local_sources(options)
         own = check_sources(local)  # what may not be put into force is said before anything waits
-        client = store = open_client(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         identity = Identity(options.cluster_guid_file, accept=options.accept_datastore)
+        config_file = options.environment.get("CALICO_CONFIG_FILE")
+        # Who has followed a cluster before waits for its datastore, and puts no empty file in its place.
+        client = store = open_client(options.environment, config_file, create=not identity.guid)
         start = PatientStart(options, identity)
         await while_waiting(own, start.ask(lambda: identity.admit_client(store)))
         stored = await while_waiting(own, start.ask(lambda: stored_values(store, options.node)))

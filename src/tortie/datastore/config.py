@@ -29,18 +29,18 @@ _KUBERNETES_FIELDS = (
 _TEXT_FIELDS = ("datastoreType", *etcd.FILE_FIELDS)
 
 
-def open_client(env: Mapping[str, str], config_file: str | None) -> Client:
+def open_client(env: Mapping[str, str], config_file: str | None, *, create: bool = True) -> Client:
     """The client that the environment or, where that is silent, the configuration file asks for. Connects to nothing yet.
 
     DATASTORE_TYPE (also CALICO_DATASTORE_TYPE, and spec.datastoreType of the file) is sqlite or etcdv3. Where none is named,
     it is etcdv3 if endpoints of etcd are, else sqlite; kubernetes raises InvalidRequest. A file that is not there counts as
-    silent.
+    silent. Without `create` an embedded datastore whose file is not there is not made, but Unavailable.
     """
     file = _read_file(config_file)
     kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
     match kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite"):
         case "sqlite":
-            return _open_sqlite(env)
+            return _open_sqlite(env, create=create)
         case "etcdv3":
             # gRPC takes 70 ms to import; who uses another datastore does not wait for it.
             from tortie.datastore.etcd.client import EtcdClient
@@ -52,15 +52,15 @@ def open_client(env: Mapping[str, str], config_file: str | None) -> Client:
             raise InvalidRequest(f"DATASTORE_TYPE {other!r} is unknown: set DATASTORE_TYPE to etcdv3 or sqlite")
 
 
-def _open_sqlite(env: Mapping[str, str]) -> Client:
+def _open_sqlite(env: Mapping[str, str], *, create: bool) -> Client:
     from tortie.datastore.sqlite.client import SqliteClient
 
     path = env.get("TORTIE_SQLITE_PATH") or DEFAULT_SQLITE_PATH
     match env.get("TORTIE_SQLITE_SYNCHRONOUS", "NORMAL").upper():
         case "NORMAL" | "":
-            return SqliteClient(path)
+            return SqliteClient(path, create=create)
         case "FULL":
-            return SqliteClient(path, synchronous="FULL")
+            return SqliteClient(path, synchronous="FULL", create=create)
         case other:
             raise InvalidRequest(f"TORTIE_SQLITE_SYNCHRONOUS {other!r} is unknown: use NORMAL or FULL")
 

@@ -29,12 +29,13 @@ class SqliteClient:
     """`datastore.client.Client` over one sqlite file. The file is opened by the first request.
 
     Use it from one event loop. `history` changes are kept for watchers; `synchronous` FULL makes every commit survive a
-    power cut, NORMAL may lose the last ones then (never a process's death, never half a change).
+    power cut, NORMAL may lose the last ones then (never a process's death, never half a change). Without `create` a file that
+    is not there is Unavailable.
     """
 
-    def __init__(self, path: str, *, synchronous: Synchronous = "NORMAL", history: int = 20_000) -> None:
+    def __init__(self, path: str, *, synchronous: Synchronous = "NORMAL", history: int = 20_000, create: bool = True) -> None:
         self._path = path
-        self._store = Store(path, synchronous=synchronous, history=history)
+        self._store = Store(path, synchronous=synchronous, history=history, create=create)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
         self._wakeup = Wakeup(path)
         self._closed = False

@@ -36,12 +36,13 @@ class Changes(NamedTuple):
 class Store:
     """The connection and what is done with it. Every call comes from one thread; the file is opened by the first.
 
-    Only the first call makes a file that is not there. Later on a missing file was taken away: an empty one in its place would
-    be a lie, and in the way of the one that comes back.
+    Only the first call makes a file that is not there, and only with `create`. Later on a missing file was taken away: an empty
+    one in its place would be a lie, and in the way of the one that comes back.
     """
 
-    def __init__(self, path: str, *, synchronous: Synchronous, history: int) -> None:
+    def __init__(self, path: str, *, synchronous: Synchronous, history: int, create: bool) -> None:
         self._path = path
+        self._create = create
         self._synchronous = synchronous
         self._history = history
         self._connection: sqlite3.Connection | None = None
@@ -153,12 +154,14 @@ class Store:
         there = _file_identity(self._path)
         if self._connection is not None and there != self._file:
             self.close()  # what was written there would be lost
-        if self._opened and there is None:
-            raise Unavailable(f"datastore {self._path} was removed while in use: put it back, or restart to begin a new one")
+        if there is None and not self._create:
+            what = "was removed while in use" if self._opened else "is not there"
+            raise Unavailable(f"datastore {self._path} {what}: put it back")
         if self._connection is None:
-            self._connection = connect(self._path, synchronous=self._synchronous, create=not self._opened)
+            self._connection = connect(self._path, synchronous=self._synchronous, create=self._create)
             self._file = _file_identity(self._path)
             self._opened += 1
+            self._create = False
         db = self._connection
         db.execute(f"BEGIN {mode}")
         try:

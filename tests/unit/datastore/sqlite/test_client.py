@@ -200,6 +200,19 @@ def test_a_file_that_was_taken_away_is_missed_and_not_made_anew_and_found_when_i
     run(path, scenario)
 
 
+def test_who_may_not_create_waits_for_a_file_that_is_not_there(path: str) -> None:
+    async def scenario(maker: SqliteClient) -> None:
+        client = SqliteClient(path, create=False)
+        with pytest.raises(Unavailable, match="is not there"):
+            await client.list("NetworkSet")
+        assert not os.path.exists(path)
+        await maker.create(netset("a"))
+        assert [item.metadata.name for item in (await client.list("NetworkSet")).items] == ["a"]
+        await client.close()
+
+    run(path, scenario)
+
+
 def test_a_watch_notices_that_its_file_was_replaced_even_if_other_requests_did_first(path: str) -> None:
     async def scenario(client: SqliteClient) -> None:
         other = SqliteClient(f"{path}.other")
