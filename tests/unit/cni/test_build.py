@@ -52,3 +52,10 @@ def test_the_shipped_configuration_list_is_valid_for_both_families() -> None:
         text = json.dumps({**plugin, "name": conflist["name"], "cniVersion": conflist["cniVersion"]}).encode()
         found = parse_config(text)
         assert (found.ipam.assign_ipv4, found.ipam.assign_ipv6, found.unknown_keys) == (True, True, ())
+
+
+def test_a_folder_gets_every_name_and_a_second_run_replaces_them(tmp_path: Path) -> None:
+    for _ in range(2):
+        build.install_names(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"tortie-cni", "tortie-ipam", "calico", "calico-ipam"}
+        assert len({path.stat().st_ino for path in tmp_path.iterdir()}) == 1

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import socket
 import stat
 import subprocess
@@ -269,3 +270,12 @@ def test_the_python_client_is_lean_and_executable() -> None:
     done = subprocess.run([interpreter, "-ISE", "-c", text], capture_output=True, check=True)
     loaded = set(done.stdout.decode().split())
     assert not loaded & {"json", "socket", "asyncio", "subprocess", "tortie", "re"}
+
+
+def test_the_agent_hears_the_name_that_the_program_was_called_by(program: Path, tmp_path: Path) -> None:
+    other = tmp_path / "calico-ipam"
+    shutil.copy(program, other)
+    for called in (program, other):
+        with Agent(tmp_path / f"{called.name}.s", answering(0, b"{}")) as agent:
+            run(called, CNI_COMMAND="ADD", TORTIE_CNI_SOCKET=str(tmp_path / f"{called.name}.s"))
+        assert agent.calls[0].program == called.name
