@@ -438,7 +438,7 @@ _REPEATED = frozenset(
         nft.Limit,
         nft.Reject,
         nft.Verdict,
-    )  # fmt: skip
+    )
 )
 """Statements that say the same in thousands of rules of a node."""
 
