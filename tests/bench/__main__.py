@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import os
 import platform
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -45,6 +46,11 @@ class _Run:
         self._problems: dict[str, str] = {}
 
     async def run(self, rounds: int) -> list[Result]:
+        """Measure everything. SIGINT and SIGTERM end it, with all stages taken down."""
+        task = asyncio.current_task()
+        assert task is not None
+        for interruption in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(interruption, task.cancel)
         async with AsyncExitStack() as stack:
             measures: dict[str, Measure] = {}
             for bench in self._benches:
@@ -155,7 +161,10 @@ def main() -> None:
     if os.geteuid() != 0:
         sys.exit("bench: network namespaces and nftables need root")
     machine, started = _machine(), time.monotonic()
-    results = asyncio.run(_Run(benches).run(max(1, arguments.rounds)))
+    try:
+        results = asyncio.run(_Run(benches).run(max(1, arguments.rounds)))
+    except asyncio.CancelledError:
+        sys.exit("bench: interrupted; everything is taken down")
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(_table(results))
     console.print(

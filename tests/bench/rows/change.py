@@ -48,8 +48,11 @@ class _Gate:
         self._socket = netns.run_in_named(server, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         self._socket.bind(("", _PORT))
         self._socket.setblocking(False)
+        self._closing = False
 
     def close(self) -> None:
+        self._closing = True
+        time.sleep(0.01)  # a thread that still waits for a packet has noticed by then
         self._socket.close()
 
     def first_arrival(self, begun: threading.Event, seconds: float = _DEADLINE_SECONDS) -> float | None:
@@ -60,7 +63,7 @@ class _Gate:
         with netns.run_in_named(self._client, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sender:
             sender.connect(self._address)
             deadline = time.perf_counter() + seconds
-            while time.perf_counter() < deadline:
+            while time.perf_counter() < deadline and not self._closing:
                 sender.send(b"x")
                 begun.set()
                 if select.select([self._socket], [], [], 0.0001)[0]:
