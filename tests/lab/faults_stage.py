@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.stage import RunningLab, tortie
+from tests.lab.stage import Done, RunningLab, tortie
 
 from tortie.base.net import Address, parse_address
 from tortie.lab.stream import Stream
@@ -48,7 +48,13 @@ class FaultyLab(RunningLab):
         self.environment = {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(self.database)}
         if datastore == "etcd":
             self.environment = {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": f"unix://{self.folder}/etcd/clients:0"}
+        self.root = {"TORTIE_LAB_ROOT": str(root)}
         self._started: list[subprocess.Popen[bytes]] = []
+
+    def lab(self, *arguments: str, timeout: float = 60) -> Done:
+        """As everybody's, among the labs on this disk."""
+        command, *rest = arguments
+        return tortie("lab", *command.split(), "--name", self.name, *rest, env=self.root, timeout=timeout)
 
     def fill(self) -> None:
         """Pods, policy, and things in n2's kernel that are not ours."""
@@ -224,17 +230,14 @@ def faulty_lab(datastore: str) -> Iterator[FaultyLab]:
     root.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={DISK_MEGABYTES[datastore]}m", name, str(root))
     lab = FaultyLab(root, "l" + name, datastore)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("TORTIE_LAB_ROOT", str(root))
     try:
-        tortie("lab", "up", "--name", lab.name, "--nodes", "2", "--datastore", datastore).ok()
+        lab.lab("up", "--nodes", "2", "--datastore", datastore).ok()
         lab.fill()
         yield lab
     finally:
         with contextlib.suppress(OSError):
             (root / "ballast").unlink()
-        done = tortie("lab", "down", "--name", lab.name)
-        patch.undo()
+        done = lab.lab("down")
         lab.reap()
         subprocess.run(["umount", "--lazy", str(root)], check=True)
         root.rmdir()
