@@ -8,6 +8,7 @@ import pytest
 from tests.conformance.backends import Backend, netset
 from tests.conformance.test_syncer import Consumer, running, scenario_of
 
+from tortie.api.cluster import ClusterInformation, ClusterInformationSpec
 from tortie.api.policy import NetworkPolicy, NetworkPolicySpec, Rule
 from tortie.api.resource import Key, Metadata
 from tortie.datastore.client import Client
@@ -82,6 +83,24 @@ def test_what_was_readable_stays_in_force_until_it_is_repaired_or_deleted(backen
                 await writer.delete(again.key)  # cannot be handed back, and yet is gone
             await consumer.until(lambda: not consumer.state)
             assert not syncer.unreadable
+
+    play(backend, scenario)
+
+
+def test_a_damaged_cluster_information_stops_nobody(backend: Backend) -> None:
+    async def scenario(client: Client, writer: Client) -> None:
+        first = await writer.create(
+            ClusterInformation(metadata=Metadata(name="default"), spec=ClusterInformationSpec(cluster_guid="g"))
+        )
+        consumer = Consumer()
+        async with running(client, consumer):
+            await consumer.until(lambda: consumer.in_sync)
+            await writer.update(msgspec.structs.replace(first, spec=ClusterInformationSpec(cluster_guid=BROKEN)))
+            after = await writer.create(netset("after"))
+            await consumer.until(lambda: after.key in consumer.state)
+        again = Consumer()
+        async with running(client, again):
+            await again.until(lambda: after.key in again.state)
 
     play(backend, scenario)
 

@@ -77,7 +77,8 @@ class Syncer:
             try:
                 listing = await self._client.list_many(self._asked)
                 self._connected = True
-                self._identity.admit(guid_of(next((item for item in listing.items if item.key == KEY), None)))
+                if all(broken.key != KEY for broken in listing.unreadable):  # a damaged identity is no other one
+                    self._identity.admit(guid_of(next((item for item in listing.items if item.key == KEY), None)))
                 await self._replace(listing, sink)
                 await self._follow(listing.revision, sink, backoff)
             except Compacted as error:
@@ -117,7 +118,7 @@ class Syncer:
             async for events in batches:
                 backoff.reset()
                 for event in events:  # before any of them is believed: a store that is emptied says so somewhere in the batch
-                    if event.key == KEY:
+                    if event.key == KEY and event.unreadable is None:
                         self._identity.admit(guid_of(event.value))
                 updates = [Update(event.key, self._known.get(event.key)) for event in events if self._learn(event)]
                 if updates:
