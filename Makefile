@@ -46,7 +46,7 @@ golden: setup  ## Write the golden files anew; read the difference before you co
 stress: setup  ## IPAM: 20 nodes x 4 processes, 20,000 addresses, 40 killed, on sqlite and etcd (ARGS="--backend sqlite ...")
 	@$(BIN)/python -m tests.stress $(ARGS)
 
-soak: setup  ## Faults at length: the datastore away for a minute, and what the short tests do, with more rounds
+soak: setup  ## Faults at length: the datastore away for a minute, agent and BIRD stopped for half a minute
 	@TORTIE_SOAK=1 $(BIN)/pytest -q --timeout 900 tests/lab/test_faults.py
 
 clean:  ## Remove what the targets above made in this folder
