@@ -279,6 +279,22 @@ def test_adding_the_same_container_again_gives_the_same_answer(shim: Path) -> No
     on_node(shim, scenario)
 
 
+def test_an_add_again_that_fails_leaves_no_endpoint_with_addresses_that_were_given_back(shim: Path) -> None:
+    async def scenario(stage: Stage) -> None:
+        await stage.pod("web")
+        first = ok(await stage.call("ADD", "web"))
+        stage.in_pod("web", "ip", "addr", "del", first.addresses[0], "dev", "eth0")
+        stage.ipam.failing["auto_assign"] = Unavailable("injected")
+        assert (await stage.call("ADD", "web")).code == 11
+        assert (await stage.client.list("WorkloadEndpoint")).items == ()
+        stage.ipam.failing.clear()
+        ok(await stage.call("ADD", "web"))
+        ok(await stage.call("DEL", "web"))
+        assert await stage.residue() == []
+
+    on_node(shim, scenario)
+
+
 def test_a_new_container_takes_over_and_the_old_ones_del_leaves_it_alone(shim: Path) -> None:
     async def scenario(stage: Stage) -> None:
         await stage.pod("web")

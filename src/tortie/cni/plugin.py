@@ -127,6 +127,7 @@ class Plugin:
             if wired is not None:
                 await self._wait(subject, config)
                 return wired.document(config.cni_version)
+            await self._forget(subject, request)  # no endpoint may name addresses that are given back, and that others may get
         wired = await self._attach(subject, pod, request, config=config, netns_fd=netns_fd)
         _log.info("ADD %s: %s on %s", subject.words, _words(wired.addresses), wired.host_device)
         return wired.document(config.cni_version)
