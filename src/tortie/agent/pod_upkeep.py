@@ -9,6 +9,7 @@ import msgspec
 
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.kubernetes import Pod
+from tortie.api.resource import Key
 from tortie.base import log
 from tortie.convert.errors import ConversionError
 from tortie.convert.pods import is_networked, workload_endpoint
@@ -18,6 +19,7 @@ from tortie.datastore.syncer import Batch
 
 _log = log.get(__name__)
 KINDS = ("Pod",)
+RETRY_SECONDS = 5.0
 
 
 class PodUpkeep:
@@ -26,16 +28,31 @@ class PodUpkeep:
     def __init__(self, client: Client, node: str) -> None:
         self._client = client
         self._node = node
+        self._owed: dict[Key, Pod] = {}
+        """Pods whose endpoint could not be written, as they were last seen."""
 
     async def on_batch(self, batch: Batch) -> None:
         """Bring the endpoints of this node's changed pods up to date."""
         for update in batch.updates:
+            self._owed.pop(update.key, None)
             pod = update.value
             if isinstance(pod, Pod) and pod.spec.node_name == self._node and is_networked(pod):
-                try:
-                    await self._update(pod)
-                except (ConversionError, DatastoreError) as error:
-                    _log.warning("endpoint of pod %s/%s stays as it is: %s", pod.metadata.namespace, pod.metadata.name, error)
+                await self._attempt(update.key, pod)
+
+    async def retry(self) -> None:
+        """Try again what failed while the datastore was away."""
+        for key, pod in list(self._owed.items()):
+            if self._owed.pop(key, None) is not None:
+                await self._attempt(key, pod)
+
+    async def _attempt(self, key: Key, pod: Pod) -> None:
+        try:
+            await self._update(pod)
+        except ConversionError as error:
+            _log.warning("endpoint of pod %s/%s stays as it is: %s", key.namespace, key.name, error)
+        except DatastoreError as error:
+            self._owed[key] = pod
+            _log.warning("endpoint of pod %s/%s is stale, will be tried again: %s", key.namespace, key.name, error)
 
     async def _update(self, pod: Pod) -> None:
         wanted = workload_endpoint(pod, addresses=())

@@ -113,6 +113,7 @@ class Agent:
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
+        self._pods = pod_upkeep.PodUpkeep(client, options.node)
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._identity = identity
         self._syncer = Syncer(client, KINDS, convert=convert_update, identity=identity)
@@ -186,8 +187,9 @@ class Agent:
         parts = {
             "syncer": self._syncer.run(self._pipeline.on_batch),
             "pod upkeep": Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity).run(
-                pod_upkeep.PodUpkeep(self._client, self._options.node).on_batch
+                self._pods.on_batch
             ),
+            "pod upkeep, again": aio.repeat(pod_upkeep.RETRY_SECONDS, self._pods.retry),
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
