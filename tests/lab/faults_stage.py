@@ -9,7 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +145,17 @@ class FaultyLab(RunningLab):
     def bird(self, node: str) -> int:
         return int((self.folder / node / "bird" / "bird.pid").read_text())
 
-    def restart_agent(self, node: str, *more: str) -> int:
-        """SIGKILL, then the same command again, with `more` options; returns the new pid."""
+    def restart_agent(self, node: str, *more: str, environment: Mapping[str, str | None] | None = None) -> int:
+        """SIGKILL, then the same command again, with `more` options; returns the new pid.
+
+        `environment` is added to what the agent had; a variable that is None is taken away.
+        """
         pid = self.agent(node)
         command = Path(f"/proc/{pid}/cmdline").read_bytes().decode().rstrip("\0").split("\0")
-        environment = dict(
+        kept = dict(
             entry.split("=", 1) for entry in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0") if "=" in entry
         )
+        wanted = {name: value for name, value in {**kept, **(environment or {})}.items() if value is not None}
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not is_running(pid), f"agent {pid} is dead")
         (self.folder / node / "status.json").unlink(missing_ok=True)
@@ -159,7 +163,7 @@ class FaultyLab(RunningLab):
         with (self.folder / node / "agent.log").open("ab") as output:
             started = subprocess.Popen(
                 ["nsenter", namespace, "--", *command, *more],
-                env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                env=wanted, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         self._started.append(started)
         eventually(lambda: self.status_or_none(node).get("pid") == started.pid, f"{node} has a new agent")

@@ -169,6 +169,31 @@ def test_agent_and_bird_that_are_stopped_for_a_while_lose_nothing(lab: FaultyLab
     assert [lab.agent("n2"), lab.bird("n2")] == stopped
 
 
+def test_a_clock_that_jumps_changes_nothing(lab: FaultyLab, tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
+    # The kernel's monotonic clock does not jump with the wall clock, so neither does the faked one.
+    steady = {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    with lab.traffic():
+        lab.restart_agent("n2", environment={**faked, **steady})
+        lab.eventually_ready()
+        for number, jump in enumerate(("+36000", "-36000", "-86400000", "+0")):
+            clock.write_text(jump)
+            lab.follows_changes(f"after-jump-{number}")
+            lab.lab("pod add", f"default/jump-{number}", "--node", "n2").ok()
+            lab.lab("pod rm", f"default/jump-{number}").ok()
+        lab.restart_agent("n2", environment=dict.fromkeys((*faked, *steady)))
+        lab.follows_changes("after-jumps")
+    lines = (lab.folder / "n2" / "agent.log").read_text().splitlines()
+    assert any(line.startswith("202") and abs(_year(line) - time.gmtime().tm_year) >= 2 for line in lines), "no jump was seen"
+
+
+def _year(line: str) -> int:
+    return int(line[:4])
+
+
 @pytest.mark.etcd
 def test_an_etcd_that_hangs_or_dies_changes_nothing_and_is_followed_when_it_is_back(etcd_lab: FaultyLab) -> None:
     etcd_lab.eventually_ready()
