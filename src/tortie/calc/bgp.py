@@ -26,6 +26,7 @@ from tortie.calc.bgp_peers import (
     sessions,
 )
 from tortie.calc.bgp_problems import configuration_problems, peer_problems
+from tortie.calc.pools_hosts import intent_pool
 from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
 from tortie.intent.routing import Bgp, Block, Pool
@@ -68,7 +69,7 @@ class BgpStage:
             case "BGPPeer":
                 self._store(self._peers, name, value if isinstance(value, BGPPeer) else None)
             case "IPPool":
-                self._store(self._pools, name, _pool(value) if isinstance(value, IPPool) else None)
+                self._store(self._pools, name, intent_pool(value) if isinstance(value, IPPool) else None)
             case "BlockAffinity":
                 self._store(self._blocks, name, self._block(value) if isinstance(value, BlockAffinity) else None)
 
@@ -186,22 +187,6 @@ def _interface(text: str, family: Family) -> Interface | None:
     except ValueError:
         return None
     return interface if interface.address.family is family else None
-
-
-def _pool(pool: IPPool) -> Pool | None:
-    spec = pool.spec
-    try:
-        cidr = parse_prefix(spec.cidr)
-    except ValueError:
-        return None
-    return Pool(
-        cidr=cidr,
-        nat_outgoing=spec.nat_outgoing,
-        ipip_mode=spec.ipip_mode or "Never",
-        vxlan_mode=spec.vxlan_mode or "Never",
-        disabled=spec.disabled,
-        disable_bgp_export=spec.disable_bgp_export,
-    )
 
 
 def _router_id(node: str, ipv4: Interface | None) -> str:

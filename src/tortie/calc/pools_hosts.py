@@ -23,7 +23,7 @@ class Pools:
 
     def on_pool(self, key: Key, value: IPPool | None) -> None:
         """A pool came, changed or went."""
-        new = None if value is None else _pool(value)
+        new = None if value is None else intent_pool(value)
         bad = value is not None and new is None
         self._problems.report(key, "pool", ["spec.cidr: not a CIDR; the pool is left out"] if bad else ())
         old = self._pools.pop(key.name, None)
@@ -65,7 +65,8 @@ def _address(node: Node, family: Family) -> Interface | None:
     return None
 
 
-def _pool(pool: IPPool) -> Pool | None:
+def intent_pool(pool: IPPool) -> Pool | None:
+    """The pool as a node needs it; None if its CIDR cannot be read."""
     spec = pool.spec
     try:
         cidr = parse_prefix(spec.cidr, strict=False)
