@@ -23,6 +23,13 @@ class ProfileId(NamedTuple):
     name: str
 
 
+class HostEndpointId(NamedTuple):
+    """A host endpoint: the node it is on, and the HostEndpoint's name."""
+
+    node: str
+    name: str
+
+
 class EndpointId(NamedTuple):
     """A workload endpoint: the node it is on, its namespace and the WorkloadEndpoint's name."""
 

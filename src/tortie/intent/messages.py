@@ -8,8 +8,8 @@ flush: all messages before it together are a complete state. Every message but `
 from dataclasses import dataclass
 
 from tortie.base.net import Prefix
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId, PolicyId, ProfileId, SetId
+from tortie.intent.endpoint import Endpoint, HostEndpoint
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.policy import Policy, Profile
 from tortie.intent.routing import Bgp, Host, Pool
 from tortie.intent.sets import IPSet, Member
@@ -58,6 +58,24 @@ class EndpointUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class HostEndpointUpdate:
+    """A host endpoint of this node, or None."""
+
+    id: HostEndpointId
+    endpoint: HostEndpoint | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNetsUpdate:
+    """Networks of service addresses (BGPConfiguration serviceClusterIPs, -ExternalIPs, -LoadBalancerIPs), sorted.
+
+    What the node would forward to one of them belongs to no service, and would come back (ServiceLoopPrevention).
+    """
+
+    nets: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class PoolUpdate:
     """An IP pool, or None. Keyed by CIDR: of two pools with one CIDR the lowest name wins."""
 
@@ -98,6 +116,8 @@ Message = (
     | PolicyUpdate
     | ProfileUpdate
     | EndpointUpdate
+    | HostEndpointUpdate
+    | ServiceNetsUpdate
     | PoolUpdate
     | HostUpdate
     | BgpUpdate

@@ -24,6 +24,18 @@ class Direction(Enum):
     EGRESS = "Egress"
 
 
+class StagedAction(Enum):
+    """What a staged policy would do if it were enforced: be there (SET), or take the policy of its name away (DELETE).
+
+    LEARN and IGNORE are marks for people: such a policy would change nothing.
+    """
+
+    SET = "Set"
+    DELETE = "Delete"
+    LEARN = "Learn"
+    IGNORE = "Ignore"
+
+
 class PortRange(NamedTuple):
     """Inclusive."""
 
@@ -101,6 +113,9 @@ class Policy:
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
     staged: bool = False
+    """Never rendered and never decides; the evaluator says what it would."""
+    staged_action: StagedAction = StagedAction.SET
+    """Only of a staged policy."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,20 @@ from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
 from tortie.base.net import Prefix
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId, PolicyId, ProfileId, SetId
+from tortie.intent.endpoint import Endpoint, HostEndpoint
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
     BgpUpdate,
     ConfigUpdate,
     EndpointUpdate,
+    HostEndpointUpdate,
     HostUpdate,
     InSync,
     Message,
     PolicyUpdate,
     PoolUpdate,
     ProfileUpdate,
+    ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
 )
@@ -37,6 +39,8 @@ class State:
     policies: dict[PolicyId, Policy] = field(default_factory=dict)
     profiles: dict[ProfileId, Profile] = field(default_factory=dict)
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
+    host_endpoints: dict[HostEndpointId, HostEndpoint] = field(default_factory=dict)
+    service_nets: tuple[Prefix, ...] = ()
     pools: dict[Prefix, Pool] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     bgp: Bgp | None = None
@@ -67,6 +71,10 @@ class State:
                 _put(self.profiles, profile_id, profile)
             case EndpointUpdate(id=endpoint_id, endpoint=endpoint):
                 _put(self.endpoints, endpoint_id, endpoint)
+            case HostEndpointUpdate(id=host_endpoint_id, endpoint=host_endpoint):
+                _put(self.host_endpoints, host_endpoint_id, host_endpoint)
+            case ServiceNetsUpdate(nets=nets):
+                self.service_nets = nets
             case PoolUpdate(cidr=cidr, pool=pool):
                 _put(self.pools, cidr, pool)
             case HostUpdate(name=name, host=host):
