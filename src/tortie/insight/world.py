@@ -59,6 +59,10 @@ class World:
     policies: tuple[PolicyId, ...] = ()
     """All there are, whether or not they select anything."""
     locations: Locations = field(default_factory=dict)
+    updates: tuple[Update, ...] = ()
+    """What calc was fed with: Calico's kinds, after conversion."""
+    written: tuple[Resource, ...] = ()
+    """The resources before conversion, as their authors wrote them."""
 
     @classmethod
     def from_resources(
@@ -96,13 +100,13 @@ class World:
         `written`: the resources before conversion, so that rules are numbered as their authors wrote them. `made_up`: which
         pods' address and node are synthetic.
         """
-        known = list(updates)
+        known, given = list(updates), tuple(written)
         state = State()
         graph = Graph(node="", is_local=lambda _: True)
         graph.on_updates([*_always_there(known), *known])
         graph.on_in_sync()
         state.apply_all(graph.flush())
-        number_as_written(state, written)
+        number_as_written(state, given)
         workloads: dict[tuple[str, str], Workload] = {}
         for update in known:
             if isinstance(update.value, WorkloadEndpoint):
@@ -110,7 +114,7 @@ class World:
                 if workload is not None:
                     workloads[workload.namespace, workload.name] = workload
         policies = tuple(sorted(PolicyId(*update.key) for update in known if update.value and update.key.kind in _POLICY_KINDS))
-        return cls(state, workloads, policies, locations or {})
+        return cls(state, workloads, policies, locations or {}, tuple(known), given)
 
     def location(self, owner: PolicyId | ProfileId | None, direction: Direction, index: int | None) -> str:
         """`file:line` of a rule, else of its policy, else ""."""
