@@ -113,7 +113,7 @@ class Policy:
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
     staged: bool = False
-    """Never rendered and never decides; the evaluator says what it would."""
+    """Never rendered and never decides; the evaluator says what it would (`enforced_twin`)."""
     staged_action: StagedAction = StagedAction.SET
     """Only of a staged policy."""
 
@@ -125,6 +125,25 @@ class Profile:
     id: ProfileId
     ingress: tuple[Rule, ...]
     egress: tuple[Rule, ...]
+
+
+ENFORCED_KINDS = {
+    "StagedNetworkPolicy": "NetworkPolicy",
+    "StagedGlobalNetworkPolicy": "GlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy": "KubernetesNetworkPolicy",
+}
+"""Kinds of staged policies, and what each becomes when it is enforced."""
+
+
+def enforced_twin(policy_id: PolicyId) -> PolicyId:
+    """The enforced policy that a staged one (would) become or take away; an enforced policy is its own.
+
+    A staged policy with SET stands in the tiers of the endpoints that it would select, where it would stand if enforced. One
+    with DELETE, LEARN or IGNORE has no rules and stands in no tier: it is in `State.policies`, and what a DELETE takes away is
+    `enforced_twin` of its id. Staged policies are in a state only where the graph was asked for them (`Graph(staged=True)`);
+    then all are, whether or not they select an endpoint: a SET that selects fewer than its twin did takes it from the others.
+    """
+    return policy_id._replace(kind=ENFORCED_KINDS.get(policy_id.kind, policy_id.kind))
 
 
 def rules(owner: Policy | Profile, direction: Direction) -> tuple[Rule, ...]:
