@@ -73,8 +73,8 @@ def _op(op: nft.Op) -> str:
 def _statement(statement: nft.Statement) -> str:
     match statement:
         case (
-            nft.SetMark() | nft.Counter() | nft.LogGroup() | nft.Limit() | nft.Masquerade() | nft.NoTrack() | nft.Reject()
-            | nft.Verdict() | nft.Jump() | nft.Goto() | nft.IfNameVmap()
+            nft.SetMark() | nft.Counter() | nft.LogGroup() | nft.Limit() | nft.Connections() | nft.SetDscp()
+            | nft.Masquerade() | nft.NoTrack() | nft.Reject() | nft.Verdict() | nft.Jump() | nft.Goto() | nft.IfNameVmap()
         ):  # fmt: skip
             return _act(statement)
         case _:
@@ -82,12 +82,13 @@ def _statement(statement: nft.Statement) -> str:
 
 
 _Action = (
-    nft.SetMark | nft.Counter | nft.LogGroup | nft.Limit | nft.Masquerade | nft.NoTrack | nft.Reject | nft.Verdict
-    | nft.Jump | nft.Goto | nft.IfNameVmap
+    nft.SetMark | nft.Counter | nft.LogGroup | nft.Limit | nft.Connections | nft.SetDscp | nft.Masquerade | nft.NoTrack
+    | nft.Reject | nft.Verdict | nft.Jump | nft.Goto | nft.IfNameVmap
 )  # fmt: skip
 _Match = (
     nft.NfProto | nft.L4Proto | nft.IfName | nft.Net | nft.Nets | nft.NetIn | nft.Ports | nft.AddressPortIn | nft.IcmpIs
-    | nft.Mark | nft.CtState | nft.CtStatus | nft.FibType | nft.NoReversePath
+    | nft.Mark | nft.CtState | nft.CtStatus | nft.FibType | nft.NoReversePath | nft.ArpReply
+    | nft.ArpSender
 )  # fmt: skip
 
 
@@ -126,6 +127,10 @@ def _match(statement: _Match) -> str:
             return f"fib {_ADDRESS[side]} type {_op(op)}{_FIB_TYPES[kind]}"
         case nft.NoReversePath():
             return "fib saddr . mark . iif oif missing"
+        case nft.ArpReply():
+            return "arp operation reply"
+        case nft.ArpSender(address=address):
+            return f"arp saddr ip {address}"
     assert_never(statement)
 
 
@@ -140,6 +145,10 @@ def _act(statement: _Action) -> str:
             return f'log prefix "{prefix}" group {group} snaplen {snaplen}'
         case nft.Limit(rate=rate, unit=unit, burst=burst, over=over):
             return f"limit rate {'over ' if over else ''}{rate}/{unit} burst {burst} packets"
+        case nft.Connections(over=count):
+            return f"ct count over {count}"
+        case nft.SetDscp(family=family, value=value):
+            return f"{_IP[family]} dscp set {value}"
         case nft.Masquerade(fully_random=fully_random):
             return "masquerade fully-random" if fully_random else "masquerade"
         case nft.NoTrack():

@@ -28,7 +28,8 @@ from tortie.kernel.nft.elements import (
     list_header,
     set_attributes,
 )
-from tortie.kernel.nft.encode import AnonymousLookup, EncodedRule, lookup
+from tortie.kernel.nft.encode import AnonymousLookup, EncodedRule
+from tortie.kernel.nft.expressions import lookup
 from tortie.kernel.nft.objects import Hook, SetSpec
 from tortie.kernel.nft.uapi import (
     BATCH_BEGIN,

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from tortie.base.net import Address, Family, Prefix
 from tortie.kernel.errors import NftError
 from tortie.kernel.netlink import attribute, be32, iterate_attributes, nested, parse_attributes, string, text
-from tortie.kernel.nft.encode import AnonymousSet, check_name, interface_key, verdict_data
+from tortie.kernel.nft.encode import AnonymousSet, check_name, interface_key
+from tortie.kernel.nft.expressions import verdict_data
 from tortie.kernel.nft.objects import ElementType, Goto, Jump, SetSpec, Terminal, Verdict
 from tortie.kernel.nft.uapi import (
     LIST_ELEMENT,

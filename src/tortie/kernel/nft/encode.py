@@ -7,7 +7,6 @@ two processes with the same encoder agree on it, which is how an unchanged rule 
 
 import functools
 import hashlib
-import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -16,16 +15,37 @@ from tortie.base.net import Family
 from tortie.kernel.errors import NftError
 from tortie.kernel.netlink import attribute, be16, be32, be64, nested, text, u8
 from tortie.kernel.nft import objects as nft
+from tortie.kernel.nft.expressions import (
+    EQ,
+    GTE,
+    LTE,
+    NEQ,
+    NETWORK_HEADER,
+    TRANSPORT_HEADER,
+    bitwise,
+    byte,
+    compare,
+    equal,
+    expression,
+    host32,
+    immediate,
+    load_meta,
+    load_payload,
+    lookup,
+    store_payload,
+    value,
+    verdict_data,
+)
 from tortie.kernel.nft.uapi import COUNTER, LIST_ELEMENT, Data, Expr, Key, Reg, RuleAttr, clipped, userdata
 
-_EQ, _NEQ, _LTE, _GTE = 0, 1, 3, 5
-_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _META_MARK, _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 3, 6, 7, 15, 16
 _CT_STATE, _CT_STATUS = 0, 2
 _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_PRESENT = 1, 2, 4, 8, 32
 _FIB_OIF, _FIB_ADDRTYPE = 1, 3
 _REJECT_TCP_RESET, _REJECT_ICMPX, _ADMIN_PROHIBITED = 1, 2, 3
 _FULLY_RANDOM = 1 << 4
+_INVERTED = 1  # NFT_CONNLIMIT_F_INV
+_IPV4_CHECKSUM = 10
 _NFPROTO = {Family.V4: b"\x02", Family.V6: b"\x0a"}
 _ADDRESS_OFFSET = {(4, "source"): 12, (4, "destination"): 16, (6, "source"): 8, (6, "destination"): 24}
 _PORT_OFFSET = {"source": 0, "destination": 2}
@@ -119,27 +139,6 @@ def encode_rule(rule: nft.Rule) -> EncodedRule:
     )
 
 
-def lookup(set_name: str, *, register: int = Reg.FIRST, inverted: bool = False, set_id: int = 0) -> bytes:
-    """A `lookup` expression in a named set, or, with `set_id`, in one that the same transaction creates."""
-    parts = [text(1, set_name), be32(2, register)]
-    if set_id:
-        parts.append(be32(4, set_id))
-    if inverted:
-        parts.append(be32(5, 1))
-    return _expression("lookup", *parts)
-
-
-def verdict_data(verdict: nft.Verdict | nft.Jump | nft.Goto) -> bytes:
-    """NFTA_DATA_VERDICT of a verdict, for rules and for map elements."""
-    match verdict:
-        case nft.Jump(chain):
-            return nested(Data.VERDICT, be32(Data.VERDICT_CODE, Data.JUMP), text(Data.VERDICT_CHAIN, chain))
-        case nft.Goto(chain):
-            return nested(Data.VERDICT, be32(Data.VERDICT_CODE, Data.GOTO), text(Data.VERDICT_CHAIN, chain))
-        case nft.Verdict(kind):
-            return nested(Data.VERDICT, be32(Data.VERDICT_CODE, _TERMINAL[kind]))
-
-
 def check_name(kind: str, name: str) -> None:
     """NftError unless nf_tables takes the name."""
     if not 1 <= len(name.encode()) <= 255 or "\0" in name:
@@ -154,76 +153,31 @@ def interface_key(name: str) -> bytes:
     return raw.ljust(16, b"\0")
 
 
-# ---- expressions ----
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return nested(LIST_ELEMENT, text(Expr.NAME, name), nested(Expr.DATA, *attributes))
-
-
-def _value(kind: int, data: bytes) -> bytes:
-    return nested(kind, attribute(Data.VALUE, data))
-
-
-def _meta(key: int, register: int = Reg.FIRST) -> bytes:
-    return _expression("meta", be32(2, key), be32(1, register))
-
-
-def _payload(base: int, offset: int, length: int, *, register: int = Reg.FIRST) -> bytes:
-    return _expression("payload", be32(1, register), be32(2, base), be32(3, offset), be32(4, length))
-
-
-def _compare(operation: int, data: bytes) -> bytes:
-    return _expression("cmp", be32(1, Reg.FIRST), be32(2, operation), _value(3, data))
-
-
-def _equal(op: nft.Op, data: bytes) -> bytes:
-    return _compare(_EQ if op == "==" else _NEQ, data)
-
-
-def _mask(mask: bytes, flip: bytes) -> bytes:
-    return _expression("bitwise", be32(1, Reg.FIRST), be32(2, Reg.FIRST), be32(3, len(mask)), _value(4, mask), _value(5, flip))
-
-
-def _immediate(register: int, data: bytes) -> bytes:
-    return _expression("immediate", be32(1, register), nested(2, data))
-
-
-def _host32(value: int, what: str) -> bytes:
-    if not 0 <= value < 1 << 32:
-        raise NftError(f"{what}: {value} does not fit 32 bits")
-    return struct.pack("=I", value)
-
-
-def _byte(value: int, what: str) -> bytes:
-    if not 0 <= value <= 255:
-        raise NftError(f"{what}: {value} is not between 0 and 255")
-    return bytes((value,))
-
-
 # ---- statements ----
 _Encoded = Iterable[bytes | AnonymousLookup]
 
 
 def _nf_proto(s: nft.NfProto) -> _Encoded:
-    return _meta(_META_NFPROTO), _compare(_EQ, _NFPROTO[s.family])
+    return load_meta(_META_NFPROTO), compare(EQ, _NFPROTO[s.family])
 
 
 def _l4_proto(s: nft.L4Proto) -> _Encoded:
-    return _meta(_META_L4PROTO), _equal(s.op, _byte(s.protocol, "protocol"))
+    return load_meta(_META_L4PROTO), equal(s.op, byte(s.protocol, "protocol"))
 
 
 def _if_name(s: nft.IfName) -> _Encoded:
-    load = _meta(_META_IIFNAME if s.hook == "iif" else _META_OIFNAME)
+    load = load_meta(_META_IIFNAME if s.hook == "iif" else _META_OIFNAME)
     if not s.name.endswith("*"):
-        return load, _equal(s.op, interface_key(s.name))
+        return load, equal(s.op, interface_key(s.name))
     prefix = s.name[:-1].encode()
     if not 1 <= len(prefix) <= 15:
         raise NftError(f"interface pattern {s.name!r}: must have 1 to 15 bytes before the asterisk")
-    return load, _equal(s.op, prefix)
+    return load, equal(s.op, prefix)
 
 
 def _load_address(side: nft.Side, family: Family, *, length: int | None = None) -> bytes:
     size = family.bits // 8 if length is None else length
-    return _payload(_NETWORK_HEADER, _ADDRESS_OFFSET[family.value, side], size)
+    return load_payload(NETWORK_HEADER, _ADDRESS_OFFSET[family.value, side], size)
 
 
 def _net(s: nft.Net) -> _Encoded:
@@ -231,10 +185,10 @@ def _net(s: nft.Net) -> _Encoded:
     if length == 0 and s.op == "==":
         return ()  # every address of the family, which the rule has matched already
     if length and length % 8 == 0:
-        return _load_address(s.side, s.prefix.family, length=length // 8), _equal(s.op, packed[: length // 8])
+        return _load_address(s.side, s.prefix.family, length=length // 8), equal(s.op, packed[: length // 8])
     bits = s.prefix.family.bits
     mask = (((1 << length) - 1) << (bits - length)).to_bytes(bits // 8, "big")
-    return _load_address(s.side, s.prefix.family), _mask(mask, bytes(bits // 8)), _equal(s.op, packed)
+    return _load_address(s.side, s.prefix.family), bitwise(mask, bytes(bits // 8)), equal(s.op, packed)
 
 
 def _nets(s: nft.Nets) -> _Encoded:
@@ -263,7 +217,7 @@ def _ports(s: nft.Ports) -> _Encoded:
             raise NftError(f"port range {low}-{high}: must rise and lie between 0 and 65535")
     if not s.ranges:
         raise NftError("ports: at least one range is needed (a rule that matches no port should not be rendered)")
-    load = _payload(_TRANSPORT_HEADER, _PORT_OFFSET[s.side], 2)
+    load = load_payload(TRANSPORT_HEADER, _PORT_OFFSET[s.side], 2)
     ranges = _disjoint(s.ranges)
     packed = _packed(ranges, 2)
     if len(ranges) > 1:
@@ -271,45 +225,45 @@ def _ports(s: nft.Ports) -> _Encoded:
         return load, AnonymousLookup(AnonymousSet(Key.PORT, 2, interval, packed), inverted=s.op == "!=")
     first, last = packed[0]
     if first == last:
-        return load, _equal(s.op, first)
+        return load, equal(s.op, first)
     if s.op == "==":
-        return load, _compare(_GTE, first), _compare(_LTE, last)
-    return load, _expression("range", be32(1, Reg.FIRST), be32(2, 1), _value(3, first), _value(4, last))
+        return load, compare(GTE, first), compare(LTE, last)
+    return load, expression("range", be32(1, Reg.FIRST), be32(2, 1), value(3, first), value(4, last))
 
 
 def _address_port_in(s: nft.AddressPortIn) -> _Encoded:
     words = s.family.bits // 32
-    protocol = _meta(_META_L4PROTO, Reg.WORDS + words)
-    port = _payload(_TRANSPORT_HEADER, _PORT_OFFSET[s.side], 2, register=Reg.WORDS + words + 1)
+    protocol = load_meta(_META_L4PROTO, Reg.WORDS + words)
+    port = load_payload(TRANSPORT_HEADER, _PORT_OFFSET[s.side], 2, register=Reg.WORDS + words + 1)
     return _load_address(s.side, s.family), protocol, port, lookup(s.set_name, inverted=s.op == "!=")
 
 
 def _icmp_is(s: nft.IcmpIs) -> _Encoded:
-    kind = _byte(s.type, "icmp type")
+    kind = byte(s.type, "icmp type")
     if s.code is None:
-        return _payload(_TRANSPORT_HEADER, 0, 1), _equal(s.op, kind)
-    code = _byte(s.code, "icmp code")
+        return load_payload(TRANSPORT_HEADER, 0, 1), equal(s.op, kind)
+    code = byte(s.code, "icmp code")
     if s.op == "!=":  # "not (type and code)" is no conjunction of two inequalities: look both up together
         both = kind.ljust(4, b"\0") + code.ljust(4, b"\0")
         absent = AnonymousSet(_ICMP_TYPE_AND_CODE[s.family], 8, interval=False, ranges=((both, both),))
-        load = _payload(_TRANSPORT_HEADER, 0, 1), _payload(_TRANSPORT_HEADER, 1, 1, register=Reg.WORDS + 1)
+        load = load_payload(TRANSPORT_HEADER, 0, 1), load_payload(TRANSPORT_HEADER, 1, 1, register=Reg.WORDS + 1)
         return *load, AnonymousLookup(absent, inverted=True)
     return (
-        _payload(_TRANSPORT_HEADER, 0, 1),
-        _equal(s.op, kind),
-        _payload(_TRANSPORT_HEADER, 1, 1),
-        _equal(s.op, code),
+        load_payload(TRANSPORT_HEADER, 0, 1),
+        equal(s.op, kind),
+        load_payload(TRANSPORT_HEADER, 1, 1),
+        equal(s.op, code),
     )
 
 
 def _mark(s: nft.Mark) -> _Encoded:
-    value = _host32(s.value, "mark value")
-    return _meta(_META_MARK), _mask(_host32(s.mask, "mark mask"), bytes(4)), _equal(s.op, value)
+    value = host32(s.value, "mark value")
+    return load_meta(_META_MARK), bitwise(host32(s.mask, "mark mask"), bytes(4)), equal(s.op, value)
 
 
 def _any_bit(op: nft.Op, key: int, bits: int) -> _Encoded:
-    load = _expression("ct", be32(2, key), be32(1, Reg.FIRST))
-    return load, _mask(_host32(bits, "conntrack bits"), bytes(4)), _compare(_NEQ if op == "==" else _EQ, bytes(4))
+    load = expression("ct", be32(2, key), be32(1, Reg.FIRST))
+    return load, bitwise(host32(bits, "conntrack bits"), bytes(4)), compare(NEQ if op == "==" else EQ, bytes(4))
 
 
 def _ct_state(s: nft.CtState) -> _Encoded:
@@ -321,31 +275,31 @@ def _ct_status(s: nft.CtStatus) -> _Encoded:
 
 
 def _fib(result: int, flags: int) -> bytes:
-    return _expression("fib", be32(3, flags), be32(2, result), be32(1, Reg.FIRST))
+    return expression("fib", be32(3, flags), be32(2, result), be32(1, Reg.FIRST))
 
 
 def _fib_type(s: nft.FibType) -> _Encoded:
     flags = _FIB_SADDR if s.side == "source" else _FIB_DADDR
-    return _fib(_FIB_ADDRTYPE, flags), _equal(s.op, _host32(s.type, "route type"))
+    return _fib(_FIB_ADDRTYPE, flags), equal(s.op, host32(s.type, "route type"))
 
 
 def _no_reverse_path(_: nft.NoReversePath) -> _Encoded:
-    return _fib(_FIB_OIF, _FIB_SADDR | _FIB_MARK | _FIB_IIF | _FIB_PRESENT), _compare(_EQ, bytes(4))
+    return _fib(_FIB_OIF, _FIB_SADDR | _FIB_MARK | _FIB_IIF | _FIB_PRESENT), compare(EQ, bytes(4))
 
 
 def _set_mark(s: nft.SetMark) -> _Encoded:
-    mask, value = _host32(s.mask, "mark mask"), _host32(s.value, "mark value")
-    store = _expression("meta", be32(2, _META_MARK), be32(3, Reg.FIRST))
+    mask, value = host32(s.mask, "mark mask"), host32(s.value, "mark value")
+    store = expression("meta", be32(2, _META_MARK), be32(3, Reg.FIRST))
     if s.mask == 0xFFFFFFFF:
-        return _immediate(Reg.FIRST, attribute(Data.VALUE, value)), store
+        return immediate(Reg.FIRST, attribute(Data.VALUE, value)), store
     if s.value & ~s.mask:
         raise NftError(f"mark: value {s.value:#x} has bits outside its mask {s.mask:#x}")
     keep = bytes(byte ^ 0xFF for byte in mask)
-    return _meta(_META_MARK), _mask(keep, value), store
+    return load_meta(_META_MARK), bitwise(keep, value), store
 
 
 def _counter(_: nft.Counter) -> _Encoded:
-    return (_expression(COUNTER, be64(1, 0), be64(2, 0)),)
+    return (expression(COUNTER, be64(1, 0), be64(2, 0)),)
 
 
 def _log_group(s: nft.LogGroup) -> _Encoded:
@@ -357,18 +311,44 @@ def _log_group(s: nft.LogGroup) -> _Encoded:
     parts = [be16(1, s.group)]
     if prefix:
         parts.append(text(2, s.prefix))
-    return (_expression("log", *parts, be32(3, s.snaplen), be16(4, 0)),)
+    return (expression("log", *parts, be32(3, s.snaplen), be16(4, 0)),)
 
 
 def _limit(s: nft.Limit) -> _Encoded:
     if s.rate < 1 or not 0 <= s.burst < 1 << 32:
         raise NftError(f"limit {s.rate}/{s.unit} burst {s.burst}: the rate must be at least 1, the burst fit 32 bits")
     unit = be64(2, _UNIT_SECONDS[s.unit])
-    return (_expression("limit", be64(1, s.rate), unit, be32(3, s.burst), be32(4, 0), be32(5, int(s.over))),)
+    return (expression("limit", be64(1, s.rate), unit, be32(3, s.burst), be32(4, 0), be32(5, int(s.over))),)
+
+
+def _connections(s: nft.Connections) -> _Encoded:
+    host32(s.over, "connections")
+    return (expression("connlimit", be32(1, s.over), be32(2, _INVERTED)),)
+
+
+def _set_dscp(s: nft.SetDscp) -> _Encoded:
+    if not 0 <= s.value <= 63:
+        raise NftError(f"dscp {s.value}: must be between 0 and 63")
+    # Six bits that lie across bytes in IPv6: bits 4 to 9 of the header, in IPv4 bits 8 to 13.
+    shift = 2 if s.family is Family.V4 else 6
+    keep, flip = (number.to_bytes(2, "big") for number in (0xFFFF ^ 63 << shift, s.value << shift))
+    store = store_payload(NETWORK_HEADER, 0, 2, checksum_offset=_IPV4_CHECKSUM if s.family is Family.V4 else None)
+    return load_payload(NETWORK_HEADER, 0, 2), bitwise(keep, flip), store
+
+
+def _arp_reply(_: nft.ArpReply) -> _Encoded:
+    return load_payload(NETWORK_HEADER, 6, 2), compare(EQ, b"\0\2")
+
+
+def _arp_sender(s: nft.ArpSender) -> _Encoded:
+    # A sender's address has its place only where hardware addresses are Ethernet's and protocol addresses have four bytes.
+    hardware = load_payload(NETWORK_HEADER, 0, 2), compare(EQ, b"\0\1")
+    length = load_payload(NETWORK_HEADER, 5, 1), compare(EQ, b"\4")
+    return *hardware, *length, load_payload(NETWORK_HEADER, 14, 4), compare(EQ, s.address.packed)
 
 
 def _masquerade(s: nft.Masquerade) -> _Encoded:
-    return (_expression("masq", be32(1, _FULLY_RANDOM)) if s.fully_random else _expression("masq"),)
+    return (expression("masq", be32(1, _FULLY_RANDOM)) if s.fully_random else expression("masq"),)
 
 
 def _no_track(_: nft.NoTrack) -> _Encoded:
@@ -377,25 +357,19 @@ def _no_track(_: nft.NoTrack) -> _Encoded:
 
 def _reject(s: nft.Reject) -> _Encoded:
     if s.tcp_reset:
-        return (_expression("reject", be32(1, _REJECT_TCP_RESET), u8(2, 0)),)
-    return (_expression("reject", be32(1, _REJECT_ICMPX), u8(2, _ADMIN_PROHIBITED)),)
+        return (expression("reject", be32(1, _REJECT_TCP_RESET), u8(2, 0)),)
+    return (expression("reject", be32(1, _REJECT_ICMPX), u8(2, _ADMIN_PROHIBITED)),)
 
 
 def _verdict(s: nft.Verdict | nft.Jump | nft.Goto) -> _Encoded:
-    return (_immediate(Reg.VERDICT, verdict_data(s)),)
+    return (immediate(Reg.VERDICT, verdict_data(s)),)
 
 
 def _if_name_vmap(s: nft.IfNameVmap) -> _Encoded:
-    load = _meta(_META_IIFNAME if s.hook == "iif" else _META_OIFNAME)
+    load = load_meta(_META_IIFNAME if s.hook == "iif" else _META_OIFNAME)
     parts = text(1, s.map_name), be32(2, Reg.FIRST), be32(3, Reg.VERDICT)
-    return load, _expression("lookup", *parts)
+    return load, expression("lookup", *parts)
 
-
-_TERMINAL = {
-    nft.Terminal.ACCEPT: Data.ACCEPT,
-    nft.Terminal.DROP: Data.DROP,
-    nft.Terminal.RETURN: Data.RETURN,
-}
 
 _ENCODERS: dict[type, Callable[[Any], _Encoded]] = {
     nft.NfProto: _nf_proto,
@@ -416,6 +390,10 @@ _ENCODERS: dict[type, Callable[[Any], _Encoded]] = {
     nft.Counter: _counter,
     nft.LogGroup: _log_group,
     nft.Limit: _limit,
+    nft.Connections: _connections,
+    nft.SetDscp: _set_dscp,
+    nft.ArpReply: _arp_reply,
+    nft.ArpSender: _arp_sender,
     nft.Masquerade: _masquerade,
     nft.NoTrack: _no_track,
     nft.Reject: _reject,

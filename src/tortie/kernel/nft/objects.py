@@ -1,14 +1,15 @@
 """nftables objects as frozen values: what renderers produce, what the driver encodes, compares and programs. Pure.
 
 A rule is a tuple of statements, evaluated left to right like the words of an nft rule; a match that fails ends the rule.
-All chains of ours live in `inet` tables, so a match on an IPv4 or IPv6 header must stand behind a match on the family.
+All chains of ours but those about ARP live in `inet` tables, so a match on an IPv4 or IPv6 header must stand behind a match on
+the family.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from tortie.base.net import Family, Prefix
+from tortie.base.net import Address, Family, Prefix
 
 Side = Literal["source", "destination"]
 Op = Literal["==", "!="]
@@ -144,6 +145,18 @@ class NoReversePath:
     """`fib saddr . mark . iif oif missing`: the reverse route of the packet does not leave by its own interface."""
 
 
+@dataclass(frozen=True, slots=True)
+class ArpReply:
+    """`arp operation reply`. Only in a table of family arp."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArpSender:
+    """`arp saddr ip A`: who says where it is. Only in a table of family arp, for IPv4 over Ethernet."""
+
+    address: Address
+
+
 # ---- actions ----
 @dataclass(frozen=True, slots=True)
 class SetMark:
@@ -175,6 +188,24 @@ class Limit:
     unit: Literal["second", "minute", "hour", "day"] = "second"
     burst: int = 5
     over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """`ct count over N`: more than `over` connections have come to this rule and live still, this packet's included.
+
+    The kernel's list of them belongs to the rule: it begins anew when the rule is written again.
+    """
+
+    over: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetDscp:
+    """`ip|ip6 dscp set V`, 0 to 63; the two bits beside it, for congestion, stay. The rule must already match the family."""
+
+    family: Family
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +270,8 @@ RETURN = Verdict(Terminal.RETURN)
 
 Statement = (
     NfProto | L4Proto | IfName | Net | Nets | NetIn | Ports | AddressPortIn | IcmpIs | Mark | CtState | CtStatus
-    | FibType | NoReversePath | SetMark | Counter | LogGroup | Limit | Masquerade | NoTrack | Reject | Verdict | Jump | Goto
-    | IfNameVmap
+    | FibType | NoReversePath | ArpReply | ArpSender | SetMark | Counter | LogGroup | Limit | Connections | SetDscp
+    | Masquerade | NoTrack | Reject | Verdict | Jump | Goto | IfNameVmap
 )  # fmt: skip
 
 
