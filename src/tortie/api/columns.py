@@ -44,10 +44,13 @@ def nets(field: str) -> Callable[[Any], str]:
     """A function that shows a list of CIDRs, cut where it would break the table."""
 
     def text(resource: Any) -> str:
-        joined = ",".join(getattr(resource.spec, field))
-        return joined if len(joined) <= _NETS_LENGTH else joined[: _NETS_LENGTH - 3] + "..."
+        return _cut(",".join(getattr(resource.spec, field)))
 
     return text
+
+
+def _cut(joined: str) -> str:
+    return joined if len(joined) <= _NETS_LENGTH else joined[: _NETS_LENGTH - 3] + "..."
 
 
 def pairs(items: Iterable[tuple[str, str]]) -> str:
@@ -111,3 +114,26 @@ def _expression(expression: Any) -> str:
 def pod_status(field: str) -> Callable[[Any], str]:
     """A function that shows one field of a pod's status."""
     return lambda pod: getattr(pod.status, field) or "<none>"
+
+
+def service_ports(service: Any) -> str:
+    """The ports of a service, as `80/TCP` or, on every node, `80:30080/TCP`."""
+    ports = service.spec.ports
+    texts = [f"{port.port}{f':{port.node_port}' if port.node_port else ''}/{port.protocol}" for port in ports]
+    return ",".join(texts) or "<none>"
+
+
+def address_type(endpoint_slice: Any) -> str:
+    """IPv4, IPv6 or FQDN."""
+    return str(endpoint_slice.address_type)
+
+
+def slice_ports(endpoint_slice: Any) -> str:
+    """The numbers of the ports of a slice."""
+    return ",".join(str(port.port) for port in endpoint_slice.ports if port.port is not None) or "<unset>"
+
+
+def slice_endpoints(endpoint_slice: Any) -> str:
+    """The addresses of a slice, cut where they would break the table."""
+    joined = ",".join(address for endpoint in endpoint_slice.endpoints for address in endpoint.addresses)
+    return _cut(joined) or "<unset>"

@@ -29,6 +29,7 @@ from tortie.api.policy import (
 )
 from tortie.api.profile import Profile
 from tortie.api.resource import Metadata, Resource
+from tortie.api.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import Tier
 from tortie.base.net import Family, parse_prefix
 
@@ -50,11 +51,12 @@ def with_defaults(resource: _R) -> _R:
     return filled
 
 
-def _policy(policy: NetworkPolicy | GlobalNetworkPolicy) -> Resource:
+def _policy(policy: NetworkPolicy | GlobalNetworkPolicy | StagedNetworkPolicy | StagedGlobalNetworkPolicy) -> Resource:
     spec = policy.spec
     tier = spec.tier or DEFAULT_TIER
     types: tuple[Direction, ...] = spec.types
-    if not types:
+    # A staged deletion says nothing but which policy it means.
+    if not types and not _deletes(policy):
         types = ("Ingress",) if spec.ingress or not spec.egress else ()
         types += ("Egress",) if spec.egress else ()
     return replace(
@@ -62,6 +64,11 @@ def _policy(policy: NetworkPolicy | GlobalNetworkPolicy) -> Resource:
         metadata=_labelled(policy.metadata, {TIER_LABEL: tier}),
         spec=replace(spec, tier=tier, types=types, ingress=_rules(spec.ingress), egress=_rules(spec.egress)),
     )
+
+
+def _deletes(policy: Resource) -> bool:
+    staged = (StagedNetworkPolicy, StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy)
+    return isinstance(policy, staged) and policy.spec.staged_action == "Delete"
 
 
 def _profile(profile: Profile) -> Resource:
@@ -178,8 +185,8 @@ def _as_number(number: int | str | None) -> int | str | None:
         return number
 
 
-def _kubernetes_policy(policy: KubernetesNetworkPolicy) -> Resource:
-    if policy.spec.policy_types:
+def _kubernetes_policy(policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy) -> Resource:
+    if policy.spec.policy_types or _deletes(policy):
         return policy
     types = ("Ingress", "Egress") if policy.spec.egress else ("Ingress",)
     return replace(policy, spec=replace(policy.spec, policy_types=types))
@@ -192,6 +199,9 @@ def _labelled(metadata: Metadata, labels: dict[str, str]) -> Metadata:
 _FILL: dict[type[Resource], Callable[..., Any]] = {
     NetworkPolicy: _policy,
     GlobalNetworkPolicy: _policy,
+    StagedNetworkPolicy: _policy,
+    StagedGlobalNetworkPolicy: _policy,
+    StagedKubernetesNetworkPolicy: _kubernetes_policy,
     Profile: _profile,
     Tier: _tier,
     IPPool: _ip_pool,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tortie.api.cluster_policy import NamespacedPods
 from tortie.api.errors import DocumentError, FieldError, Path, UnknownKindError, ValidationError, field_path
 from tortie.api.ipam import BlockAffinitySpec, IPAMBlockSpec, IPAMConfigurationSpec, IPAMHandleSpec
 from tortie.api.ippool import IPPoolSpec
@@ -20,6 +21,11 @@ from tortie.api.kubernetes import KubernetesNetworkPolicySpec
 from tortie.api.policy import GlobalNetworkPolicySpec, NetworkPolicySpec
 from tortie.api.resource import Resource
 from tortie.api.shape import Fitting
+from tortie.api.staged import (
+    StagedGlobalNetworkPolicySpec,
+    StagedKubernetesNetworkPolicySpec,
+    StagedNetworkPolicySpec,
+)
 from tortie.api.tier import TierSpec
 from tortie.api.yaml_text import YamlDocument, format_yaml, parse_yaml
 
@@ -32,6 +38,9 @@ _IGNORED: frozenset[Path] = frozenset(
     )
 )
 
+_STRICT_OF_KUBERNETES = frozenset(("KubernetesNetworkPolicy", "KubernetesClusterNetworkPolicy"))
+"""Kinds of Kubernetes that we carry whole: what is not known there would be a part of a policy that nobody obeys."""
+
 _ALWAYS_SHOWN: Mapping[type[msgspec.Struct], frozenset[str]] = {
     NetworkPolicySpec: frozenset(("tier",)),
     GlobalNetworkPolicySpec: frozenset(("tier",)),
@@ -43,6 +52,11 @@ _ALWAYS_SHOWN: Mapping[type[msgspec.Struct], frozenset[str]] = {
     IPAMHandleSpec: frozenset(("block",)),
     BlockAffinitySpec: frozenset(("state", "deleted", "type")),
     KubernetesNetworkPolicySpec: frozenset(("pod_selector",)),
+    StagedNetworkPolicySpec: frozenset(("tier", "staged_action")),
+    StagedGlobalNetworkPolicySpec: frozenset(("tier", "staged_action")),
+    StagedKubernetesNetworkPolicySpec: frozenset(("staged_action",)),
+    # Empty selectors select everything and are required.
+    NamespacedPods: frozenset(("namespace_selector", "pod_selector")),
 }
 """Fields that people expect to read even when they hold their default."""
 
@@ -101,7 +115,7 @@ def decode(obj: Any, *, where: str = "") -> Resource:
     if not isinstance(obj, dict):
         raise ValidationError([FieldError("document", obj, "must be a map with apiVersion, kind and metadata", 0, where)])
     kind = _kind_of(obj, where)
-    return _fitted(kind, obj, where, strict=kind.is_ours or kind.kind == "KubernetesNetworkPolicy")
+    return _fitted(kind, obj, where, strict=kind.is_ours or kind.kind in _STRICT_OF_KUBERNETES)
 
 
 def _fitted(kind: Kind, obj: Mapping[str, Any], where: str, *, strict: bool) -> Resource:

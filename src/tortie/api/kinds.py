@@ -12,10 +12,12 @@ from tortie.api import columns
 from tortie.api.agent import AgentStatus
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.cluster import ClusterInformation
+from tortie.api.cluster_policy import ClusterNetworkPolicy
 from tortie.api.columns import Column, nets, spec
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.errors import UnknownKindError
 from tortie.api.felix import FelixConfiguration
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.ipam import BlockAffinity, IPAMBlock, IPAMConfiguration, IPAMHandle
 from tortie.api.ippool import IPPool, IPReservation
 from tortie.api.kubernetes import KubernetesNetworkPolicy, Namespace, Pod, ServiceAccount
@@ -24,6 +26,8 @@ from tortie.api.node import Node
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import V3, Resource
+from tortie.api.services import EndpointSlice, Service
+from tortie.api.staged import StagedGlobalNetworkPolicy, StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import Tier
 
 
@@ -98,6 +102,28 @@ _ALL = (
         shown=(_NAME, _TIER),
         wide=_POLICY_WIDE,
     ),
+    _kind(
+        StagedNetworkPolicy,
+        "stagednetworkpolicies",
+        *("snp", "snps", "scnp", "spol", "spols", "stagedpolicy", "stagedpolicies"),
+        namespaced=True,
+        shown=(_NAME, _TIER),
+        wide=_POLICY_WIDE,
+    ),
+    _kind(
+        StagedGlobalNetworkPolicy,
+        "stagedglobalnetworkpolicies",
+        *("sgnp", "sgnps"),
+        shown=(_NAME, _TIER),
+        wide=_POLICY_WIDE,
+    ),
+    _kind(
+        StagedKubernetesNetworkPolicy,
+        "stagedkubernetesnetworkpolicies",
+        *("sknp", "sknps", "skpol", "skpols", "stagedkubernetespolicy", "stagedkubernetespolicies"),
+        namespaced=True,
+        wide=(_NAME, Column("PODSELECTOR", columns.label_selector("pod_selector"))),
+    ),
     _kind(Tier, "tiers", shown=(_NAME, Column("ORDER", spec("order", unset="<nil>")))),
     _kind(Profile, "profiles", *("pro", "pros"), wide=(_NAME, Column("LABELS", columns.profile_labels))),
     _kind(NetworkSet, "networksets", "netsets", namespaced=True, wide=(_NAME, Column("NETS", nets("nets")))),
@@ -121,6 +147,19 @@ _ALL = (
             Column("INTERFACE", spec("interface_name")),
             Column("PROFILES", spec("profiles")),
             Column("NATS", columns.endpoint_nats),
+        ),
+    ),
+    _kind(
+        HostEndpoint,
+        "hostendpoints",
+        *("hep", "heps"),
+        shown=(_NAME, Column("NODE", spec("node"))),
+        wide=(
+            _NAME,
+            Column("NODE", spec("node")),
+            Column("INTERFACE", spec("interface_name")),
+            Column("IPS", spec("expected_ips")),
+            Column("PROFILES", spec("profiles")),
         ),
     ),
     _kind(
@@ -269,6 +308,40 @@ _ALL = (
         shown=(_NAME, Column("POD-SELECTOR", columns.label_selector("pod_selector"))),
         document_kind="NetworkPolicy",
     ),
+    _kind(
+        ClusterNetworkPolicy,
+        # Its own short name, cnp, means Calico's NetworkPolicy here.
+        "clusternetworkpolicies",
+        *("clusternetworkpolicy", "kcnp", "kcnps"),
+        shown=(_NAME, _TIER, Column("PRIORITY", spec("priority"))),
+        document_kind="ClusterNetworkPolicy",
+    ),
+    _kind(
+        Service,
+        "services",
+        *("service", "svc"),
+        namespaced=True,
+        shown=(
+            _NAME,
+            Column("TYPE", spec("type")),
+            Column("CLUSTER-IP", spec("cluster_ip", unset="<none>")),
+            Column("PORT(S)", columns.service_ports),
+        ),
+        document_kind="Service",
+    ),
+    _kind(
+        EndpointSlice,
+        "endpointslices",
+        "endpointslice",
+        namespaced=True,
+        shown=(
+            _NAME,
+            Column("ADDRESSTYPE", columns.address_type),
+            Column("PORTS", columns.slice_ports),
+            Column("ENDPOINTS", columns.slice_endpoints),
+        ),
+        document_kind="EndpointSlice",
+    ),
 )
 
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.kind: kind for kind in _ALL})
@@ -278,11 +351,7 @@ _NOT_YET = frozenset(
     (
         "BGPFilter",
         "CalicoNodeStatus",
-        "HostEndpoint",
         "KubeControllersConfiguration",
-        "StagedGlobalNetworkPolicy",
-        "StagedKubernetesNetworkPolicy",
-        "StagedNetworkPolicy",
     )
 )
 """Kinds of Calico's that we know of and do not carry: they are refused like unknown ones, with a better reason."""

@@ -22,6 +22,9 @@ _NAME_SYNTAX: Mapping[str, Callable[[str], str]] = {
     "Namespace": parse_dns_label,
     "NetworkPolicy": parse_network_policy_name,
     "GlobalNetworkPolicy": parse_global_policy_name,
+    "StagedNetworkPolicy": parse_network_policy_name,
+    "StagedGlobalNetworkPolicy": parse_global_policy_name,
+    "KubernetesService": parse_dns_label,
 }
 _SINGLETONS = frozenset(("ClusterInformation", "IPAMConfiguration"))
 

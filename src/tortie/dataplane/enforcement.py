@@ -15,9 +15,11 @@ from tortie.api import (
     agent,
     bgp,
     cluster,
+    cluster_policy,
     endpoint,
     felix,
     felix_params,
+    hostendpoint,
     ipam,
     ippool,
     kubernetes,
@@ -25,6 +27,8 @@ from tortie.api import (
     node,
     policy,
     profile,
+    services,
+    staged,
     tier,
 )
 from tortie.api.errors import FieldError, Path, field_path
@@ -172,6 +176,17 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             pre_dnat=_NO,
             apply_on_forward=_NO,
         ),
+        # A staged policy changes no verdict: what it says is enforced by being left alone.
+        _covers(
+            staged.StagedNetworkPolicySpec,
+            "tier order selector service_account_selector types ingress egress performance_hints staged_action",
+        ),
+        _covers(
+            staged.StagedGlobalNetworkPolicySpec,
+            "tier order selector namespace_selector service_account_selector types ingress egress performance_hints"
+            " do_not_track pre_dnat apply_on_forward staged_action",
+        ),
+        _covers(staged.StagedKubernetesNetworkPolicySpec, "pod_selector policy_types ingress egress staged_action"),
         _covers(
             policy.Rule,
             "action ip_version protocol not_protocol icmp not_icmp source destination metadata",
@@ -199,6 +214,8 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             ip_nats=_NO,
             allow_spoofed_source_prefixes=_NO,
         ),
+        _refuses(hostendpoint.HostEndpointSpec),
+        _refuses(hostendpoint.HostEndpointPort),
         # Host ports belong to the CNI portmap plugin; here they are facts.
         _covers(endpoint.EndpointPort, "name protocol port host_port host_ip"),
         _refuses(endpoint.IPNAT),
@@ -300,6 +317,32 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(kubernetes.IPBlock, "cidr except_"),
         _covers(kubernetes.LabelSelector, "match_labels match_expressions"),
         _covers(kubernetes.LabelSelectorRequirement, "key operator values"),
+        _refuses(cluster_policy.ClusterNetworkPolicySpec),
+        *(
+            _refuses(struct)
+            for struct in (
+                cluster_policy.Subject,
+                cluster_policy.NamespacedPods,
+                cluster_policy.ClusterIngressRule,
+                cluster_policy.ClusterEgressRule,
+                cluster_policy.IngressPeer,
+                cluster_policy.EgressPeer,
+                cluster_policy.ProtocolMatch,
+                cluster_policy.PortMatch,
+                cluster_policy.DestinationPort,
+                cluster_policy.PortSpan,
+            )
+        ),
+        # What a service or a slice says is read for the policies that name the service; it asks nothing by itself.
+        _covers(
+            services.ServiceSpec,
+            "type cluster_ip cluster_ips external_ips load_balancer_ip selector ports external_traffic_policy"
+            " internal_traffic_policy",
+        ),
+        _covers(services.ServicePort, "name protocol port target_port node_port"),
+        _covers(services.SliceEndpoint, "addresses conditions node_name"),
+        _covers(services.EndpointConditions, "ready serving terminating"),
+        _covers(services.SlicePort, "name protocol port"),
         # A pod is a projection: what networking does not look at is not read in the first place.
         _covers(kubernetes.PodSpec, "node_name service_account_name host_network containers init_containers"),
         _covers(kubernetes.Container, "name image ports"),

@@ -32,6 +32,22 @@ from tortie.api.resource import Metadata
         ("ns", "Namespace"),
         ("sa", "ServiceAccount"),
         ("po", "Pod"),
+        ("hep", "HostEndpoint"),
+        ("HEPs", "HostEndpoint"),
+        ("sgnp", "StagedGlobalNetworkPolicy"),
+        ("sgnps", "StagedGlobalNetworkPolicy"),
+        ("snp", "StagedNetworkPolicy"),
+        ("scnp", "StagedNetworkPolicy"),
+        ("spols", "StagedNetworkPolicy"),
+        ("stagedpolicies", "StagedNetworkPolicy"),
+        ("sknp", "StagedKubernetesNetworkPolicy"),
+        ("skpol", "StagedKubernetesNetworkPolicy"),
+        ("stagedkubernetespolicy", "StagedKubernetesNetworkPolicy"),
+        ("clusternetworkpolicy", "KubernetesClusterNetworkPolicy"),
+        ("clusternetworkpolicies.policy.networking.k8s.io", "KubernetesClusterNetworkPolicy"),
+        ("cnp", "NetworkPolicy"),
+        ("svc", "KubernetesService"),
+        ("endpointslices", "KubernetesEndpointSlice"),
     ],
 )
 def test_words_that_people_use_find_their_kind(alias: str, kind: str) -> None:
@@ -55,7 +71,7 @@ def test_documents_of_both_network_policies_are_told_apart() -> None:
         ("v1", "IPPool", "projectcalico.org/v3"),
         ("crd.projectcalico.org/v1", "NetworkPolicy", "networking.k8s.io/v1"),
         ("v1", "Widget", r"\(Widget\)"),
-        ("projectcalico.org/v3", "HostEndpoint", "this release of Tortie does not support it"),
+        ("projectcalico.org/v3", "BGPFilter", "this release of Tortie does not support it"),
     ],
 )
 def test_unknown_document_kind_says_what_is_known(api_version: str, document_kind: str, hint: str) -> None:
