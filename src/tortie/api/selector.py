@@ -7,7 +7,7 @@ Two selectors are the same if their canonical texts are; `id` is a fixed-length 
 
 import hashlib
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import assert_never
@@ -15,21 +15,13 @@ from typing import assert_never
 from tortie.api import selector_syntax as syntax
 from tortie.api.selector_syntax import And, Compare, Everything, Has, Member, Node, Not, Or, SelectorError
 
-__all__ = ["LabelRestriction", "Selector", "SelectorError", "length_limited_id", "normalise", "parse_selector", "unique_id"]
+__all__ = ["Demand", "Selector", "SelectorError", "length_limited_id", "normalise", "parse_selector", "unique_id"]
 
 Labels = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelRestriction:
-    """What a selector demands of one label at least; `values` None means any value.
-
-    A lower bound: labels that break it never match, labels that keep it may or may not match.
-    """
-
-    must_be_present: bool = False
-    must_be_absent: bool = False
-    values: frozenset[str] | None = None
+Demand = tuple[str, str | None]
+"""A label and a value that it must have; None: any value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +34,12 @@ class Selector:
     """Whether a set of labels is selected. Never raises."""
     _node: Node = field(compare=False, repr=False)
 
-    def restrictions(self) -> Mapping[str, LabelRestriction]:
-        """For each label, what this selector demands at least; labels without a demand are left out."""
-        return _restrictions(self._node)
+    def coverings(self) -> tuple[tuple[Demand, ...], ...]:
+        """Ways to find all that this selector can select: labels that are selected meet one demand of every covering.
+
+        A covering without demands says that nothing is ever selected. No covering at all: anything may be.
+        """
+        return _coverings(self._node)
 
     def prefixed(self, prefix: str) -> "Selector":
         """The same selector over label names that begin with `prefix` (`pcns.` and `pcsa.` in practice)."""
@@ -165,56 +160,28 @@ def _any_of(tests: tuple[Callable[[Labels], bool], ...]) -> Callable[[Labels], b
     return some
 
 
-def _restrictions(node: Node) -> dict[str, LabelRestriction]:
+def _coverings(node: Node) -> tuple[tuple[Demand, ...], ...]:
     match node:
         case Compare(label, "==", value):
-            return {label: LabelRestriction(must_be_present=True, values=frozenset((value,)))}
-        case Compare(_, "!=", _) | Member(negated=True) | Everything():
-            return {}
+            return (((label, value),),)
+        case Compare(_, "!=", _) | Member(negated=True) | Everything() | Not():
+            return ()
         case Compare(label) | Has(label):
-            return {label: LabelRestriction(must_be_present=True)}
+            return (((label, None),),)
         case Member(label, values):
-            return {label: LabelRestriction(must_be_present=True, values=frozenset(values))}
-        case Not(Has(label)):
-            return {label: LabelRestriction(must_be_absent=True)}
-        case Not():
-            return {}
+            return (tuple((label, value) for value in values),)
         case And(operands):
-            return _merged_by_and(map(_restrictions, operands))
+            return tuple(covering for operand in operands for covering in _coverings(operand))
         case Or(operands):
-            return _merged_by_or([_restrictions(operand) for operand in operands])
+            branches = [_coverings(operand) for operand in operands]
+            if not all(branches):
+                return ()
+            # One that demands values finds less than one that takes any.
+            narrow = [min(branch, key=_width) for branch in branches]
+            return (tuple(dict.fromkeys(demand for covering in narrow for demand in covering)),)
         case _:
             assert_never(node)
 
 
-def _merged_by_and(parts: Iterable[dict[str, LabelRestriction]]) -> dict[str, LabelRestriction]:
-    merged: dict[str, LabelRestriction] = {}
-    for part in parts:
-        for label, more in part.items():
-            known = merged.get(label, LabelRestriction())
-            values = known.values if more.values is None else more.values
-            if known.values is not None and more.values is not None:
-                values = known.values & more.values
-            merged[label] = LabelRestriction(
-                must_be_present=known.must_be_present or more.must_be_present,
-                must_be_absent=known.must_be_absent or more.must_be_absent,
-                values=values,
-            )
-    return merged
-
-
-def _merged_by_or(parts: list[dict[str, LabelRestriction]]) -> dict[str, LabelRestriction]:
-    merged: dict[str, LabelRestriction] = {}
-    for label in parts[0]:
-        branches = [part[label] for part in parts if label in part]
-        if len(branches) < len(parts):
-            continue
-        allowed = [branch.values for branch in branches if branch.values is not None]
-        restriction = LabelRestriction(
-            must_be_present=all(branch.must_be_present for branch in branches),
-            must_be_absent=all(branch.must_be_absent for branch in branches),
-            values=frozenset[str]().union(*allowed) if len(allowed) == len(branches) else None,
-        )
-        if restriction != LabelRestriction():
-            merged[label] = restriction
-    return merged
+def _width(covering: tuple[Demand, ...]) -> tuple[bool, int]:
+    return any(value is None for _, value in covering), len(covering)

@@ -12,16 +12,14 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tortie.api.selector import Selector
+from tortie.api.selector import Demand, Selector
 from tortie.calc.multimap import discard
 
 ItemT = TypeVar("ItemT", bound=Hashable)
 Labels = frozenset[tuple[str, str]]
 Listener = Callable[[str, ItemT, bool], None]
 
-_Bucket = tuple[str, str | None]
-"""A label and a value, or None for any value."""
-_ANYWHERE: _Bucket = ("", None)
+_ANYWHERE: Demand = ("", None)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +38,7 @@ class _Entry(Generic[ItemT]):
     """One selector, where it is filed, and what it selects."""
 
     selector: Selector
-    filed: tuple[_Bucket, ...]
+    filed: tuple[Demand, ...]
     label_sets: set[_LabelSet[ItemT]] = field(default_factory=set)
 
 
@@ -54,11 +52,11 @@ class LabelIndex(Generic[ItemT]):
         self._listener = listener
         self._label_sets: dict[tuple[Labels, tuple[str, ...]], _LabelSet[ItemT]] = {}
         self._by_item: dict[ItemT, _LabelSet[ItemT]] = {}
-        self._by_label: dict[_Bucket, set[_LabelSet[ItemT]]] = {}
+        self._by_label: dict[Demand, set[_LabelSet[ItemT]]] = {}
         self._by_profile: dict[str, set[_LabelSet[ItemT]]] = {}
         self._profile_labels: dict[str, Mapping[str, str]] = {}
         self._entries: dict[str, _Entry[ItemT]] = {}
-        self._filed: dict[_Bucket, set[str]] = {}
+        self._filed: dict[Demand, set[str]] = {}
         self.evaluations = 0
         """How often a selector was evaluated, ever."""
 
@@ -203,26 +201,16 @@ class LabelIndex(Generic[ItemT]):
             entry.label_sets.add(label_set)
             label_set.selectors.add(entry.selector.text)
 
-    def _filing(self, selector: Selector) -> tuple[_Bucket, ...]:
-        """The buckets of one label that the selector requires, the least crowded one; everywhere if it requires none."""
-        options = _required(selector)
+    def _filing(self, selector: Selector) -> tuple[Demand, ...]:
+        """The buckets of which it needs one, the least crowded way; everywhere if there is none."""
+        options = selector.coverings()
         if not options:
             return (_ANYWHERE,)
-        return min(options, key=lambda buckets: (sum(len(self._filed.get(each, ())) for each in buckets), buckets[:1]))
+        return min(options, key=lambda buckets: sum(len(self._filed.get(each, ())) for each in buckets))
 
     def _candidate_label_sets(self, selector: Selector) -> Collection[_LabelSet[ItemT]]:
-        options = [[self._by_label.get(bucket, set()) for bucket in buckets] for buckets in _required(selector)]
+        options = [[self._by_label.get(bucket, set()) for bucket in buckets] for buckets in selector.coverings()]
         if not options:
             return list(self._label_sets.values())
         fewest = min(options, key=lambda found: sum(map(len, found)))
-        return [label_set for found in fewest for label_set in found]
-
-
-def _required(selector: Selector) -> list[tuple[_Bucket, ...]]:
-    """For each label that must be present: the buckets of which one must hold. No bucket at all: nothing can match."""
-    options: list[tuple[_Bucket, ...]] = []
-    for label, demand in sorted(selector.restrictions().items()):
-        if demand.must_be_present:
-            values = (None,) if demand.values is None else tuple(sorted(demand.values))
-            options.append(tuple((label, value) for value in values))
-    return options
+        return fewest[0] if len(fewest) == 1 else set[_LabelSet[ItemT]]().union(*fewest)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tortie.api import selector_syntax as syntax
-from tortie.api.selector import LabelRestriction, SelectorError, length_limited_id, normalise, parse_selector, unique_id
+from tortie.api.selector import SelectorError, length_limited_id, normalise, parse_selector, unique_id
 
 LABELS = {"a": "b", "empty": "", "x.y/z-1": "q", "in": "x", "has": "x"}
 
@@ -151,26 +151,24 @@ def test_length_limited_id_keeps_what_fits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "label", "expected"),
+    ("text", "expected"),
     [
-        ("a == 'x'", "a", LabelRestriction(must_be_present=True, values=frozenset({"x"}))),
-        ("a in {'x','y'} && a in {'y'}", "a", LabelRestriction(must_be_present=True, values=frozenset({"y"}))),
-        ("a == 'x' || a == 'y'", "a", LabelRestriction(must_be_present=True, values=frozenset({"x", "y"}))),
-        ("a == 'x' || has(a)", "a", LabelRestriction(must_be_present=True)),
-        ("a contains 'x'", "a", LabelRestriction(must_be_present=True)),
-        ("!has(a)", "a", LabelRestriction(must_be_absent=True)),
-        ("!has(a) && has(a)", "a", LabelRestriction(must_be_present=True, must_be_absent=True)),
+        ("a == 'x'", ((("a", "x"),),)),
+        ("a in {'x','y'} && b == 'z'", ((("a", "x"), ("a", "y")), (("b", "z"),))),
+        ("a == 'x' || b == 'y'", ((("a", "x"), ("b", "y")),)),
+        ("a == 'x' || has(b) && c == 'y'", ((("a", "x"), ("c", "y")),)),
+        ("a contains 'x' || a == 'x'", ((("a", None), ("a", "x")),)),
     ],
 )
-def test_restrictions(text: str, label: str, expected: LabelRestriction) -> None:
-    assert parse_selector(text).restrictions()[label] == expected
+def test_coverings(text: str, expected: tuple[tuple[tuple[str, str | None], ...], ...]) -> None:
+    assert parse_selector(text).coverings() == expected
 
 
 @pytest.mark.parametrize(
-    "text", ["all()", "a != 'x'", "a not in {'x'}", "!(a == 'x')", "has(a) || has(b)", "has(a) || !has(a)"]
+    "text", ["all()", "a != 'x'", "a not in {'x'}", "!(a == 'x')", "!has(a)", "has(a) || !has(a)", "has(a) || b != 'x'"]
 )
-def test_no_restriction_where_none_can_be_given(text: str) -> None:
-    assert parse_selector(text).restrictions() == {}
+def test_no_covering_where_none_can_be_given(text: str) -> None:
+    assert parse_selector(text).coverings() == ()
 
 
 _NAMES = st.sampled_from(["a", "b", "c-d", "in", "not"])
@@ -239,15 +237,12 @@ def test_evaluation_agrees_with_the_table_of_meanings(node: syntax.Node, labels:
 
 
 @given(_NODES, _LABEL_SETS)
-def test_restrictions_hold_for_everything_selected(node: syntax.Node, labels: dict[str, str]) -> None:
+def test_what_is_selected_meets_one_demand_of_every_covering(node: syntax.Node, labels: dict[str, str]) -> None:
     selector = parse_selector(syntax.canonical(node))
     if not selector.matches(labels):
         return
-    for label, restriction in selector.restrictions().items():
-        assert not (restriction.must_be_present and label not in labels)
-        assert not (restriction.must_be_absent and label in labels)
-        if restriction.values is not None:
-            assert labels.get(label) in restriction.values
+    for covering in selector.coverings():
+        assert any(label in labels and value in (None, labels[label]) for label, value in covering)
 
 
 @given(_NODES, _LABEL_SETS)
