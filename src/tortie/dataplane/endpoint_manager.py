@@ -33,7 +33,7 @@ class EndpointManager:
         self._profiles: set[ProfileId] = set()
         self._changed_owners: set[PolicyId | ProfileId] = set()
         self._dirty: set[str] = set()
-        self._told: set[str] = set()
+        self._told: dict[str, frozenset[str]] = {}
         self._started = False
 
     @property
@@ -144,23 +144,22 @@ class EndpointManager:
         ]
 
     def _apply_interface(self, interface: str, maps: tuple[nft.SetSpec, nft.SetSpec]) -> None:
-        from_map, to_map = maps
-        from_chain = names.endpoint_chain(interface, Direction.EGRESS)
-        to_chain = names.endpoint_chain(interface, Direction.INGRESS)
+        chains: tuple[nft.Chain, ...] = ()
         if interface in self._claims and self._is_workloads(interface):
             endpoint = self._endpoints[min(self._claims[interface])]
             chains = render_endpoint(endpoint, policies=self._policies, profiles=self._profiles, config=self._config)
-            self._table.add_members(from_map.name, {interface: nft.Goto(from_chain)})
-            self._table.add_members(to_map.name, {interface: nft.Goto(to_chain)})
-            for chain in chains:
-                self._table.put_chain(chain)
-            self._told.add(interface)
-        elif interface in self._told:
-            self._table.remove_members(from_map.name, [interface])
-            self._table.remove_members(to_map.name, [interface])
-            self._table.remove_chain(from_chain)
-            self._table.remove_chain(to_chain)
-            self._told.discard(interface)
+        for chain in chains:
+            self._table.put_chain(chain)
+        for spec, direction in zip(maps, (Direction.EGRESS, Direction.INGRESS), strict=True):
+            if chains:
+                self._table.add_members(spec.name, {interface: nft.Goto(names.endpoint_chain(interface, direction))})
+            elif interface in self._told:
+                self._table.remove_members(spec.name, [interface])
+        wanted = frozenset(chain.name for chain in chains)
+        for name in self._told.pop(interface, wanted) - wanted:
+            self._table.remove_chain(name)
+        if chains:
+            self._told[interface] = wanted
 
     def _apply_spoofing(self) -> None:
         rules: list[nft.Rule] = []

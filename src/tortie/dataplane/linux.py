@@ -14,6 +14,7 @@ from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
 from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
+from tortie.dataplane.dscp_manager import DscpManager
 from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
@@ -63,6 +64,7 @@ class LinuxDataplane:
             PolicyManager(table),
             self._endpoints,
             NatManager(table),
+            DscpManager(table),
         )
         self._queue: deque[Message] = deque()
         self._config: Config | None = None

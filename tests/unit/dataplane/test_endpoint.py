@@ -1,11 +1,13 @@
 """An endpoint's chains: tiers, profiles, and what is unknown."""
 
+from dataclasses import replace
+
 from tests.unit.dataplane.intents import allow_all_profile, endpoint, np, policy, tier
 
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.endpoint import render_endpoint, render_spoofing_allowance
 from tortie.dataplane.render.text import rule_text
-from tortie.intent.endpoint import Endpoint, Tier
+from tortie.intent.endpoint import Endpoint, PacketRate, Tier
 from tortie.intent.keys import PolicyId
 from tortie.intent.policy import Policy
 
@@ -26,7 +28,7 @@ NO_MATCH = 'counter drop comment "no profile matched"'
 
 def chains(made: Endpoint, *policies: Policy, config: Config = DEFAULTS) -> tuple[list[str], list[str]]:
     known = {policy.id: policy for policy in policies}
-    to_workload, from_workload = render_endpoint(made, policies=known, profiles=PROFILES, config=config)
+    to_workload, from_workload, *_ = render_endpoint(made, policies=known, profiles=PROFILES, config=config)
     return [rule_text(rule) for rule in to_workload.rules], [rule_text(rule) for rule in from_workload.rules]
 
 
@@ -117,3 +119,39 @@ def test_policies_are_found_by_their_whole_id() -> None:
     made = endpoint(tiers=(Tier("default", default_pass=False, ingress=(elsewhere,), egress=()),))
     to_workload, _ = chains(made, policy("a"))
     assert any("unknown policy np/other/a" in line for line in to_workload)
+
+
+def test_limits_have_chains_of_their_own_in_their_place() -> None:
+    limited = replace(
+        endpoint(),
+        ingress_packet_rate=PacketRate(100, burst=20),
+        egress_packet_rate=PacketRate(10),
+        ingress_max_connections=7,
+        egress_max_connections=8,
+    )
+    rendered = render_endpoint(limited, policies={}, profiles=PROFILES, config=DEFAULTS)
+    lines = {chain.name: [rule_text(rule) for rule in chain.rules] for chain in rendered}
+    assert lines["filter-cali-tw-cali1"][:5] == [
+        "jump filter-cali-tw-packet-rate-of-cali1",
+        *PROLOGUE[:2],
+        "jump filter-cali-tw-connections-of-cali1",
+        PROLOGUE[2],
+    ]
+    assert lines["filter-cali-fw-cali1"][0] == "jump filter-cali-fw-packet-rate-of-cali1"
+    assert lines["filter-cali-tw-packet-rate-of-cali1"] == [
+        'limit rate over 100/second burst 20 packets counter drop comment "over the ingress packet rate"'
+    ]
+    assert lines["filter-cali-fw-packet-rate-of-cali1"] == [
+        'limit rate over 10/second burst 5 packets counter drop comment "over the egress packet rate"'
+    ]
+    for direction, most in (("tw", 7), ("fw", 8)):
+        word = "ingress" if direction == "tw" else "egress"
+        assert lines[f"filter-cali-{direction}-connections-of-cali1"] == [
+            f'meta l4proto 6 ct count over {most} counter reject with tcp reset comment "over the {word} connection limit"'
+        ]
+
+
+def test_a_limit_of_one_direction_leaves_the_other_as_it_was() -> None:
+    limited = replace(endpoint(), egress_max_connections=1)
+    assert chains(limited)[0] == chains(endpoint())[0]
+    assert len(render_endpoint(limited, policies={}, profiles=PROFILES, config=DEFAULTS)) == 3

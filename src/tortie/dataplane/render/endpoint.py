@@ -1,4 +1,4 @@
-"""A workload endpoint's two chains, and its entries in the dispatch maps. Pure.
+"""A workload endpoint's two chains with those of its limits, and its entries in the dispatch maps. Pure.
 
 A chain that allows returns to the caller and leaves the accept mark: the packet's other end may still have a word. Only
 packets of connections that both ends have already decided are accepted at once.
@@ -9,6 +9,7 @@ from collections.abc import Container, Mapping
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.policy import deny
+from tortie.dataplane.render.qos import render_connections, render_packet_rate
 from tortie.intent.endpoint import Endpoint, Tier
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.intent.policy import Direction, Policy
@@ -20,24 +21,27 @@ _UDP = 17
 
 def render_endpoint(
     endpoint: Endpoint, *, policies: Mapping[PolicyId, Policy], profiles: Container[ProfileId], config: Config
-) -> tuple[nft.Chain, nft.Chain]:
-    """The chains for packets to the workload and from it.
+) -> tuple[nft.Chain, ...]:
+    """The chains for packets to the workload and from it, and behind them those that they lead to for its limits.
 
     `policies` and `profiles` are those that have chains. One that the endpoint names and that is not among them drops
     the packet where it would have been asked.
     """
-    to_workload, from_workload = (
-        nft.Chain(
-            names.endpoint_chain(endpoint.interface, direction),
-            tuple(
-                _prologue(direction, config)
-                + [rule for tier in endpoint.tiers for rule in _tier(tier, direction, policies=policies, config=config)]
-                + _profiles(endpoint, direction, profiles=profiles, config=config)
-            ),
-        )
-        for direction in (Direction.INGRESS, Direction.EGRESS)
-    )
-    return to_workload, from_workload
+    chains: list[nft.Chain] = []
+    limits: list[nft.Chain] = []
+    for direction in (Direction.INGRESS, Direction.EGRESS):
+        rate, connections = render_packet_rate(endpoint, direction), render_connections(endpoint, direction)
+        rules = [
+            *_jump_to(rate),
+            *_connection_state(config),
+            *_jump_to(connections),
+            *_start(direction, config),
+            *(rule for tier in endpoint.tiers for rule in _tier(tier, direction, policies=policies, config=config)),
+            *_profiles(endpoint, direction, profiles=profiles, config=config),
+        ]
+        chains.append(nft.Chain(names.endpoint_chain(endpoint.interface, direction), tuple(rules)))
+        limits += [chain for chain in (rate, connections) if chain is not None]
+    return *chains, *limits
 
 
 def render_spoofing_allowance(endpoint: Endpoint) -> list[nft.Rule]:
@@ -57,11 +61,19 @@ def is_staged(policy_id: PolicyId, policies: Mapping[PolicyId, Policy]) -> bool:
     return policy_id.kind.startswith("Staged") if known is None else known.staged
 
 
-def _prologue(direction: Direction, config: Config) -> list[nft.Rule]:
+def _jump_to(chain: nft.Chain | None) -> list[nft.Rule]:
+    return [] if chain is None else [nft.Rule((nft.Jump(chain.name),))]
+
+
+def _connection_state(config: Config) -> list[nft.Rule]:
     rules = [nft.Rule((nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT))]
     if config.drop_invalid:
         rules.append(nft.Rule((nft.CtState(nft.CT_INVALID), nft.Counter(), nft.DROP), "invalid connection state"))
-    rules.append(nft.Rule((nft.SetMark(config.marks.verdict, 0),)))
+    return rules
+
+
+def _start(direction: Direction, config: Config) -> list[nft.Rule]:
+    rules = [nft.Rule((nft.SetMark(config.marks.verdict, 0),))]
     if direction is Direction.EGRESS:
         if not config.allow_vxlan:
             port = config.vxlan_port

@@ -23,6 +23,7 @@ FILTER_TO_HOST = "filter-cali-wl-to-host"
 FROM_DISPATCH = "filter-cali-from-wl-dispatch"
 """Chain and verdict map of this name; nft keeps the two kinds of name apart."""
 TO_DISPATCH = "filter-cali-to-wl-dispatch"
+MANGLE_DSCP = "mangle-cali-egress-dscp"
 NAT_POSTROUTING = "nat-POSTROUTING"
 NAT_OUTGOING = "nat-cali-nat-outgoing"
 
@@ -59,6 +60,21 @@ def profile_chain(profile: ProfileId, direction: Direction) -> str:
 def endpoint_chain(interface: str, direction: Direction) -> str:
     """The chain that a packet to (ingress) or from (egress) a workload goes through."""
     return _limited("filter-cali-tw-" if direction is Direction.INGRESS else "filter-cali-fw-", interface)
+
+
+def packet_rate_chain(interface: str, direction: Direction) -> str:
+    """The chain of a workload's packet rate. What stands before the interface is longer than the name of one can be."""
+    return endpoint_chain(f"packet-rate-of-{interface}", direction)
+
+
+def connections_chain(interface: str, direction: Direction) -> str:
+    """The chain of a workload's connection limit."""
+    return endpoint_chain(f"connections-of-{interface}", direction)
+
+
+def dscp_set(value: int) -> SetId:
+    """The set of addresses whose packets carry a DSCP."""
+    return f"dscp-{value}"
 
 
 def denies_when_closed(chain: str) -> bool:
