@@ -1,7 +1,9 @@
-"""The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, footprint, status."""
+"""The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, footprint,
+status.
+"""
 
 from tests.bench.measuring import Bench
-from tests.bench.rows import change, cni, first_block, footprint, ipam, programming, status, traffic
+from tests.bench.rows import calculation, change, cni, first_block, footprint, ipam, programming, status, traffic
 
 
 def all_benches() -> list[Bench]:
@@ -13,6 +15,7 @@ def all_benches() -> list[Bench]:
         first_block.BENCH,
         ipam.BENCH,
         programming.BENCH,
+        calculation.BENCH,
         footprint.BENCH,
         status.BENCH,
     ]
