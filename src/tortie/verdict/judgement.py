@@ -17,6 +17,18 @@ class Decider(Enum):
     SPOOFED = "spoofed"
     UNKNOWN_ENDPOINT = "unknown endpoint"
     MISSING_POLICY = "missing policy"
+    TUNNEL = "tunnel"
+    """Encapsulation: the nodes' own passes, a workload's does not."""
+    FAILSAFE = "failsafe port"
+    NO_DECISION = "no decision"
+    """Nothing here had a say, and the packet goes on as it came."""
+    HOST_ACTION = "default endpoint to host action"
+    NEIGHBOUR_DISCOVERY = "neighbour discovery"
+    LOOPBACK = "loopback"
+    SERVICE_LOOP = "service loop prevention"
+    NOT_POLICED = "not policed"
+    INVALID = "no connection"
+    """A reply that conntrack knows no connection of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +87,18 @@ class Judgement:
     allowed: bool
     decided_by: Decision
     trace: tuple[TierStep, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """True if something said yes, which lets the packet skip later hooks of the same host endpoint."""
+        return self.allowed and self.decided_by.decider in (Decider.POLICY_RULE, Decider.PROFILE_RULE)
+
+
+def denied(decider: Decider, reason: str) -> Judgement:
+    """No, without a walk."""
+    return Judgement(False, Decision(decider, reason))
+
+
+def passed(decider: Decider, reason: str) -> Judgement:
+    """Yes, or no objection, without a walk."""
+    return Judgement(True, Decision(decider, reason))

@@ -19,7 +19,7 @@ def failed_criterion(state: State, rule: Rule, packet: Packet) -> str | None:
             return None
         return f"the rule cannot be enforced, so what it would {rule.action.value.lower()} is not: {rule.unenforceable}"
     return (
-        _family(rule, packet)
+        family_mismatch(rule, packet.family)
         or _protocol(rule, packet)
         or _icmp(rule, packet)
         or _side(state, rule.source, packet, "source")
@@ -27,17 +27,18 @@ def failed_criterion(state: State, rule: Rule, packet: Packet) -> str | None:
     )
 
 
-def _family(rule: Rule, packet: Packet) -> str | None:
-    if rule.ip_version is not None and rule.ip_version != packet.family:
-        return f"the rule is for IPv{rule.ip_version}, the packet is IPv{packet.family.value}"
+def family_mismatch(rule: Rule, family: Family) -> str | None:
+    """Why a rule is not for a family at all, None if it is."""
+    if rule.ip_version is not None and rule.ip_version != family:
+        return f"the rule is for IPv{rule.ip_version}, the packet is IPv{family.value}"
     # ICMP exists in IPv4 only and ICMPv6 in IPv6 only, whatever numbers a packet carries.
     bound = {ICMP: Family.V4, ICMPV6: Family.V6}.get(rule.protocol or 0)
-    if bound is not None and bound is not packet.family:
-        return f"{protocol_name(rule.protocol or 0)} is IPv{bound.value} only, the packet is IPv{packet.family.value}"
+    if bound is not None and bound is not family:
+        return f"{protocol_name(rule.protocol or 0)} is IPv{bound.value} only, the packet is IPv{family.value}"
     for side, match in (("source", rule.source), ("destination", rule.destination)):
         for field, nets in (("nets", match.nets), ("notNets", match.not_nets)):
-            if nets and not any(net.family is packet.family for net in nets):
-                return f"{side}.{field} lists no IPv{packet.family.value} network, so the rule is not for this family"
+            if nets and not any(net.family is family for net in nets):
+                return f"{side}.{field} lists no IPv{family.value} network, so the rule is not for this family"
     return None
 
 

@@ -1,10 +1,11 @@
 """The first packet of a connection, as far as policy looks at it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tortie.base.net import Address, Family
 
 ICMP = 1
+IPIP = 4
 TCP = 6
 UDP = 17
 ICMPV6 = 58
@@ -12,6 +13,7 @@ SCTP = 132
 UDPLITE = 136
 
 PROTOCOL_NAMES = {ICMP: "ICMP", TCP: "TCP", UDP: "UDP", ICMPV6: "ICMPv6", SCTP: "SCTP", UDPLITE: "UDPLite"}
+_ECHO_REPLIES = {(ICMP, 8): 0, (ICMPV6, 128): 129}
 PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, SCTP})
 
 
@@ -27,6 +29,20 @@ class Packet:
     destination_port: int | None = None
     icmp_type: int | None = None
     icmp_code: int | None = None
+
+    def reply(self) -> "Packet":
+        """What the receiver sends back: ends swapped, an echo reply for an echo request, else the same ICMP type."""
+        icmp_type = self.icmp_type
+        if self.protocol in (ICMP, ICMPV6) and icmp_type is not None:
+            icmp_type = _ECHO_REPLIES.get((self.protocol, icmp_type), icmp_type)
+        return replace(
+            self,
+            source=self.destination,
+            destination=self.source,
+            source_port=self.destination_port,
+            destination_port=self.source_port,
+            icmp_type=icmp_type,
+        )
 
     def __str__(self) -> str:
         def end(address: Address, port: int | None) -> str:
