@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tortie.api.profile import DEFAULT_ALLOW, Profile
-from tortie.intent.keys import EndpointId
+from tortie.intent.keys import AnyEndpointId
 
 BUILT_IN = {DEFAULT_ALLOW.metadata.name: DEFAULT_ALLOW}
 """Profiles that exist without being stored; what is stored under their names does not count."""
@@ -18,7 +18,7 @@ class ActiveProfiles:
     def __init__(self, on_active: OnActive) -> None:
         self._on_active = on_active
         self._profiles: dict[str, Profile] = dict(BUILT_IN)
-        self._by_endpoint: dict[EndpointId, tuple[str, ...]] = {}
+        self._by_endpoint: dict[AnyEndpointId, tuple[str, ...]] = {}
         self._uses: Counter[str] = Counter()
 
     def on_profile(self, name: str, profile: Profile | None) -> None:
@@ -33,7 +33,7 @@ class ActiveProfiles:
         if name in self._uses:
             self._on_active(name, profile)
 
-    def on_endpoint(self, endpoint: EndpointId, profiles: tuple[str, ...]) -> None:
+    def on_endpoint(self, endpoint: AnyEndpointId, profiles: tuple[str, ...]) -> None:
         """The profiles of a local endpoint, none when it is gone."""
         old = self._by_endpoint.pop(endpoint, ())
         if profiles:

@@ -3,50 +3,64 @@
     updates ──┬── policies ─────────────► active_policies ──── match ────► endpoint_resolver ─┐
               │                            ▲  │ active                      ▲   ▲             │
               ├── tiers ───────────────────┼──┼─────────────────────────────┼───┘             │
-              ├── endpoints ─► local ──────┤  ▼                             │                 │
-              │       │          └─► active_profiles ─► rule_scanner        │                 │
+              ├── endpoints, ─► local ─────┤  ▼                             │                 │
+              │   host endpoints └─► active_profiles ─► rule_scanner        │                 │
               ├── profiles ─────┴── labels ┘  ▲            │ sets  └────────┼── rules ────────┤
               │       │                       └ profiles   ▼                │                 ▼
               ├── network sets ─► labelled ─────────────► ip_sets ── members ─────────► sequencer ─► messages
-              ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────▲
+              ├── endpoint slices ──────────────────────► services ─ members ─────────────────▲
+              ├── BGPConfiguration ─► service_nets ───────────────────────────────────────────┤
+              ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────┤
               ├── configurations, nodes ─► config ────────────────────────────────────────────┤
               └── pools, nodes, blocks, peers ─► bgp ─────────────────────────────────────────┘
 
 Stages call one another directly and at once, except endpoint_resolver, config and bgp, which collect and are asked at the
 end of a flush. No stage depends on the order of updates, on having seen every step, or on the clock.
+
+Staged policies are for whoever asks what would happen (insight): a node's agent leaves them out, so that they cost the node
+nothing, no IP set above all.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from tortie.api.bgp import BGPConfiguration
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.felix import FelixConfiguration
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.ippool import IPPool
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.api.node import Node
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
+from tortie.api.services import EndpointSlice
+from tortie.api.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import Tier
 from tortie.calc.active_policies import ActivePolicies, PolicySource
 from tortie.calc.active_profiles import ActiveProfiles
 from tortie.calc.bgp import BgpStage
 from tortie.calc.config import ConfigStage
-from tortie.calc.endpoint_resolver import EndpointResolver, LocalEndpoint
-from tortie.calc.ip_sets import IPSets
-from tortie.calc.labelled import Labelled, labelled_endpoint, labelled_network_set
+from tortie.calc.endpoint_resolver import EndpointResolver, LocalEndpoint, LocalHostEndpoint
+from tortie.calc.ip_sets import IPSets, SetSpec
+from tortie.calc.labelled import Labelled, labelled_endpoint, labelled_host_endpoint, labelled_network_set
 from tortie.calc.local_endpoints import LocalEndpoints
+from tortie.calc.local_host_endpoints import LocalHostEndpoints
 from tortie.calc.pools_hosts import Pools, host
 from tortie.calc.problems import Problems
 from tortie.calc.rule_scanner import RuleScanner, SetUse
 from tortie.calc.sequencer import Sequencer
-from tortie.intent.keys import EndpointId, PolicyId
+from tortie.calc.service_nets import ServiceNets
+from tortie.calc.services import ServiceSets
+from tortie.intent.keys import AnyEndpointId, EndpointId, HostEndpointId, PolicyId, SetId
 from tortie.intent.messages import InSync, Message
+from tortie.intent.sets import Member
 
 KINDS = (
     "NetworkPolicy",
     "GlobalNetworkPolicy",
     "KubernetesNetworkPolicy",
+    "KubernetesClusterNetworkPolicy",
     "Tier",
     "Profile",
     "Namespace",
@@ -54,6 +68,8 @@ KINDS = (
     "NetworkSet",
     "GlobalNetworkSet",
     "WorkloadEndpoint",
+    "HostEndpoint",
+    "KubernetesEndpointSlice",
     "Node",
     "IPPool",
     "BlockAffinity",
@@ -63,6 +79,9 @@ KINDS = (
 )
 """What a syncer must deliver. Kubernetes kinds pass through `convert.feed.convert_update` on their way."""
 
+STAGED_KINDS = ("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy")
+"""What a graph takes besides if it is asked for staged policies; otherwise it ignores them."""
+
 _Wanted = TypeVar("_Wanted", bound=Resource)
 
 
@@ -71,25 +90,33 @@ class Graph:
 
     `is_local(node name)` decides which endpoints get policy; by default those of `node` alone. Feed it with `on_updates` in
     any order and any number of times, ask for the outcome with `flush`. What it could not understand stands in `problems`.
+    With `staged` the intent tells of staged policies too (intent.policy.enforced_twin); then it is not fit for a kernel.
     """
 
     KINDS = KINDS
 
-    def __init__(self, node: str, *, is_local: Callable[[str], bool] | None = None) -> None:
+    def __init__(self, node: str, *, is_local: Callable[[str], bool] | None = None, staged: bool = False) -> None:
         self._node = node
+        self._staged = staged
         self._problems = Problems()
-        self._sequencer = Sequencer(lambda set_id: self._ip_sets.members(set_id))
+        self._sequencer = Sequencer(self._members)
         self._ip_sets = IPSets(self._sequencer.member)
+        self._services = ServiceSets(self._sequencer.member)
         self._scanner = RuleScanner(
             self._on_set_use,
             emit_policy=self._sequencer.policy,
             emit_profile=self._sequencer.profile,
             problems=self._problems,
         )
-        self._resolver = EndpointResolver(self._sequencer.endpoint)
+        self._resolver = EndpointResolver(
+            self._sequencer.endpoint, emit_host=self._sequencer.host_endpoint, problems=self._problems
+        )
         self._active_policies = ActivePolicies(self._on_active_policy, self._resolver.on_match, self._problems)
         self._active_profiles = ActiveProfiles(self._scanner.on_profile)
-        self._local = LocalEndpoints(is_local or (lambda name: name == node), self._on_local_endpoint, self._problems)
+        is_local = is_local or (lambda name: name == node)
+        self._local = LocalEndpoints(is_local, self._on_local_endpoint, self._problems)
+        self._local_hosts = LocalHostEndpoints(is_local, self._on_local_host_endpoint, self._problems)
+        self._service_nets = ServiceNets(self._sequencer.service_nets, self._problems)
         self._pools = Pools(self._sequencer.pool, self._problems)
         self._config = ConfigStage(node, self._problems)
         self._bgp = BgpStage(node, self._problems)
@@ -138,11 +165,13 @@ class Graph:
             self._problems,
             self._sequencer,
             self._ip_sets,
+            self._services,
             self._scanner,
             self._resolver,
             self._active_policies,
             self._active_profiles,
             self._local,
+            self._local_hosts,
             self._pools,
             self._config,
         )
@@ -155,8 +184,16 @@ class Graph:
                 self._on_endpoint(key, _as(WorkloadEndpoint, value))
             case "NetworkPolicy" | "KubernetesNetworkPolicy":
                 self._active_policies.on_policy(key, _as(NetworkPolicy, value))
-            case "GlobalNetworkPolicy":
+            case "GlobalNetworkPolicy" | "KubernetesClusterNetworkPolicy":
                 self._active_policies.on_policy(key, _as(GlobalNetworkPolicy, value))
+            case "StagedNetworkPolicy" | "StagedKubernetesNetworkPolicy" if self._staged:
+                self._active_policies.on_policy(key, _as(StagedNetworkPolicy, value))
+            case "StagedGlobalNetworkPolicy" if self._staged:
+                self._active_policies.on_policy(key, _as(StagedGlobalNetworkPolicy, value))
+            case "HostEndpoint":
+                self._on_host_endpoint(key, _as(HostEndpoint, value))
+            case "KubernetesEndpointSlice":
+                self._services.on_slice(key, _as(EndpointSlice, value))
             case "Tier":
                 tier = _as(Tier, value)
                 self._resolver.on_tier(key.name, None if tier is None else tier.spec)
@@ -172,6 +209,8 @@ class Graph:
                 self._on_node(key.name, _as(Node, value))
             case "FelixConfiguration":
                 self._config.on_configuration(key, _as(FelixConfiguration, value))
+            case "BGPConfiguration":
+                self._service_nets.on_configuration(key, _as(BGPConfiguration, value))
         self._bgp.on_update(update)
 
     def _on_endpoint(self, key: Key, endpoint: WorkloadEndpoint | None) -> None:
@@ -185,7 +224,25 @@ class Graph:
 
     def _on_local_endpoint(self, endpoint_id: EndpointId, endpoint: LocalEndpoint | None, labelled: Labelled | None) -> None:
         self._resolver.on_endpoint(endpoint_id, endpoint)
-        if endpoint is None or labelled is None:
+        self._on_selectable(endpoint_id, labelled)
+
+    def _on_host_endpoint(self, key: Key, endpoint: HostEndpoint | None) -> None:
+        labelled: Labelled | None = None
+        problems: list[str] = []
+        if endpoint is not None:
+            labelled, problems = labelled_host_endpoint(endpoint)
+        self._problems.report(key, "labels", problems)
+        self._ip_sets.on_item(key, labelled)
+        self._local_hosts.on_endpoint(key, endpoint, labelled)
+
+    def _on_local_host_endpoint(
+        self, endpoint_id: HostEndpointId, endpoint: LocalHostEndpoint | None, labelled: Labelled | None
+    ) -> None:
+        self._resolver.on_host_endpoint(endpoint_id, endpoint)
+        self._on_selectable(endpoint_id, labelled)
+
+    def _on_selectable(self, endpoint_id: AnyEndpointId, labelled: Labelled | None) -> None:
+        if labelled is None:
             self._active_policies.on_endpoint_gone(endpoint_id)
             self._active_profiles.on_endpoint(endpoint_id, ())
         else:
@@ -217,11 +274,17 @@ class Graph:
 
     def _on_set_use(self, use: SetUse) -> None:
         if use.spec is None:
-            self._ip_sets.remove(use.id)
+            (self._services if use.id in self._services else self._ip_sets).remove(use.id)
             self._sequencer.set_gone(use.id)
-        else:
+            return
+        if isinstance(use.spec, SetSpec):
             self._ip_sets.add(use.id, use.spec)
-            self._sequencer.set_needed(use.spec.ipset)
+        else:
+            self._services.add(use.id, use.spec)
+        self._sequencer.set_needed(use.spec.ipset)
+
+    def _members(self, set_id: SetId) -> frozenset[Member]:
+        return (self._services if set_id in self._services else self._ip_sets).members(set_id)
 
 
 def _as(kind: type[_Wanted], value: Resource | None) -> _Wanted | None:

@@ -1,9 +1,11 @@
-"""What carries labels: workload endpoints and network sets, parsed once."""
+"""What carries labels: workload endpoints, host endpoints and network sets, parsed once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.endpoint import EndpointPort, WorkloadEndpoint
+from tortie.api.hostendpoint import HostEndpoint, HostEndpointPort
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.base.net import Prefix, parse_prefix
 from tortie.calc.label_index import Labels
@@ -48,18 +50,18 @@ def labelled_endpoint(endpoint: WorkloadEndpoint) -> tuple[Labelled, list[str]]:
     if spec.service_account_name:
         labels[SERVICE_ACCOUNT] = spec.service_account_name
     nets, problems = parse_nets(spec.ip_networks, "spec.ipNetworks")
-    ports: list[NamedPort] = []
-    for each in spec.ports:
-        if not each.name:
-            continue
-        try:
-            protocol = protocol_number(each.protocol)
-        except ValueError as error:
-            problems.append(f"spec.ports: {error}")
-            continue
-        if protocol in WITH_PORTS and 0 < each.port < 65536:
-            ports.append(NamedPort(each.name, protocol, each.port))
-    return Labelled(frozenset(labels.items()), spec.profiles, nets, tuple(ports)), problems
+    ports, bad_ports = _named_ports(spec.ports)
+    return Labelled(frozenset(labels.items()), spec.profiles, nets, ports), problems + bad_ports
+
+
+def labelled_host_endpoint(endpoint: HostEndpoint) -> tuple[Labelled, list[str]]:
+    """A host endpoint as rules see it, and what is wrong with it. It has no namespace: `global()` selects it."""
+    spec = endpoint.spec
+    nets, problems = parse_nets(spec.expected_ips, "spec.expectedIPs")
+    problems += [f"spec.expectedIPs: {net} is more than one address and is left out" for net in nets if not net.is_single]
+    nets = tuple(net for net in nets if net.is_single)
+    ports, bad_ports = _named_ports(spec.ports)
+    return Labelled(frozenset(endpoint.metadata.labels.items()), spec.profiles, nets, ports), problems + bad_ports
 
 
 def labelled_network_set(network_set: NetworkSet | GlobalNetworkSet) -> tuple[Labelled, list[str]]:
@@ -72,6 +74,22 @@ def labelled_network_set(network_set: NetworkSet | GlobalNetworkSet) -> tuple[La
         profiles = (f"kns.{namespace}",)
     nets, problems = parse_nets(network_set.spec.nets, "spec.nets")
     return Labelled(frozenset(labels.items()), profiles, nets), problems
+
+
+def _named_ports(ports: Iterable[EndpointPort | HostEndpointPort]) -> tuple[tuple[NamedPort, ...], list[str]]:
+    named: list[NamedPort] = []
+    problems: list[str] = []
+    for each in ports:
+        if not each.name:
+            continue
+        try:
+            protocol = protocol_number(each.protocol)
+        except ValueError as error:
+            problems.append(f"spec.ports: {error}")
+            continue
+        if protocol in WITH_PORTS and 0 < each.port < 65536:
+            named.append(NamedPort(each.name, protocol, each.port))
+    return tuple(named), problems
 
 
 def parse_nets(texts: tuple[str, ...], field: str) -> tuple[tuple[Prefix, ...], list[str]]:

@@ -1,4 +1,4 @@
-"""Which endpoints are local, in the form that the rest of the graph needs. Remote ones count for IP sets only."""
+"""Which workload endpoints are local, in the form that the rest of the graph needs. Remote ones count for IP sets only."""
 
 import re
 from collections.abc import Callable
@@ -8,11 +8,14 @@ from tortie.api.resource import Key
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, parse_nets
 from tortie.calc.problems import Problems
-from tortie.convert.qos import DEFAULT_BURST
-from tortie.intent.endpoint import Bandwidth
+from tortie.convert.qos import DEFAULT_BURST, DSCP_NAMES
+from tortie.intent.endpoint import Bandwidth, PacketRate
 from tortie.intent.keys import EndpointId
 
-_INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
+"""A name that a network device can have."""
+_HIGHEST_DSCP = 63
+_HIGHEST_COUNT = (1 << 32) - 1
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 Listener = Callable[[EndpointId, LocalEndpoint | None, Labelled | None], None]
@@ -33,7 +36,7 @@ class LocalEndpoints:
         new: EndpointId | None = None
         problems: list[str] = []
         if endpoint is not None and self._is_local(endpoint.spec.node):
-            if _INTERFACE.fullmatch(endpoint.spec.interface_name):
+            if INTERFACE.fullmatch(endpoint.spec.interface_name):
                 new = EndpointId(endpoint.spec.node, key.namespace, key.name)
             else:
                 problems = [f"spec.interfaceName: {endpoint.spec.interface_name!r} is no device name; its traffic is denied"]
@@ -58,6 +61,13 @@ def _local(endpoint_id: EndpointId, endpoint: WorkloadEndpoint, labelled: Labell
     if mac and not _MAC.fullmatch(mac):
         problems.append(f"spec.mac: {spec.mac!r} is no MAC address and is left out")
         mac = ""
+    dscp = None
+    if spec.qos_controls is not None:
+        dscp = dscp_number(spec.qos_controls.dscp)
+        if dscp is None and spec.qos_controls.dscp is not None:
+            problems.append(
+                f"spec.qosControls.dscp: {spec.qos_controls.dscp!r} is neither 0 to {_HIGHEST_DSCP} nor a name of one"
+            )
     workload = spec.pod or spec.workload or spec.container_id or endpoint.metadata.name
     local = LocalEndpoint(
         id=endpoint_id,
@@ -69,8 +79,34 @@ def _local(endpoint_id: EndpointId, endpoint: WorkloadEndpoint, labelled: Labell
         allowed_source_prefixes=prefixes,
         ingress_bandwidth=_bandwidth(spec.qos_controls, "ingress"),
         egress_bandwidth=_bandwidth(spec.qos_controls, "egress"),
+        ingress_packet_rate=_packet_rate(spec.qos_controls, "ingress"),
+        egress_packet_rate=_packet_rate(spec.qos_controls, "egress"),
+        ingress_max_connections=_max_connections(spec.qos_controls, "ingress"),
+        egress_max_connections=_max_connections(spec.qos_controls, "egress"),
+        dscp=dscp,
     )
     return local, problems
+
+
+def dscp_number(value: int | str | None) -> int | None:
+    """The number of a DSCP as written, None where that is none."""
+    if isinstance(value, str):
+        value = int(value) if value.isdecimal() else DSCP_NAMES.get(value.upper())
+    return value if value is not None and 0 <= value <= _HIGHEST_DSCP else None
+
+
+def _packet_rate(controls: QoSControls | None, way: str) -> PacketRate | None:
+    rate = 0 if controls is None else getattr(controls, f"{way}_packet_rate")
+    if rate <= 0:
+        return None
+    burst = getattr(controls, f"{way}_packet_burst")
+    rate = min(rate, _HIGHEST_COUNT)
+    return PacketRate(rate, min(burst, _HIGHEST_COUNT)) if burst > 0 else PacketRate(rate)
+
+
+def _max_connections(controls: QoSControls | None, way: str) -> int | None:
+    highest = 0 if controls is None else getattr(controls, f"{way}_max_connections")
+    return min(highest, _HIGHEST_COUNT) if highest > 0 else None
 
 
 def _bandwidth(controls: QoSControls | None, way: str) -> Bandwidth | None:

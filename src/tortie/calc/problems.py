@@ -25,7 +25,7 @@ class Problems:
 
     def by_key(self) -> Mapping[Key, str]:
         """All problems, sorted by key."""
-        return {key: "; ".join(self._found[key].values()) for key in sorted(self._found)}
+        return {key: "; ".join(text for _stage, text in sorted(self._found[key].items())) for key in sorted(self._found)}
 
     def is_empty(self) -> bool:
         """True if nothing is wrong."""

@@ -8,7 +8,7 @@ behind it may allow. A rule that can never match is left out.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tortie.api.policy import EntityRule, ICMPFields, PortText, ProtocolText
+from tortie.api.policy import EntityRule, ICMPFields, PortText, ProtocolText, ServiceMatch
 from tortie.api.policy import Rule as ApiRule
 from tortie.api.selector import Selector, SelectorError, parse_selector
 from tortie.base.net import Prefix, parse_prefix
@@ -16,11 +16,15 @@ from tortie.calc.ip_sets import SetSpec
 from tortie.calc.protocols import ICMP, ICMPV6, WITH_PORTS, protocol_number
 from tortie.calc.rule_text import rule_text
 from tortie.calc.selectors import rule_selectors
+from tortie.calc.services import ServiceName, ServiceSpec
 from tortie.intent.keys import SetId
 from tortie.intent.policy import Action, Icmp, Match, Origin, PortRange, Rule
 
 _IP_VERSION_OF = {ICMP: 4, ICMPV6: 6}
 _HIGHEST_PORT = 65535
+
+
+AnySetSpec = SetSpec | ServiceSpec
 
 
 class _Unenforceable(Exception):
@@ -32,7 +36,7 @@ class ParsedRule:
     """A rule and the sets that it names."""
 
     rule: Rule
-    sets: tuple[SetSpec, ...]
+    sets: tuple[AnySetSpec, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class _Side:
     """One side of a rule, resolved."""
 
     match: Match
-    sets: tuple[SetSpec, ...]
+    sets: tuple[AnySetSpec, ...]
 
 
 def parse_rule(rule: ApiRule, namespace: str, *, origin: Origin) -> ParsedRule | None:
@@ -112,7 +116,7 @@ def _side(side: EntityRule, namespace: str, *, protocol: int | None, where: str)
     if side == EntityRule():
         return _Side(Match(), ())
     if side.services is not None:
-        raise _Unenforceable(f"{where}.services: matches by Service are not enforced")
+        return _service_side(side, side.services, namespace=namespace, where=where)
     try:
         positive, negative = rule_selectors(side, namespace)
     except SelectorError as error:
@@ -138,7 +142,21 @@ def _side(side: EntityRule, namespace: str, *, protocol: int | None, where: str)
     return _Side(match, (*selected, *excluded, *named, *not_named))
 
 
-def _ids(specs: Iterable[SetSpec]) -> tuple[SetId, ...]:
+def _service_side(side: EntityRule, services: ServiceMatch, *, namespace: str, where: str) -> _Side:
+    """A service as destination is its endpoints with their ports, as source their addresses. It is all that a side says."""
+    if side != EntityRule(services=services):
+        raise _Unenforceable(f"{where}.services: cannot be combined with other fields of {where}")
+    service = ServiceName(services.namespace or namespace, services.name)
+    if not service.name:
+        raise _Unenforceable(f"{where}.services.name: empty")
+    if not service.namespace:
+        raise _Unenforceable(f"{where}.services.namespace: needed, because the policy has none")
+    spec = ServiceSpec(service, with_ports=where == "destination")
+    ids = _ids([spec])
+    return _Side(Match(named_ports=ids) if spec.with_ports else Match(sets=ids), (spec,))
+
+
+def _ids(specs: Iterable[AnySetSpec]) -> tuple[SetId, ...]:
     return tuple(spec.ipset.id for spec in specs)
 
 

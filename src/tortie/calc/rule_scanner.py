@@ -1,16 +1,15 @@
 """Active policies and profiles with every selector resolved; the IP sets that they need, counted by user."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tortie.api.policy import Rule as ApiRule
 from tortie.api.profile import Profile as ApiProfile
 from tortie.api.resource import Key
 from tortie.calc.active_policies import PolicySource
-from tortie.calc.ip_sets import SetSpec
 from tortie.calc.multimap import discard
 from tortie.calc.problems import Problems
-from tortie.calc.rule_parser import ParsedRule, parse_rule
+from tortie.calc.rule_parser import AnySetSpec, ParsedRule, parse_rule
 from tortie.intent.keys import PolicyId, ProfileId, SetId
 from tortie.intent.policy import Direction, Origin, Policy, Profile, Rule
 
@@ -22,7 +21,7 @@ class SetUse:
     """The first user of a set came, or (`spec` None) the last one went."""
 
     id: SetId
-    spec: SetSpec | None
+    spec: AnySetSpec | None
 
 
 class RuleScanner:
@@ -54,7 +53,10 @@ class RuleScanner:
         egress, bad_egress = _parsed(source.egress, source.namespace, owner=policy_id, direction=Direction.EGRESS)
         self._use(policy_id, _needed(ingress + egress))
         self._problems.report(Key(*policy_id), "rules", bad_ingress + bad_egress)
-        self._emit_policy(policy_id, Policy(policy_id, source.placement.tier, _rules(ingress), _rules(egress)))
+        policy = Policy(policy_id, source.placement.tier, _rules(ingress), _rules(egress))
+        if source.staged is not None:
+            policy = replace(policy, staged=True, staged_action=source.staged)
+        self._emit_policy(policy_id, policy)
 
     def on_profile(self, name: str, profile: ApiProfile | None) -> None:
         """A profile in use came, changed or went."""
@@ -75,7 +77,7 @@ class RuleScanner:
         """True if nothing is in use."""
         return not (self._sets_of or self._users)
 
-    def _use(self, owner: _Owner, needed: dict[SetId, SetSpec]) -> None:
+    def _use(self, owner: _Owner, needed: dict[SetId, AnySetSpec]) -> None:
         before = self._sets_of.pop(owner, frozenset())
         if needed:
             self._sets_of[owner] = frozenset(needed)
@@ -111,5 +113,5 @@ def _rules(parsed: Iterable[ParsedRule]) -> tuple[Rule, ...]:
     return tuple(each.rule for each in parsed)
 
 
-def _needed(parsed: Iterable[ParsedRule]) -> dict[SetId, SetSpec]:
+def _needed(parsed: Iterable[ParsedRule]) -> dict[SetId, AnySetSpec]:
     return {spec.ipset.id: spec for each in parsed for spec in each.sets}

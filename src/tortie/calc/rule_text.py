@@ -42,7 +42,8 @@ def _side(side: EntityRule) -> list[str]:
         if side.service_accounts.selector:
             said.append(f"service accounts ({side.service_accounts.selector})")
     if side.services is not None:
-        said.append(f"service {side.services.namespace}/{side.services.name}")
+        namespace = f"{side.services.namespace}/" if side.services.namespace else ""
+        said.append(f"service {namespace}{side.services.name}")
     if side.not_selector:
         said.append(f"not ({side.not_selector})")
     for values, word in ((side.nets, ""), (side.not_nets, "not ")):

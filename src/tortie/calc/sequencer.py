@@ -8,16 +8,18 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from tortie.base.net import Prefix
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId, PolicyId, ProfileId, SetId
+from tortie.intent.endpoint import Endpoint, HostEndpoint
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
     ConfigUpdate,
     EndpointUpdate,
+    HostEndpointUpdate,
     HostUpdate,
     Message,
     PolicyUpdate,
     PoolUpdate,
     ProfileUpdate,
+    ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
 )
@@ -76,10 +78,13 @@ class Sequencer:
         self._policies: _Pending[PolicyId, Policy] = _Pending()
         self._profiles: _Pending[ProfileId, Profile] = _Pending()
         self._endpoints: _Pending[EndpointId, Endpoint] = _Pending()
+        self._host_endpoints: _Pending[HostEndpointId, HostEndpoint] = _Pending()
         self._pools: _Pending[Prefix, Pool] = _Pending()
         self._hosts: _Pending[str, Host] = _Pending()
         self._config: tuple[tuple[str, str], ...] | None = None
         self._sent_config: tuple[tuple[str, str], ...] | None = None
+        self._service_nets: tuple[Prefix, ...] = ()
+        self._sent_service_nets: tuple[Prefix, ...] = ()
 
     def set_needed(self, ipset: IPSet) -> None:
         """A set must stand. One that was to go within this flush is sent anew, whole."""
@@ -116,6 +121,10 @@ class Sequencer:
         """An endpoint's value."""
         self._endpoints.put(endpoint_id, endpoint)
 
+    def host_endpoint(self, endpoint_id: HostEndpointId, endpoint: HostEndpoint | None) -> None:
+        """A local host endpoint's value."""
+        self._host_endpoints.put(endpoint_id, endpoint)
+
     def pool(self, cidr: Prefix, pool: Pool | None) -> None:
         """A pool's value."""
         self._pools.put(cidr, pool)
@@ -123,6 +132,10 @@ class Sequencer:
     def host(self, name: str, host: Host | None) -> None:
         """A host's value."""
         self._hosts.put(name, host)
+
+    def service_nets(self, nets: tuple[Prefix, ...]) -> None:
+        """The networks of service addresses, sorted; at first there are none, and nothing is said of it."""
+        self._service_nets = nets
 
     def config(self, values: tuple[tuple[str, str], ...]) -> None:
         """The effective configuration."""
@@ -138,6 +151,8 @@ class Sequencer:
         messages += [PolicyUpdate(key, value) for key, value in self._policies.updates()]
         messages += [ProfileUpdate(key, value) for key, value in self._profiles.updates()]
         messages += [EndpointUpdate(key, value) for key, value in self._endpoints.updates()]
+        messages += [HostEndpointUpdate(key, value) for key, value in self._host_endpoints.updates()]
+        messages += [HostEndpointUpdate(key, None) for key in self._host_endpoints.removals()]
         messages += [EndpointUpdate(key, None) for key in self._endpoints.removals()]
         messages += [ProfileUpdate(key, None) for key in self._profiles.removals()]
         messages += [PolicyUpdate(key, None) for key in self._policies.removals()]
@@ -146,15 +161,18 @@ class Sequencer:
         messages += [HostUpdate(key, None) for key in self._hosts.removals()]
         messages += [PoolUpdate(key, value) for key, value in self._pools.updates()]
         messages += [PoolUpdate(key, None) for key in self._pools.removals()]
+        if self._service_nets != self._sent_service_nets:
+            messages.append(ServiceNetsUpdate(self._service_nets))
+            self._sent_service_nets = self._service_nets
         self._sent_sets -= self._gone_sets
         self._gone_sets.clear()
         return messages
 
     def is_empty(self) -> bool:
         """True if nothing is sent and nothing is to be sent (configuration apart: a node always has one)."""
-        pending = (self._policies, self._profiles, self._endpoints, self._pools, self._hosts)
+        pending = (self._policies, self._profiles, self._endpoints, self._host_endpoints, self._pools, self._hosts)
         sets = self._sent_sets or self._new_sets or self._gone_sets or self._deltas
-        return not sets and all(each.is_empty() for each in pending)
+        return not (sets or self._service_nets or self._sent_service_nets) and all(each.is_empty() for each in pending)
 
     def _set_updates(self) -> list[Message]:
         messages: list[Message] = []

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 SetId = str
-"""IP set identity: `s:...` selector, `n:...` selector and named port (selectors.md, section 5)."""
+"""IP set identity (selectors.md, section 5): `s:...` selector, `n:...` selector and named port, `svc:...` a service's
+endpoints with their ports, `svcnoport:...` without."""
 
 
 class PolicyId(NamedTuple):
@@ -36,3 +37,7 @@ class EndpointId(NamedTuple):
     node: str
     namespace: str
     name: str
+
+
+AnyEndpointId = EndpointId | HostEndpointId
+"""Whatever policies select. The two never compare equal."""

@@ -3,8 +3,9 @@
 from tortie.api.tier import TierSpec
 from tortie.calc.endpoint_resolver import EndpointResolver, LocalEndpoint
 from tortie.calc.policy_sorter import Placement
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId, PolicyId
+from tortie.calc.problems import Problems
+from tortie.intent.endpoint import Endpoint, HostEndpoint
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId
 
 POLICY = PolicyId("GlobalNetworkPolicy", "", "g")
 
@@ -17,7 +18,13 @@ def local(name: str, interface: str = "") -> LocalEndpoint:
 class Recorder:
     def __init__(self) -> None:
         self.said: list[tuple[str, Endpoint | None]] = []
-        self.resolver = EndpointResolver(lambda each, value: self.said.append((each.name, value)))
+        self.hosts: dict[HostEndpointId, HostEndpoint | None] = {}
+        self.problems = Problems()
+        self.resolver = EndpointResolver(
+            lambda each, value: self.said.append((each.name, value)),
+            emit_host=self.hosts.__setitem__,
+            problems=self.problems,
+        )
 
     def flush(self) -> dict[str, Endpoint | None]:
         self.said.clear()
