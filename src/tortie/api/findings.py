@@ -1,7 +1,9 @@
 """A notebook for what is wrong with one resource; the modules `validation_*` write into it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any, TypeVar
+
+import msgspec
 
 from tortie.api.errors import FieldError, Path, field_path
 from tortie.api.selector import SelectorError, parse_selector
@@ -50,6 +52,18 @@ class Findings:
         """Refuse a list of more than `limit` items."""
         if len(values) > limit:
             self.refuse(path, None, f"has {len(values)} items, at most {limit} are allowed")
+
+    def no_longer(self, path: Path, text: str, *, limit: int) -> None:
+        """Refuse a text of more than `limit` characters."""
+        if len(text) > limit:
+            self.refuse(path, text, f"is longer than {limit} characters")
+
+    def unset(self, spec: msgspec.Struct, *, but: Container[str], reason: str) -> None:
+        """Refuse every field of a spec, except those in `but`, that does not hold its default."""
+        for field in msgspec.structs.fields(spec):
+            default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            if field.name not in but and getattr(spec, field.name) != default:
+                self.refuse(("spec", field.encode_name), None, reason)
 
     def within(self, path: Path, value: int | None, *, lowest: int, highest: int) -> None:
         """Refuse a number outside the bounds; None is unset and passes."""

@@ -14,8 +14,10 @@ from tortie.api.findings import Findings
 from tortie.api.kinds import KINDS
 from tortie.api.resource import Resource
 from tortie.api.validation_bgp import check_bgp_configuration, check_bgp_peer
+from tortie.api.validation_cluster_policy import check_cluster_network_policy
+from tortie.api.validation_endpoint import check_host_endpoint, check_workload_endpoint
 from tortie.api.validation_felix import check_felix_configuration
-from tortie.api.validation_kubernetes import check_kubernetes_policy, check_pod
+from tortie.api.validation_kubernetes import check_endpoint_slice, check_kubernetes_policy, check_pod, check_service
 from tortie.api.validation_metadata import check_metadata
 from tortie.api.validation_network import (
     check_block_affinity,
@@ -25,7 +27,6 @@ from tortie.api.validation_network import (
     check_ipam_configuration,
     check_network_set,
     check_node,
-    check_workload_endpoint,
 )
 from tortie.api.validation_policy import check_global_network_policy, check_network_policy, check_profile, check_tier
 
@@ -34,11 +35,16 @@ _R = TypeVar("_R", bound=Resource)
 _SPEC_CHECKS: Mapping[str, Callable[[Findings, Any], None]] = {
     "NetworkPolicy": check_network_policy,
     "GlobalNetworkPolicy": check_global_network_policy,
+    "StagedNetworkPolicy": check_network_policy,
+    "StagedGlobalNetworkPolicy": check_global_network_policy,
+    "StagedKubernetesNetworkPolicy": check_kubernetes_policy,
+    "KubernetesClusterNetworkPolicy": check_cluster_network_policy,
     "Tier": check_tier,
     "Profile": check_profile,
     "NetworkSet": check_network_set,
     "GlobalNetworkSet": check_network_set,
     "WorkloadEndpoint": check_workload_endpoint,
+    "HostEndpoint": check_host_endpoint,
     "Node": check_node,
     "IPPool": check_ip_pool,
     "IPReservation": check_ip_reservation,
@@ -50,6 +56,8 @@ _SPEC_CHECKS: Mapping[str, Callable[[Findings, Any], None]] = {
     "FelixConfiguration": check_felix_configuration,
     "KubernetesNetworkPolicy": check_kubernetes_policy,
     "Pod": check_pod,
+    "KubernetesService": check_service,
+    "KubernetesEndpointSlice": check_endpoint_slice,
 }
 
 

@@ -15,17 +15,24 @@ from tortie.api.kubernetes import (
     Pod,
 )
 from tortie.api.names import parse_label_key, parse_label_value
-from tortie.base.net import Prefix, parse_address
+from tortie.api.services import EndpointSlice, Service
+from tortie.api.staged import StagedKubernetesNetworkPolicy, StagedKubernetesNetworkPolicySpec
+from tortie.api.validation_network import address_of
+from tortie.base.net import Family, Prefix, parse_address
 
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+_HEADLESS = "None"
 _POLICY_TYPES = ("Ingress", "Egress")
 _PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
-def check_kubernetes_policy(findings: Findings, policy: KubernetesNetworkPolicy) -> None:
-    """The spec of a networking.k8s.io/v1 NetworkPolicy."""
+def check_kubernetes_policy(findings: Findings, policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy) -> None:
+    """The spec of a networking.k8s.io/v1 NetworkPolicy, enforced or staged."""
     spec = policy.spec
-    _check_label_selector(findings, ("spec", "podSelector"), spec.pod_selector)
+    if isinstance(spec, StagedKubernetesNetworkPolicySpec) and spec.staged_action == "Delete":
+        findings.unset(spec, but=("staged_action",), reason="must be empty when stagedAction is Delete")
+        return
+    check_label_selector(findings, ("spec", "podSelector"), spec.pod_selector)
     findings.unique(("spec", "policyTypes"), spec.policy_types)
     for index, text in enumerate(spec.policy_types):
         findings.require(text in _POLICY_TYPES, ("spec", "policyTypes", index), value=text, reason="must be Ingress or Egress")
@@ -51,6 +58,33 @@ def check_pod(findings: Findings, pod: Pod) -> None:
                 findings.parsed((*path, "name"), port.name, parse_port_name)
 
 
+def check_service(findings: Findings, service: Service) -> None:
+    """The part of a service that we read."""
+    spec = service.spec
+    for field, text in (("clusterIP", spec.cluster_ip), ("loadBalancerIP", spec.load_balancer_ip)):
+        if text not in ("", _HEADLESS):
+            findings.parsed(("spec", field), text, parse_address)
+    for field, texts in (("clusterIPs", spec.cluster_ips), ("externalIPs", spec.external_ips)):
+        findings.each(("spec", field), tuple(text for text in texts if text != _HEADLESS), parse_address)
+    for index, port in enumerate(spec.ports):
+        findings.within(("spec", "ports", index, "port"), port.port, lowest=1, highest=65535)
+        _check_protocol(findings, ("spec", "ports", index, "protocol"), port.protocol)
+
+
+def check_endpoint_slice(findings: Findings, endpoint_slice: EndpointSlice) -> None:
+    """The part of a slice that we read: addresses are of the type that it says."""
+    family = {"IPv4": Family.V4, "IPv6": Family.V6}.get(endpoint_slice.address_type)
+    if family is None and endpoint_slice.address_type != "FQDN":
+        findings.refuse(("addressType",), endpoint_slice.address_type, "must be IPv4, IPv6 or FQDN")
+    for number, endpoint in enumerate(endpoint_slice.endpoints):
+        findings.require(bool(endpoint.addresses), ("endpoints", number, "addresses"), reason="is required")
+        if family is not None:
+            findings.each(("endpoints", number, "addresses"), endpoint.addresses, address_of(family))
+    for index, port in enumerate(endpoint_slice.ports):
+        findings.within(("ports", index, "port"), port.port, lowest=1, highest=65535)
+        _check_protocol(findings, ("ports", index, "protocol"), port.protocol)
+
+
 def _check_rule(
     findings: Findings,
     path: Path,
@@ -72,9 +106,9 @@ def _check_peer(findings: Findings, path: Path, peer: NetworkPolicyPeer) -> None
     if selectors and peer.ip_block is not None:
         findings.refuse((*path, "ipBlock"), None, "cannot be combined with selectors")
     if peer.pod_selector is not None:
-        _check_label_selector(findings, (*path, "podSelector"), peer.pod_selector)
+        check_label_selector(findings, (*path, "podSelector"), peer.pod_selector)
     if peer.namespace_selector is not None:
-        _check_label_selector(findings, (*path, "namespaceSelector"), peer.namespace_selector)
+        check_label_selector(findings, (*path, "namespaceSelector"), peer.namespace_selector)
     if peer.ip_block is not None:
         _check_ip_block(findings, (*path, "ipBlock"), peer.ip_block)
 
@@ -120,7 +154,8 @@ def _check_protocol(findings: Findings, path: Path, protocol: str) -> None:
     findings.require(protocol in _PROTOCOLS, path, value=protocol, reason=f"must be one of {', '.join(_PROTOCOLS)}")
 
 
-def _check_label_selector(findings: Findings, path: Path, selector: LabelSelector) -> None:
+def check_label_selector(findings: Findings, path: Path, selector: LabelSelector) -> None:
+    """A selector of labels as Kubernetes writes it."""
     for key, value in selector.match_labels.items():
         findings.parsed((*path, "matchLabels", key), key, parse_label_key)
         findings.parsed((*path, "matchLabels", key), value, parse_label_value)

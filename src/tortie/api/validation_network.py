@@ -1,32 +1,20 @@
-"""Checks of network sets, endpoints, nodes, pools and IPAM's own kinds (api.md, sections 3 and 4)."""
+"""Checks of network sets, nodes, pools and IPAM's own kinds (api.md, sections 3 and 4)."""
 
 import base64
 import binascii
 import re
 from collections.abc import Callable
 
-from tortie.api.endpoint import IPNAT, EndpointPort, WorkloadEndpoint
 from tortie.api.errors import Path
 from tortie.api.findings import Findings
-from tortie.api.formats import (
-    PROTOCOLS_WITH_PORTS,
-    parse_cidr,
-    parse_dscp,
-    parse_mac,
-    parse_net,
-    parse_port_name,
-    parse_protocol,
-)
 from tortie.api.formats import parse_as_number as parse_as
+from tortie.api.formats import parse_cidr, parse_mac, parse_net
 from tortie.api.ipam import BlockAffinity, IPAMBlock, IPAMConfiguration
 from tortie.api.ippool import IPPool, IPReservation
-from tortie.api.names import parse_dns_subdomain, workload_endpoint_name
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.api.node import Node, NodeBGP
 from tortie.base.net import Address, Family, Interface, Prefix, parse_address, parse_interface, parse_prefix
 
-_INTERFACE = re.compile(r"\*|[a-zA-Z0-9_.-]{1,15}")
-_CONTAINER_ID = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?")
 _AFFINITY = re.compile(r"(host|virtual):[a-zA-Z0-9.\-_]+")
 _NAMESPACE_LABEL = "projectcalico.org/namespace"
 _BLOCK_SIZES = {Family.V4: (20, 32), Family.V6: (116, 128)}
@@ -43,47 +31,14 @@ def check_network_set(findings: Findings, network_set: NetworkSet | GlobalNetwor
         findings.refuse(("metadata", "labels", _NAMESPACE_LABEL), None, "is set by the system and must not be given")
 
 
-def check_workload_endpoint(findings: Findings, endpoint: WorkloadEndpoint) -> None:
-    """The spec of a workload endpoint, and that its name follows from it."""
-    spec = endpoint.spec
-    if _named_parts_given(findings, endpoint):
-        _check_endpoint_name(findings, endpoint)
-    for field, value in (
-        ("node", spec.node),
-        ("orchestrator", spec.orchestrator),
-        ("pod", spec.pod),
-        ("workload", spec.workload),
-        ("endpoint", spec.endpoint),
-        ("serviceAccountName", spec.service_account_name),
-    ):
-        if value:
-            findings.parsed(("spec", field), value, parse_dns_subdomain)
-    if spec.container_id and _CONTAINER_ID.fullmatch(spec.container_id) is None:
-        findings.refuse(("spec", "containerID"), spec.container_id, "must be letters, digits and dashes inside")
-    check_interface_name(findings, ("spec", "interfaceName"), spec.interface_name)
-    if spec.mac:
-        findings.parsed(("spec", "mac"), spec.mac, parse_mac)
-    networks = findings.each(("spec", "ipNetworks"), spec.ip_networks, _single)
-    for index, nat in enumerate(spec.ip_nats):
-        _check_nat(findings, ("spec", "ipNATs", index), nat, networks)
-    _address_of(findings, ("spec", "ipv4Gateway"), spec.ipv4_gateway, Family.V4)
-    _address_of(findings, ("spec", "ipv6Gateway"), spec.ipv6_gateway, Family.V6)
-    findings.each(("spec", "profiles"), spec.profiles, parse_dns_subdomain)
-    for index, port in enumerate(spec.ports):
-        _check_endpoint_port(findings, ("spec", "ports", index), port)
-    findings.each(("spec", "allowSpoofedSourcePrefixes"), spec.allow_spoofed_source_prefixes, parse_cidr)
-    if spec.qos_controls is not None and spec.qos_controls.dscp is not None:
-        findings.parsed(("spec", "qosControls", "dscp"), spec.qos_controls.dscp, parse_dscp)
-
-
 def check_node(findings: Findings, node: Node) -> None:
     """The spec of a node."""
     spec = node.spec
     if spec.bgp is not None:
         findings.require(spec.bgp != NodeBGP(), ("spec", "bgp"), reason="is empty: leave it out, or set an address")
         _check_node_bgp(findings, spec.bgp)
-    _address_of(findings, ("spec", "ipv4VXLANTunnelAddr"), spec.ipv4_vxlan_tunnel_addr, Family.V4)
-    _address_of(findings, ("spec", "ipv6VXLANTunnelAddr"), spec.ipv6_vxlan_tunnel_addr, Family.V6)
+    optional_address(findings, ("spec", "ipv4VXLANTunnelAddr"), spec.ipv4_vxlan_tunnel_addr, Family.V4)
+    optional_address(findings, ("spec", "ipv6VXLANTunnelAddr"), spec.ipv6_vxlan_tunnel_addr, Family.V6)
     for field, mac in (
         ("vxlanTunnelMACAddr", spec.vxlan_tunnel_mac_addr),
         ("vxlanTunnelMACAddrV6", spec.vxlan_tunnel_mac_addr_v6),
@@ -91,8 +46,12 @@ def check_node(findings: Findings, node: Node) -> None:
         if mac:
             findings.parsed(("spec", field), mac, parse_mac)
     if spec.wireguard is not None:
-        _address_of(findings, ("spec", "wireguard", "interfaceIPv4Address"), spec.wireguard.interface_ipv4_address, Family.V4)
-        _address_of(findings, ("spec", "wireguard", "interfaceIPv6Address"), spec.wireguard.interface_ipv6_address, Family.V6)
+        optional_address(
+            findings, ("spec", "wireguard", "interfaceIPv4Address"), spec.wireguard.interface_ipv4_address, Family.V4
+        )
+        optional_address(
+            findings, ("spec", "wireguard", "interfaceIPv6Address"), spec.wireguard.interface_ipv6_address, Family.V6
+        )
     for index, address in enumerate(spec.addresses):
         path: Path = ("spec", "addresses", index)
         findings.parsed((*path, "address"), address.address, parse_interface)
@@ -186,62 +145,6 @@ def check_block_affinity(findings: Findings, affinity: BlockAffinity) -> None:
     findings.require(not spec.deleted, ("spec", "deleted"), reason="cannot be set: delete the resource")
 
 
-def check_interface_name(findings: Findings, path: Path, name: str) -> None:
-    """The name of a network interface, or `*`."""
-    if _INTERFACE.fullmatch(name) is None:
-        findings.refuse(path, name, "must be the name of an interface: 1 to 15 letters, digits, and _ . -")
-
-
-def _named_parts_given(findings: Findings, endpoint: WorkloadEndpoint) -> bool:
-    """Report the fields that the name is made of, where they are missing; the rest of the check needs them."""
-    spec = endpoint.spec
-    third = {"k8s": ("pod", spec.pod), "cni": ("containerID", spec.container_id), "libnetwork": ("workload", "libnetwork")}
-    parts = [
-        ("node", spec.node),
-        ("orchestrator", spec.orchestrator),
-        third.get(spec.orchestrator, ("workload", spec.workload)),
-        ("endpoint", spec.endpoint),
-    ]
-    for field, value in parts:
-        findings.require(bool(value), ("spec", field), reason="is required")
-    return all(value for _, value in parts)
-
-
-def _check_endpoint_name(findings: Findings, endpoint: WorkloadEndpoint) -> None:
-    try:
-        wanted = workload_endpoint_name(endpoint.spec)
-    except ValueError:
-        return  # a field that is no name is refused by itself
-    if endpoint.metadata.name != wanted:
-        reason = f"must be {wanted}, which follows from the spec"
-        findings.refuse(("metadata", "name"), endpoint.metadata.name, reason)
-
-
-def _check_nat(findings: Findings, path: Path, nat: IPNAT, networks: list[Prefix]) -> None:
-    internal = findings.parsed((*path, "internalIP"), nat.internal_ip, parse_address)
-    external = findings.parsed((*path, "externalIP"), nat.external_ip, parse_address)
-    if internal is None or external is None:
-        return
-    if internal.family is not external.family:
-        findings.refuse(path, None, "internalIP and externalIP must be of one IP version")
-    if not any(network.contains(internal) for network in networks):
-        findings.refuse((*path, "internalIP"), nat.internal_ip, "must be one of ipNetworks")
-
-
-def _check_endpoint_port(findings: Findings, path: Path, port: EndpointPort) -> None:
-    number = findings.parsed((*path, "protocol"), port.protocol, parse_protocol)
-    if number is not None and number not in PROTOCOLS_WITH_PORTS:
-        findings.refuse((*path, "protocol"), port.protocol, "must be TCP, UDP or SCTP")
-    findings.within((*path, "port"), port.port, lowest=1, highest=65535)
-    findings.within((*path, "hostPort"), port.host_port, lowest=0, highest=65535)
-    if port.name:
-        findings.parsed((*path, "name"), port.name, parse_port_name)
-    else:
-        findings.require(port.host_port != 0, (*path, "name"), reason="is required unless hostPort is set")
-    if port.host_ip:
-        findings.parsed((*path, "hostIP"), port.host_ip, parse_address)
-
-
 def _check_node_bgp(findings: Findings, bgp: NodeBGP) -> None:
     path = ("spec", "bgp")
     if bgp.as_number is not None:
@@ -252,8 +155,8 @@ def _check_node_bgp(findings: Findings, bgp: NodeBGP) -> None:
     ):
         if text:
             findings.parsed((*path, field), text, _interface_of(family))
-    _address_of(findings, (*path, "ipv4IPIPTunnelAddr"), bgp.ipv4_ipip_tunnel_addr, Family.V4)
-    _address_of(findings, (*path, "routeReflectorClusterID"), bgp.route_reflector_cluster_id, Family.V4)
+    optional_address(findings, (*path, "ipv4IPIPTunnelAddr"), bgp.ipv4_ipip_tunnel_addr, Family.V4)
+    optional_address(findings, (*path, "routeReflectorClusterID"), bgp.route_reflector_cluster_id, Family.V4)
 
 
 def _check_pool_range(findings: Findings, pool: IPPool, prefix: Prefix) -> None:
@@ -270,7 +173,7 @@ def _check_pool_range(findings: Findings, pool: IPPool, prefix: Prefix) -> None:
         findings.refuse(("spec", "cidr"), spec.cidr, reason)
 
 
-def _address_of(findings: Findings, path: Path, text: str, family: Family) -> None:
+def optional_address(findings: Findings, path: Path, text: str, family: Family) -> None:
     """An address of one IP version; empty is unset."""
     if text:
         findings.parsed(path, text, address_of(family))
@@ -304,13 +207,6 @@ def _interface_of(family: Family) -> Callable[[str], Interface]:
         return interface
 
     return parse
-
-
-def _single(text: str) -> Prefix:
-    net = parse_net(text)
-    if not net.is_single:
-        raise ValueError(f"must be a single address: /{net.family.bits}")
-    return net
 
 
 def _wireguard_key(text: str) -> bytes:

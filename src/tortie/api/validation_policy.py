@@ -18,6 +18,12 @@ from tortie.api.policy import (
     ServiceMatch,
 )
 from tortie.api.profile import Profile
+from tortie.api.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalNetworkPolicySpec,
+    StagedNetworkPolicy,
+    StagedNetworkPolicySpec,
+)
 from tortie.api.tier import PREDEFINED, Tier
 from tortie.api.validation_metadata import check_annotations, check_labels
 from tortie.base.net import Family, Prefix
@@ -29,15 +35,23 @@ _MAX_HTTP = 20
 _ICMP_FAMILY = {1: Family.V4, 58: Family.V6}
 
 _Scope = Literal["ingress", "egress"]
+_Global = GlobalNetworkPolicy | StagedGlobalNetworkPolicy
+_Policy = NetworkPolicy | StagedNetworkPolicy | _Global
 
 
-def check_network_policy(findings: Findings, policy: NetworkPolicy) -> None:
-    """The spec of a namespaced policy."""
-    _check_policy(findings, policy)
+def check_network_policy(findings: Findings, policy: NetworkPolicy | StagedNetworkPolicy) -> None:
+    """The spec of a namespaced policy, enforced or staged."""
+    if isinstance(policy, StagedNetworkPolicy) and policy.spec.staged_action == "Delete":
+        _check_deletion(findings, policy.spec)
+    else:
+        _check_policy(findings, policy)
 
 
-def check_global_network_policy(findings: Findings, policy: GlobalNetworkPolicy) -> None:
-    """The spec of a global policy."""
+def check_global_network_policy(findings: Findings, policy: _Global) -> None:
+    """The spec of a global policy, enforced or staged."""
+    if isinstance(policy, StagedGlobalNetworkPolicy) and policy.spec.staged_action == "Delete":
+        _check_deletion(findings, policy.spec)
+        return
     _check_policy(findings, policy)
     spec = policy.spec
     findings.selector(("spec", "namespaceSelector"), spec.namespace_selector, may_be_global=False)
@@ -73,7 +87,13 @@ def check_tier(findings: Findings, tier: Tier) -> None:
         findings.require(found == wanted, ("spec", field), value=found, reason=f"must be {shown} in tier {tier.metadata.name}")
 
 
-def _check_policy(findings: Findings, policy: NetworkPolicy | GlobalNetworkPolicy) -> None:
+def _check_deletion(findings: Findings, spec: StagedNetworkPolicySpec | StagedGlobalNetworkPolicySpec) -> None:
+    """Which policy is meant follows from the name and the tier."""
+    findings.parsed(("spec", "tier"), spec.tier, parse_dns_label)
+    findings.unset(spec, but=("tier", "staged_action"), reason="must be empty when stagedAction is Delete")
+
+
+def _check_policy(findings: Findings, policy: _Policy) -> None:
     spec = policy.spec
     findings.parsed(("spec", "tier"), spec.tier, parse_dns_label)
     findings.selector(("spec", "selector"), spec.selector, may_be_global=False)
@@ -91,9 +111,7 @@ def _check_policy(findings: Findings, policy: NetworkPolicy | GlobalNetworkPolic
     _check_rules(findings, "egress", spec.egress, policy)
 
 
-def _check_rules(
-    findings: Findings, scope: _Scope, rules: tuple[Rule, ...], owner: NetworkPolicy | GlobalNetworkPolicy | Profile
-) -> None:
+def _check_rules(findings: Findings, scope: _Scope, rules: tuple[Rule, ...], owner: _Policy | Profile) -> None:
     findings.at_most(("spec", scope), rules, limit=_MAX_RULES)
     for index, rule in enumerate(rules):
         path: Path = ("spec", scope, index)
@@ -210,6 +228,8 @@ def _check_entity(findings: Findings, path: Path, entity: EntityRule) -> None:
 def _check_services(findings: Findings, path: Path, entity: EntityRule, services: ServiceMatch) -> None:
     """9: a service excludes all other ways to say who."""
     findings.require(bool(services.name), (*path, "services", "name"), reason="is required")
+    for field, text in (("name", services.name), ("namespace", services.namespace)):
+        findings.no_longer((*path, "services", field), text, limit=253)
     others: dict[str, object] = {
         "selector": entity.selector,
         "notSelector": entity.not_selector,
@@ -230,14 +250,14 @@ def _check_place_of_services(
     path: Path,
     *,
     scope: _Scope,
-    owner: NetworkPolicy | GlobalNetworkPolicy | Profile,
+    owner: _Policy | Profile,
     services: ServiceMatch,
 ) -> None:
     """10 and 11: where a service may stand."""
     wrong_side = "source" if scope == "egress" else "destination"
     if path[-1] == wrong_side:
         findings.refuse((*path, "services"), None, f"cannot be used in the {wrong_side} of {scope} rules")
-    if isinstance(owner, GlobalNetworkPolicy):
+    if isinstance(owner, _Global):
         findings.require(bool(services.namespace), (*path, "services", "namespace"), reason="is required in a global policy")
 
 
@@ -259,5 +279,6 @@ def _check_http(findings: Findings, path: Path, rule: Rule, http: HTTPMatch) -> 
             bool(each.exact) != bool(each.prefix), (*where, "paths", index), reason="needs exactly one of exact and prefix"
         )
         text = each.exact or each.prefix
+        findings.no_longer((*where, "paths", index), text, limit=1024)
         if text and (not text.startswith("/") or any(character in text for character in "?# ")):
             findings.refuse((*where, "paths", index), text, "must begin with / and contain no ?, # or blank")

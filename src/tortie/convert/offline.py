@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from tortie.api.kubernetes import KubernetesNetworkPolicy, Namespace, Pod, ServiceAccount
-from tortie.api.networkset import NetworkSet
-from tortie.api.policy import NetworkPolicy
+from tortie.api.kinds import KINDS
+from tortie.api.kubernetes import Namespace, Pod, ServiceAccount
 from tortie.api.resource import Metadata, Resource, Update
 from tortie.convert.feed import convert_update
 from tortie.convert.pods import is_networked, workload_endpoint
@@ -14,7 +13,6 @@ from tortie.convert.pods import is_networked, workload_endpoint
 NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_SERVICE_ACCOUNT = "default"
-_NAMESPACED = (Pod, KubernetesNetworkPolicy, ServiceAccount, NetworkPolicy, NetworkSet)
 
 
 def convert_offline(resources: Iterable[Resource]) -> list[Update]:
@@ -67,7 +65,7 @@ def complete(resources: Iterable[Resource]) -> Iterator[Resource]:
 
 
 def _with_namespace(resource: Resource) -> Resource:
-    if not isinstance(resource, _NAMESPACED) or resource.metadata.namespace:
+    if resource.metadata.namespace or not KINDS[resource.kind].namespaced:
         return resource
     metadata = msgspec.structs.replace(resource.metadata, namespace=DEFAULT_NAMESPACE)
     return msgspec.structs.replace(resource, metadata=metadata)

@@ -1,4 +1,4 @@
-"""Kubernetes NetworkPolicy to Calico NetworkPolicy (conversions.md, section 5).
+"""Kubernetes NetworkPolicy to Calico NetworkPolicy, and a staged one to a staged one (conversions.md, section 5).
 
 All rules of Kubernetes allow, so a part that cannot be converted is left out: it allows nothing. A policy whose own pod
 selector cannot be converted selects every pod of its namespace and has no rules: it denies. `network_policy_problems` tells.
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tortie.api.kubernetes import IPBlock, KubernetesNetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 from tortie.api.policy import DEFAULT_TIER, Direction, EntityRule, NetworkPolicy, NetworkPolicySpec, PortText, Rule
 from tortie.api.resource import Metadata
+from tortie.api.staged import StagedKubernetesNetworkPolicy, StagedNetworkPolicy, StagedNetworkPolicySpec
 from tortie.base.net import Prefix, parse_prefix
 from tortie.convert.errors import ConversionError
 from tortie.convert.labels import ANY_POD, namespace_selector_text, pod_selector_text
@@ -16,6 +17,7 @@ from tortie.convert.ports import ports_by_protocol
 from tortie.convert.uid import converted_uid
 
 KIND = "KubernetesNetworkPolicy"
+STAGED_KIND = "StagedKubernetesNetworkPolicy"
 ORDER = 1000.0
 
 _Report = Callable[[str], None]
@@ -26,7 +28,29 @@ def network_policy(policy: KubernetesNetworkPolicy) -> NetworkPolicy:
     return _convert(policy, _ignore)
 
 
-def network_policy_problems(policy: KubernetesNetworkPolicy) -> tuple[str, ...]:
+def staged_network_policy(policy: StagedKubernetesNetworkPolicy) -> StagedNetworkPolicy:
+    """The staged Calico form; its kind stays StagedKubernetesNetworkPolicy.
+
+    One that stages a deletion says nothing else: it has the selector, the types and the rules of nobody.
+    """
+    action = policy.spec.staged_action
+    if action == "Delete":
+        spec = StagedNetworkPolicySpec(tier=DEFAULT_TIER, staged_action=action)
+    else:
+        enforced = _convert(policy, _ignore).spec
+        spec = StagedNetworkPolicySpec(
+            tier=enforced.tier,
+            order=enforced.order,
+            selector=enforced.selector,
+            types=enforced.types,
+            ingress=enforced.ingress,
+            egress=enforced.egress,
+            staged_action=action,
+        )
+    return StagedNetworkPolicy(kind=STAGED_KIND, metadata=policy.metadata, spec=spec)
+
+
+def network_policy_problems(policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy) -> tuple[str, ...]:
     """What `network_policy` had to leave out, one sentence each; empty when the policy means what it says."""
     problems: list[str] = []
     _convert(policy, problems.append)
@@ -37,7 +61,7 @@ def _ignore(_problem: str) -> None:
     pass
 
 
-def _convert(policy: KubernetesNetworkPolicy, report: _Report) -> NetworkPolicy:
+def _convert(policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy, report: _Report) -> NetworkPolicy:
     meta, spec = policy.metadata, policy.spec
     types = _types(spec.policy_types)
     if spec.egress and "Egress" not in types:

@@ -1,7 +1,8 @@
-"""Ports of a Kubernetes rule, grouped by protocol and merged (conversions.md, section 5)."""
+"""Ports of a Kubernetes rule, grouped by protocol and merged (conversions.md, sections 5 and 7)."""
 
 from collections.abc import Iterable
 
+from tortie.api.cluster_policy import DestinationPort, ProtocolMatch
 from tortie.api.kubernetes import NetworkPolicyPort
 from tortie.api.policy import PortText
 from tortie.convert.errors import ConversionError
@@ -32,6 +33,42 @@ def ports_by_protocol(ports: Iterable[NetworkPolicyPort]) -> list[tuple[str | No
     if not named:
         return [(None, ())]
     return [(each, () if each in whole else (*named[each], *_merged(numeric[each]))) for each in sorted(named)]
+
+
+def ports_of_matches(matches: Iterable[ProtocolMatch]) -> list[tuple[str | None, tuple[PortText, ...]]]:
+    """The same for a ClusterNetworkPolicy. Named ports stand under protocol None, first: they say theirs themselves.
+
+    Raises ConversionError.
+    """
+    named: list[str] = []
+    numeric: dict[str, list[tuple[int, int]]] = {}
+    whole: set[str] = set()
+    entries = tuple(matches)
+    for entry in entries:
+        given = {name: match for name, match in zip(PROTOCOLS, (entry.sctp, entry.tcp, entry.udp), strict=True) if match}
+        if len(given) + bool(entry.destination_named_port) != 1:
+            raise ConversionError("protocols: exactly one of tcp, udp, sctp and destinationNamedPort is needed")
+        if entry.destination_named_port:
+            named.append(entry.destination_named_port)
+        for protocol, match in given.items():
+            ranges = numeric.setdefault(protocol, [])
+            if match.destination_port is None:
+                whole.add(protocol)
+            else:
+                ranges.append(_span(match.destination_port))
+    if not entries:
+        return [(None, ())]
+    by_protocol = [(each, () if each in whole else tuple(_merged(numeric[each]))) for each in sorted(numeric)]
+    return [*([(None, tuple(dict.fromkeys(named)))] if named else []), *by_protocol]
+
+
+def _span(port: DestinationPort) -> tuple[int, int]:
+    if (port.number is None) == (port.range is None):
+        raise ConversionError("protocols: destinationPort needs exactly one of number and range")
+    first, last = (port.range.start, port.range.end) if port.range else (port.number or 0, port.number or 0)
+    if not 1 <= first <= last <= 65535:
+        raise ConversionError(f"protocols: {first} to {last} is not a range within 1 to 65535")
+    return first, last
 
 
 def _port(entry: NetworkPolicyPort) -> tuple[int, int] | str | None:

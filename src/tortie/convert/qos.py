@@ -28,6 +28,12 @@ def qos_controls(annotations: Mapping[str, str]) -> QoSControls | None:
     return None if controls == QoSControls() else controls
 
 
+def dscp(annotations: Mapping[str, str]) -> int | None:
+    """The mark that a pod or a host endpoint asks for, as a number; None when there is none, or none that exists."""
+    wanted = _dscp(annotations.get(_CALICO + "dscp", ""))
+    return DSCP_NAMES[wanted] if isinstance(wanted, str) else wanted
+
+
 def _one_way(annotations: Mapping[str, str], way: str) -> dict[str, int]:
     def read(name: str, limits: tuple[int, int]) -> int:
         return _clamped(annotations.get(f"{_CALICO}{way}{name}", ""), limits)
