@@ -141,7 +141,7 @@ class Stage:
         """Packets counted by rules of ours whose comment contains the text."""
         lines = self.show(self.node, "nft", "list", "table", "inet", "tortie").splitlines()
         words = [line.split() for line in lines if comment in line and "counter packets" in line]
-        return sum(int(line[line.index("packets") + 1]) for line in words)
+        return sum(int(line[line.index("counter") + 2]) for line in words)
 
     def _create(self, name: str) -> None:
         subprocess.run(["ip", "netns", "add", name], check=True)
