@@ -3,5 +3,6 @@
 In reading order: errors, synthetic (addresses and nodes for what has none), workloads (pod templates as pods), written (rules
 as their authors numbered them), world (calc run over a whole cluster), files (the text of files as a world), question (what is
 asked, as a person writes it), ends (what a person calls an endpoint), explain (why one packet passes or not), document (an
-explanation as JSON), matrix (who reaches whom).
+explanation as JSON), classes (ends that policy cannot tell apart), matrix (who reaches whom), interesting (ports and addresses
+worth asking), subjects (labels, and groups of endpoints in words), diff (what a change of policies changes for packets).
 """

@@ -1,62 +1,163 @@
-"""Who reaches whom: the whole table for some ports, one family."""
+"""Who reaches whom: the whole table for some ports. It costs what its distinct classes of ends cost (see `classes`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
-from tortie.base.net import Family
-from tortie.insight.ends import End, of_workload
-from tortie.insight.explain import Explanation, explain_ends
+import msgspec
+
+from tortie.insight.classes import Memberships, Numbering, half_document
+from tortie.insight.document import API_VERSION
+from tortie.insight.ends import End
+from tortie.insight.errors import InsightError
+from tortie.insight.explain import explain_ends
 from tortie.insight.question import Question
 from tortie.insight.world import World
+from tortie.verdict.packet import PROTOCOL_NAMES
 
 
-class PortAsked(NamedTuple):
-    """A protocol number and its port (or ICMP type), for instance (6, 80)."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one pair and port gets. Each half is the document of it without its walk (see `classes.half_document`)."""
 
-    protocol: int
-    port: int | None
+    allowed: bool
+    egress: Mapping[str, Any]
+    ingress: Mapping[str, Any]
+    reason: str
+    """What a person wants to hear: direction, reason and place of what decided."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One pair and port. `source` and `destination` are `namespace/pod`; `decided_by` names what decided, in a few words."""
+    """One pair and port."""
 
     source: str
     destination: str
-    port: PortAsked
-    allowed: bool
-    decided_by: str
+    question: Question
+    answer: Answer
 
 
-def matrix(
-    world: World, ports: Sequence[PortAsked], *, family: Family, names: Iterable[tuple[str, str]] | None = None
-) -> list[Cell]:
-    """Every ordered pair of different workloads that have an address of `family`, in order of names, then ports.
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The table. Ends of one class share their answers: look one up with `answer`."""
 
-    `names` (namespace, pod) narrows it.
-    """
-    wanted = set(world.workloads if names is None else names)
-    ends = [
-        of_workload(workload)
-        for key, workload in sorted(world.workloads.items())
-        if key in wanted and any(address.family is family for address in workload.addresses)
-    ]
-    return [
-        _cell(world, source, destination, port=port, family=family)
-        for source in ends
-        for destination in ends
-        if source.workload != destination.workload
-        for port in ports
-    ]
+    sources: tuple[End, ...]
+    destinations: tuple[End, ...]
+    questions: tuple[Question, ...]
+    source_classes: tuple[int, ...]
+    destination_classes: tuple[int, ...]
+    answers: Mapping[tuple[int, int, int], Answer | None]
+
+    def answer(self, source: int, destination: int, question: int) -> Answer | None:
+        """By index. None where nothing is asked: an end and itself, no common family, a port that has no such name there."""
+        if same_end(self.sources[source], self.destinations[destination]):
+            return None
+        return self.answers.get((self.source_classes[source], self.destination_classes[destination], question))
+
+    def cells(self) -> Iterator[Cell]:
+        """All that was asked, sources outermost, questions innermost."""
+        for i, source in enumerate(self.sources):
+            for j, destination in enumerate(self.destinations):
+                for k, question in enumerate(self.questions):
+                    answer = self.answer(i, j, k)
+                    if answer is not None:
+                        yield Cell(source.text, destination.text, question, answer)
 
 
-def _cell(world: World, source: End, destination: End, *, port: PortAsked, family: Family) -> Cell:
-    question = Question(protocol=port.protocol, port=port.port, family=family)
-    explanation = explain_ends(world, source, destination, question=question)
-    return Cell(source.text, destination.text, port, explanation.allowed, _decided_by(explanation))
+def matrix(world: World, sources: Sequence[End], destinations: Sequence[End], *, questions: Sequence[Question]) -> Matrix:
+    """Ask all `questions` of every ordered pair of different ends; two addresses outside the cluster are not a pair."""
+    numbers = Numbering()
+    memberships = Memberships(world, by_node=any(end.node for end in (*sources, *destinations)))
+    named = any(isinstance(question.port, str) for question in questions)
+    source_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in sources)
+    destination_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in destinations)
+    answers: dict[tuple[int, int, int], Answer | None] = {}
+    by_source, by_destination = _by_class(sources, source_classes), _by_class(destinations, destination_classes)
+    for source_class, some_sources in by_source.items():
+        for destination_class, some_destinations in by_destination.items():
+            pair = a_pair(some_sources, some_destinations)
+            if pair is None:
+                continue
+            for k, question in enumerate(questions):
+                answers[source_class, destination_class, k] = ask(world, *pair, question=question)
+    return Matrix(tuple(sources), tuple(destinations), tuple(questions), source_classes, destination_classes, answers)
 
 
-def _decided_by(explanation: Explanation) -> str:
+def ask(world: World, source: End, destination: End, *, question: Question) -> Answer | None:
+    """One cell; None where the question makes no sense for these two (no common family, no such named port)."""
+    try:
+        explanation = explain_ends(world, source, destination, question=question)
+    except InsightError:
+        return None
     half = explanation.deciding
-    return f"{half.direction.value.lower()}: {half.reason}"
+    place = f" ({half.location})" if half.location else ""
+    return Answer(
+        allowed=explanation.allowed,
+        egress=half_document(explanation, "egress"),
+        ingress=half_document(explanation, "ingress"),
+        reason=f"{half.direction.value.lower()}: {half.reason}{place}",
+    )
+
+
+def same_end(source: End, destination: End) -> bool:
+    """True for what is no pair: an end and itself, or two ends outside the cluster."""
+    if source.workload is None and destination.workload is None and not (source.node or destination.node):
+        return True
+    return source.text == destination.text
+
+
+def a_pair(sources: Sequence[End], destinations: Sequence[End]) -> tuple[End, End] | None:
+    """Two different ends, one of each: looking at two of each is enough."""
+    for source in sources[:2]:
+        for destination in destinations[:2]:
+            if not same_end(source, destination):
+                return source, destination
+    return None
+
+
+def question_protocol(question: Question) -> str:
+    """Lower case, as questions are written: `tcp`, or the number of a protocol without a name."""
+    return PROTOCOL_NAMES.get(question.protocol, str(question.protocol)).lower()
+
+
+def question_text(question: Question) -> str:
+    """`tcp/80`, `icmp`."""
+    protocol = question_protocol(question)
+    return protocol if question.port is None else f"{protocol}/{question.port}"
+
+
+def matrix_document(table: Matrix) -> dict[str, Any]:
+    """`kind: PolicyMatrix`."""
+    return {"apiVersion": API_VERSION, "kind": "PolicyMatrix", "items": list(map(_item, table.cells()))}
+
+
+def matrix_json(table: Matrix) -> Iterator[str]:
+    """The same document as lines of text, one an item: tables may be large."""
+    yield f'{{"apiVersion": "{API_VERSION}", "kind": "PolicyMatrix", "items": ['
+    last = ""
+    for cell in table.cells():
+        if last:
+            yield last + ","
+        last = msgspec.json.encode(_item(cell)).decode()
+    if last:
+        yield last
+    yield "]}"
+
+
+def _item(cell: Cell) -> dict[str, Any]:
+    return {
+        "from": cell.source,
+        "to": cell.destination,
+        "protocol": question_protocol(cell.question),
+        "port": cell.question.port,
+        "verdict": "allow" if cell.answer.allowed else "deny",
+        "egress": cell.answer.egress,
+        "ingress": cell.answer.ingress,
+    }
+
+
+def _by_class(ends: Sequence[End], classes: Sequence[int]) -> dict[int, list[End]]:
+    found: dict[int, list[End]] = {}
+    for end, number in zip(ends, classes, strict=True):
+        found.setdefault(number, []).append(end)
+    return found

@@ -1,0 +1,103 @@
+"""Ends that policy cannot tell apart: same tiers and profiles, same sets and networks, same named ports.
+
+A table over all pairs of endpoints costs what its distinct pairs of classes cost. An end's class holds everything that an
+explanation may depend on; two ends of one class get the same answer for every partner and port.
+"""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+from tortie.base.net import FAMILIES, Address, Family, Prefix, masked, single
+from tortie.insight.document import explanation_document
+from tortie.insight.ends import End
+from tortie.insight.explain import Explanation
+from tortie.insight.world import World
+from tortie.intent.policy import Match, Policy, Profile, Rule
+from tortie.intent.sets import PortMember
+
+
+class Memberships:
+    """What one world's rules can tell of an address: the sets and networks that hold it, and its ports in sets of ports.
+
+    `by_node`: ends include nodes, so that it matters which node a pod is on. With host endpoints it always does.
+    """
+
+    def __init__(self, world: World, *, by_node: bool = False) -> None:
+        self._world = world
+        self._by_node = by_node or bool(world.state.host_endpoints)
+        self._by_prefix: dict[Prefix, set[Hashable]] = {}
+        self._ports: dict[Address, set[Hashable]] = {}
+        for set_id, members in world.state.members.items():
+            for member in members:
+                if isinstance(member, PortMember):
+                    self._ports.setdefault(member.address, set()).add((set_id, member.protocol, member.port))
+                else:
+                    self._by_prefix.setdefault(member, set()).add(set_id)
+        for net in nets_of(world):
+            self._by_prefix.setdefault(net, set()).add(net)
+        self._lengths = {family: sorted({net.length for net in self._by_prefix if net.family is family}) for family in FAMILIES}
+
+    def of_address(self, address: Address) -> Hashable:
+        """Equal for two addresses that no rule tells apart."""
+        found: set[Hashable] = set()
+        for length in self._lengths[address.family]:
+            found |= self._by_prefix.get(masked(address, length), set())
+        return frozenset(found), frozenset(self._ports.get(address, ()))
+
+    def of_end(self, end: End, *, named_ports: bool = False) -> Hashable:
+        """The end's class. `named_ports`: questions name ports, so that what the end calls its ports counts too."""
+        addresses: dict[Family, Hashable] = {}
+        for address in end.addresses:
+            addresses.setdefault(address.family, (address.family, self.of_address(address)))
+        where = tuple(addresses.values())
+        if end.workload is None:
+            return (end.node, where)
+        endpoint = self._world.state.endpoints.get(end.workload.id)
+        if endpoint is None:
+            return (end.workload.id, where)
+        node = end.workload.node if self._by_node else ""
+        ports = end.workload.ports if named_ports else ()
+        return (endpoint.tiers, endpoint.profiles, endpoint.allowed_source_prefixes, node, ports, where)
+
+
+def rules_of(world: World) -> Iterator[Rule]:
+    """Every rule of every active policy and profile, both directions."""
+    owners: list[Policy | Profile] = [*world.state.policies.values(), *world.state.profiles.values()]
+    for owner in owners:
+        yield from owner.ingress
+        yield from owner.egress
+
+
+def sides_of(rule: Rule) -> tuple[Match, Match]:
+    """Source and destination."""
+    return rule.source, rule.destination
+
+
+def nets_of(world: World) -> set[Prefix]:
+    """Every network that an explanation may look at, besides the members of sets."""
+    state = world.state
+    found: set[Prefix] = set(state.service_nets) | set(state.pools)
+    for host in state.hosts.values():
+        found.update(single(each.address) for each in (host.ipv4, host.ipv6) if each is not None)
+    for endpoint in state.host_endpoints.values():
+        found.update(single(address) for address in endpoint.expected_addresses)
+    for rule in rules_of(world):
+        for side in sides_of(rule):
+            found.update(side.nets, side.not_nets)
+    return found
+
+
+class Numbering:
+    """Classes as small numbers, by first appearance."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+
+    def __getitem__(self, value: Hashable) -> int:
+        return self._numbers.setdefault(value, len(self._numbers))
+
+
+def half_document(explanation: Explanation, side: str) -> Mapping[str, Any]:
+    """`egress` or `ingress` of an explanation's document without its walk: verdict, who decided, and where it is written."""
+    half: Mapping[str, Any] = explanation_document(explanation)[side]
+    return {key: value for key, value in half.items() if key != "endpoint" and not isinstance(value, list | dict)}
