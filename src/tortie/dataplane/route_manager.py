@@ -23,10 +23,12 @@ class RouteManager:
         self._conntrack = conntrack
         self._orphaned: set[Address] = set()
         self._config = Config()
+        self._told: dict[EndpointId, Endpoint] | None = None
 
     def configure(self, config: Config) -> None:
         """The metric is configured."""
         self._config = config
+        self._told = None
 
     async def apply(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
         """Want a route for each address, and no other; then program. One ExceptionGroup for all that were refused.
@@ -34,16 +36,9 @@ class RouteManager:
         Connections of an address that has no owner any more, or a new one, are forgotten: policy has judged them for the
         old owner only.
         """
-        wanted: dict[Prefix, Route] = {}
-        for endpoint_id in sorted(endpoints):
-            for route in self._routes_of(endpoints[endpoint_id]):
-                wanted.setdefault(route.dst, route)
-        for dst, route in list(self._routes.desired.items()):
-            if dst not in wanted or wanted[dst].device != route.device:
-                self._routes.remove(dst)
-                self._orphaned.add(dst.network)
-        for route in wanted.values():
-            self._routes.put(route)
+        if endpoints != self._told:
+            self._want(endpoints)
+            self._told = dict(endpoints)
         failures: list[Exception] = []
         try:
             self._routes.apply()
@@ -57,6 +52,18 @@ class RouteManager:
             failures.append(error)
         if failures:
             raise ExceptionGroup(f"{len(failures)} changes of routes failed", failures)
+
+    def _want(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
+        wanted: dict[Prefix, Route] = {}
+        for endpoint_id in sorted(endpoints):
+            for route in self._routes_of(endpoints[endpoint_id]):
+                wanted.setdefault(route.dst, route)
+        for dst, route in list(self._routes.desired.items()):
+            if dst not in wanted or wanted[dst].device != route.device:
+                self._routes.remove(dst)
+                self._orphaned.add(dst.network)
+        for route in wanted.values():
+            self._routes.put(route)
 
     def _forget_connections(self) -> None:
         if self._orphaned:

@@ -280,7 +280,8 @@ class RouteTable:
     """Our routes of one table, kept as desired: put and remove, then `apply`. Safe to apply again at any time.
 
     What the kernel has of ours is read on first use, after a failure and after `distrust`. Foreign routes are never touched,
-    not even where they stand in the way: that is a failure. A route whose device is absent or down stays `pending`. A route of
+    not even where they stand in the way: that is a failure. A route whose device is absent or down stays `pending` until
+    `link_changed` names the device, or `distrust`. A route of
     ours that nobody has put, found on a workload's device, may be of a pod that the CNI plugin is just adding: it is removed
     only after `grace_seconds`; `due_in` says when.
     """
@@ -302,7 +303,8 @@ class RouteTable:
         self._desired: dict[Prefix, Route] = {}
         self._actual: dict[_Place, Route] | None = None
         self._unclaimed: dict[_Place, float] = {}
-        self._pending: frozenset[Prefix] = frozenset()
+        self._waiting: dict[Prefix, Route] = {}
+        self._settled = False
         self._displaced: set[Prefix] = set()
 
     @property
@@ -313,17 +315,21 @@ class RouteTable:
     @property
     def pending(self) -> frozenset[Prefix]:
         """Destinations whose device was absent or down at the last `apply`."""
-        return self._pending
+        return frozenset(self._waiting)
 
     def put(self, route: Route) -> None:
         """Want this route, in place of any other that we wanted for its destination. Raises Invalid for a foreign one."""
         if route.table != self._table or route.protocol != self._protocol:
             raise Invalid(f"route {route}: this table holds protocol {self._protocol} of table {self._table}", errno.EINVAL)
-        self._desired[route.dst] = route.as_kernel()
+        wanted = route.as_kernel()
+        if self._desired.get(route.dst) != wanted:
+            self._desired[route.dst] = wanted
+            self._settled = False
 
     def remove(self, dst: Prefix) -> None:
         """Do not want a route to this destination any more; it need not have been put."""
-        self._desired.pop(dst, None)
+        if self._desired.pop(dst, None) is not None:
+            self._settled = False
 
     def take_displaced(self) -> frozenset[Prefix]:
         """Destinations that the kernel led elsewhere, or nowhere any more, until an `apply` since the last call."""
@@ -334,9 +340,13 @@ class RouteTable:
     def distrust(self) -> None:
         """Read the kernel again at the next `apply`."""
         self._actual = None
+        self._waiting.clear()
+        self._settled = False
 
     def link_changed(self, device: str) -> None:
         """A device came, went, or changed its state: the kernel may have dropped its routes without a word."""
+        self._waiting = {dst: route for dst, route in self._waiting.items() if route.device != device}
+        self._settled = False
         if self._actual is not None:
             self._actual = {place: route for place, route in self._actual.items() if route.device != device}
 
@@ -348,21 +358,27 @@ class RouteTable:
 
     def apply(self) -> None:
         """Bring the kernel to what is desired. Goes on past failures, then raises them together as an ExceptionGroup."""
+        if self._settled and not self._unclaimed:
+            return
         failures = self._step()
         if any(isinstance(failure.error, AlreadyExists) for failure in failures):
             self.distrust()  # somebody (the CNI plugin) was faster: perhaps it is just what we want
             failures = self._step()
-        self._pending = frozenset(failure.route.dst for failure in failures if _is_waiting(failure.error))
+        for failure in failures:
+            if _is_waiting(failure.error):
+                self._waiting[failure.route.dst] = failure.route
         errors = [_explain(failure) for failure in failures if not _is_waiting(failure.error)]
         if errors:
             self.distrust()
             raise ExceptionGroup(f"{len(errors)} routes were refused", errors)
+        self._settled = True
 
     def _step(self) -> tuple[RouteFailure, ...]:
         """One comparison and its consequences; additions before removals, so that no destination is without a route."""
         actual = self._read_back() if self._actual is None else self._actual
         self._actual = actual
-        desired = {_place(route): route for route in self._desired.values()}
+        self._waiting = {dst: route for dst, route in self._waiting.items() if self._desired.get(dst) == route}
+        desired = {_place(route): route for dst, route in self._desired.items() if dst not in self._waiting}
         delta = diff(desired, actual)
         unwanted = self._give_up(delta.remove)
         failures = self._routes.add(delta.add.values()) + self._routes.replace(delta.change.values())
