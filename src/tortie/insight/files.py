@@ -28,7 +28,7 @@ class Text(NamedTuple):
 
 @dataclass(slots=True)
 class Loaded:
-    """What the files held. `ignored` counts documents by kind that have no say in policy, such as Service."""
+    """What the files held. `ignored` counts documents by kind that have no say in policy, such as ConfigMap."""
 
     resources: list[Resource] = field(default_factory=list)
     templates: list[Pod] = field(default_factory=list)

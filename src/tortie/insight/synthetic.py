@@ -1,4 +1,4 @@
-"""Addresses and a node for pods that have none, so that policy can be asked about them (conventions.md, "Offline files")."""
+"""Addresses and a node for what has none, so that policy can be asked about it (conventions.md, "Offline files")."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,9 @@ NODE = "offline"
 """The node of pods that name none."""
 
 RANGES = {Family.V4: parse_prefix("198.18.0.0/15"), Family.V6: parse_prefix("2001:db8::/32")}
-_FIELDS_WITH_NETS = frozenset({"cidr", "except", "nets", "notNets", "ip", "podIP", "ipNetworks"})
+_FIELDS_WITH_NETS = frozenset(
+    {"cidr", "except", "nets", "notNets", "ip", "podIP", "ipNetworks", "expectedIPs", "address", "addresses", "clusterIPs"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,30 @@ class Placed:
     synthetic_node: bool
 
 
-def place(pods: Iterable[Pod], resources: Iterable[Resource]) -> list[Placed]:
-    """Give every pod a node and at least one address. `resources` is all input: its networks are kept clear of.
+class Supply:
+    """Addresses nobody else has: outside the networks of `resources`, which is all input."""
+
+    def __init__(self, resources: Iterable[Resource]) -> None:
+        taken = list(_nets(resources))
+        self._free = {family: _free(family, taken) for family in FAMILIES}
+
+    def take(self) -> tuple[Address, ...]:
+        """The next one of each family."""
+        return tuple(next(self._free[family]) for family in FAMILIES)
+
+
+def place(pods: Iterable[Pod], supply: Supply) -> list[Placed]:
+    """Give every pod a node and at least one address.
 
     Pods on their host's network and pods that have finished are left as they are.
     """
-    supply = {family: _free(family, list(_nets(resources))) for family in FAMILIES}
     placed = []
     for pod in pods:
         wants = not pod.spec.host_network and pod.status.phase not in ("Failed", "Succeeded")
         needs_address = wants and not pod.status.pod_ips and not pod.status.pod_ip
         needs_node = not pod.spec.node_name
         if needs_address:
-            addresses = tuple(PodIP(ip=str(next(supply[family]))) for family in FAMILIES)
+            addresses = tuple(PodIP(ip=str(address)) for address in supply.take())
             status = msgspec.structs.replace(pod.status, pod_ips=addresses, pod_ip=addresses[0].ip)
             pod = msgspec.structs.replace(pod, status=status)
         if needs_node:

@@ -1,25 +1,33 @@
 """A whole cluster's intent, worked out by the same graph that an agent runs, with every endpoint counted as local."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tortie.api.defaults import with_defaults
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.kubernetes import Pod
+from tortie.api.node import Node
 from tortie.api.profile import DEFAULT_ALLOW
 from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.api.services import EndpointSlice
 from tortie.api.tier import PREDEFINED, Tier
 from tortie.base.net import Address
 from tortie.calc.graph import Graph
 from tortie.convert.offline import convert_offline
-from tortie.insight.synthetic import place
+from tortie.insight.nodes import complete_nodes, configurations
+from tortie.insight.services import Service, services_of
+from tortie.insight.slices import derive_slices, with_namespace
+from tortie.insight.synthetic import Supply, place
 from tortie.insight.workloads import without_clashes
 from tortie.insight.written import number_as_written
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId
 from tortie.intent.policy import Direction
 from tortie.intent.state import State
+from tortie.verdict.journey import Judge, ThoroughJudge
 from tortie.verdict.packet import protocol_number
+from tortie.verdict.quick import QuickJudge
+from tortie.verdict.staged import has_staged, in_force
 
 Locations = Mapping[tuple[Key, str], str]
 """`file:line` by resource and field path (`spec.ingress[0]`); path "" is the document itself."""
@@ -47,7 +55,37 @@ class Workload:
     synthetic_node: bool = False
 
 
-_POLICY_KINDS = frozenset({"NetworkPolicy", "GlobalNetworkPolicy", "KubernetesNetworkPolicy"})
+_POLICY_KINDS = frozenset(
+    {
+        "NetworkPolicy",
+        "GlobalNetworkPolicy",
+        "KubernetesNetworkPolicy",
+        "KubernetesClusterNetworkPolicy",
+        "StagedNetworkPolicy",
+        "StagedGlobalNetworkPolicy",
+        "StagedKubernetesNetworkPolicy",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUp:
+    """What of a world is made up."""
+
+    pods: Mapping[tuple[str, str], tuple[bool, bool]] = field(default_factory=dict)
+    """By namespace and name: the address, the node."""
+    nodes: frozenset[str] = frozenset()
+    """Nodes whose addresses are."""
+    slices: tuple[EndpointSlice, ...] = ()
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What a world has already worked out for questions."""
+
+    thorough: dict[str, Judge] = field(default_factory=dict)
+    quick: dict[str, QuickJudge] = field(default_factory=dict)
+    pending: "World | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +101,12 @@ class World:
     """What calc was fed with: Calico's kinds, after conversion."""
     written: tuple[Resource, ...] = ()
     """The resources before conversion, as their authors wrote them."""
+    services: Mapping[tuple[str, str], Service] = field(default_factory=dict)
+    configs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Effective configuration of the nodes that have one of their own; `state.config` is that of the others."""
+    synthetic_nodes: frozenset[str] = frozenset()
+    """Nodes whose addresses are made up."""
+    _asked: _Asked = field(default_factory=_Asked, compare=False, repr=False)
 
     @classmethod
     def from_resources(
@@ -72,18 +116,26 @@ class World:
 
         `templates` are pods that stand for Deployments and the like (see `workloads`). Raises ConversionError.
         """
-        given = [with_defaults(resource) for resource in resources]
+        given = [with_namespace(with_defaults(resource)) for resource in resources]
         pods = [resource for resource in given if isinstance(resource, Pod)]
-        placed = place([*pods, *without_clashes(templates, pods)], given)
-        others = [resource for resource in given if not isinstance(resource, Pod)]
-        updates = convert_offline([*others, *(entry.pod for entry in placed)])
-        made_up = {
-            (entry.pod.metadata.namespace or "default", entry.pod.metadata.name): (
-                entry.synthetic_address,
-                entry.synthetic_node,
-            )
-            for entry in placed
-        }
+        supply = Supply(given)
+        placed = place([*pods, *without_clashes(templates, pods)], supply)
+        ready = [entry.pod for entry in placed]
+        nodes = complete_nodes(given, ready, supply)
+        slices = derive_slices(given, ready)
+        others = [resource for resource in given if not isinstance(resource, Pod | Node)]
+        updates = convert_offline([*others, *slices, *(entry.node for entry in nodes), *ready])
+        made_up = MadeUp(
+            pods={
+                (entry.pod.metadata.namespace or "default", entry.pod.metadata.name): (
+                    entry.synthetic_address,
+                    entry.synthetic_node,
+                )
+                for entry in placed
+            },
+            nodes=frozenset(entry.node.metadata.name for entry in nodes if entry.synthetic_address),
+            slices=tuple(slices),
+        )
         return cls.from_updates(updates, written=given, made_up=made_up, locations=locations)
 
     @classmethod
@@ -92,17 +144,16 @@ class World:
         updates: Iterable[Update],
         *,
         written: Iterable[Resource] = (),
-        made_up: Mapping[tuple[str, str], tuple[bool, bool]] | None = None,
+        made_up: MadeUp | None = None,
         locations: Locations | None = None,
     ) -> "World":
         """From what a datastore lists, converted as for an agent.
 
-        `written`: the resources before conversion, so that rules are numbered as their authors wrote them. `made_up`: which
-        pods' address and node are synthetic.
+        `written`: the resources before conversion, so that rules are numbered as their authors wrote them.
         """
-        known, given = list(updates), tuple(written)
+        known, given, made_up = list(updates), tuple(written), made_up or MadeUp()
         state = State()
-        graph = Graph(node="", is_local=lambda _: True)
+        graph = Graph(node="", is_local=lambda _: True, staged=True)
         graph.on_updates([*_always_there(known), *known])
         graph.on_in_sync()
         state.apply_all(graph.flush())
@@ -110,11 +161,58 @@ class World:
         workloads: dict[tuple[str, str], Workload] = {}
         for update in known:
             if isinstance(update.value, WorkloadEndpoint):
-                workload = _workload(update.value, state, made_up or {})
+                workload = _workload(update.value, state, made_up.pods)
                 if workload is not None:
                     workloads[workload.namespace, workload.name] = workload
         policies = tuple(sorted(PolicyId(*update.key) for update in known if update.value and update.key.kind in _POLICY_KINDS))
-        return cls(state, workloads, policies, locations or {}, tuple(known), given)
+        names = {
+            *state.hosts,
+            *(workload.node for workload in workloads.values()),
+            *(each.node for each in state.host_endpoints),
+        }
+        return cls(
+            state,
+            workloads,
+            policies,
+            locations or {},
+            tuple(known),
+            given,
+            services=services_of(known, synthetic=made_up.slices),
+            configs=configurations(known, names),
+            synthetic_nodes=made_up.nodes,
+        )
+
+    @property
+    def by_node(self) -> bool:
+        """True if answers may depend on which node an end is on, for more than whether the ends share one."""
+        return bool(self.state.host_endpoints or self.configs)
+
+    def config(self, node: str) -> Mapping[str, str]:
+        """The effective configuration of a node."""
+        return self.configs.get(node, self.state.config)
+
+    def judge(self, node: str) -> Judge:
+        """Who judges, with every reason, what happens on a node."""
+        key = node if node in self.configs else ""
+        if key not in self._asked.thorough:
+            self._asked.thorough[key] = ThoroughJudge(replace(self.state, config=dict(self.config(node))))
+        return self._asked.thorough[key]
+
+    def quick(self, node: str) -> QuickJudge:
+        """Who judges, without reasons, what happens on a node."""
+        key = node if node in self.configs else ""
+        base = self._asked.quick.setdefault("", QuickJudge(self.state))
+        if key not in self._asked.quick:
+            self._asked.quick[key] = base.configured(dict(self.config(node)))
+        return self._asked.quick[key]
+
+    def pending(self) -> "World | None":
+        """The world with staged policies in force; None if there are none."""
+        if not has_staged(self.state):
+            return None
+        if self._asked.pending is None:
+            self._asked.pending = replace(self, state=in_force(self.state), _asked=_Asked())
+        return self._asked.pending
 
     def location(self, owner: PolicyId | ProfileId | None, direction: Direction, index: int | None) -> str:
         """`file:line` of a rule, else of its policy, else ""."""

@@ -36,7 +36,7 @@ def test_the_deciding_line_comes_first_and_the_walk_of_both_directions_after_it(
         "Ingress of prod/web: deny, no rule matched and tier default denies by default"
     )
     assert "destination port 81 is not 80" in result.stdout or "is not selected by" in result.stdout
-    assert "1 Service" in result.stderr
+    assert "1 ConfigMap" in result.stderr
 
 
 def test_an_allowed_packet_exits_with_0_and_names_policy_rule_and_place(folder: Path) -> None:

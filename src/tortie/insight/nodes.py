@@ -1,0 +1,71 @@
+"""Nodes: those that the input only mentions, and the configuration of each."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from tortie.api.felix import FelixConfiguration
+from tortie.api.hostendpoint import HostEndpoint
+from tortie.api.kubernetes import Pod
+from tortie.api.node import Node, NodeAddress
+from tortie.api.resource import Metadata, Resource, Update
+from tortie.base.net import Address
+from tortie.calc.config import ConfigStage
+from tortie.calc.pools_hosts import host
+from tortie.calc.problems import Problems
+from tortie.insight.synthetic import Supply
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedNode:
+    """A node ready for conversion, and whether its address is made up."""
+
+    node: Node
+    synthetic_address: bool
+
+
+def complete_nodes(resources: Sequence[Resource], pods: Iterable[Pod], supply: Supply) -> list[PlacedNode]:
+    """Every node that the input holds or mentions, with at least one address: what its host endpoints expect, else made up."""
+    nodes = {each.metadata.name: each for each in resources if isinstance(each, Node)}
+    expected: dict[str, list[str]] = {}
+    for each in resources:
+        if isinstance(each, HostEndpoint) and each.spec.node:
+            expected.setdefault(each.spec.node, []).extend(each.spec.expected_ips)
+    for pod in pods:
+        if pod.spec.node_name:
+            expected.setdefault(pod.spec.node_name, [])
+    placed = []
+    for name in dict.fromkeys((*nodes, *sorted(expected))):
+        node = nodes.get(name) or Node(metadata=Metadata(name=name))
+        known = host(node)
+        if known.ipv4 is not None or known.ipv6 is not None:
+            placed.append(PlacedNode(node, synthetic_address=False))
+            continue
+        said = expected.get(name, [])
+        addresses = said or [str(address) for address in supply.take()]
+        listed = tuple(NodeAddress(address=text, type="InternalIP") for text in addresses)
+        spec = msgspec.structs.replace(node.spec, addresses=(*node.spec.addresses, *listed))
+        placed.append(PlacedNode(msgspec.structs.replace(node, spec=spec), synthetic_address=not said))
+    return placed
+
+
+def configurations(updates: Sequence[Update], names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """The effective configuration of each node that has one of its own; the others have the cluster's."""
+    felix = [update for update in updates if isinstance(update.value, FelixConfiguration)]
+    if not any(update.key.name != "default" for update in felix):
+        return {}
+    labels = {update.key.name: update.value.metadata.labels for update in updates if isinstance(update.value, Node)}
+    found = {}
+    for name in names:
+        stage = ConfigStage(name, Problems())
+        for key, value in felix:
+            stage.on_configuration(key, value if isinstance(value, FelixConfiguration) else None)
+        stage.on_node(labels.get(name))
+        found[name] = dict(stage.flush() or ())
+    return found
+
+
+def expected_addresses(endpoints: Iterable[tuple[str, tuple[Address, ...]]]) -> dict[Address, str]:
+    """Nodes by the addresses that their host endpoints expect."""
+    return {address: node for node, addresses in endpoints for address in addresses}
