@@ -26,6 +26,13 @@ GOOD: dict[str, dict[str, Any]] = {
         "ipNATs": [{"internalIP": "10.0.0.5", "externalIP": "192.0.2.1"}],
         "ipv4Gateway": "169.254.1.1",
     },
+    "HostEndpoint": {
+        "node": "node-1",
+        "interfaceName": "eth0",
+        "expectedIPs": ["192.0.2.1", "fd00::1"],
+        "profiles": ["projectcalico-default-allow"],
+        "ports": [{"name": "ssh", "protocol": "TCP", "port": 22}, {"name": "ntp", "protocol": 17, "port": 123}],
+    },
     "Node": {
         "bgp": {"ipv4Address": "172.18.0.2/16", "ipv6Address": "fd00::2/64", "asNumber": "1.10"},
         "addresses": [{"address": "172.18.0.2/16", "type": "CalicoNodeIP"}, {"address": "172.18.0.2", "type": "InternalIP"}],
@@ -81,6 +88,18 @@ def test_good_resources_are_accepted(kind: str) -> None:
         ("NetworkSet", {"nets": ["10.0.0.0/8", "ten"]}, "spec.nets[1]", "CIDR"),
         ("NetworkSet", {"nets": ["10.0.0.1", "10.0.0.1"]}, "spec.nets[1]", "twice"),
         ("WorkloadEndpoint", {"node": ""}, "spec.node", "is required"),
+        ("HostEndpoint", {"node": ""}, "spec.node", "is required"),
+        ("HostEndpoint", {"node": "N 1"}, "spec.node", "a-z"),
+        ("HostEndpoint", {"interfaceName": "", "expectedIPs": []}, "spec.interfaceName", "unless expectedIPs is set"),
+        ("HostEndpoint", {"interfaceName": "much-too-long-a-name"}, "spec.interfaceName", "1 to 15"),
+        ("HostEndpoint", {"interfaceName": "eth*"}, "spec.interfaceName", "1 to 15"),
+        ("HostEndpoint", {"expectedIPs": ["192.0.2.0/24"]}, "spec.expectedIPs[0]", "address"),
+        ("HostEndpoint", {"expectedIPs": ["192.0.2.1", "192.0.2.1"]}, "spec.expectedIPs[1]", "twice"),
+        ("HostEndpoint", {"profiles": ["a", "a"]}, "spec.profiles[1]", "twice"),
+        ("HostEndpoint", {"ports": [{"name": "x", "protocol": "ICMP", "port": 1}]}, "spec.ports[0].protocol", "SCTP"),
+        ("HostEndpoint", {"ports": [{"name": "x", "protocol": "UDPLite", "port": 1}]}, "spec.ports[0].protocol", "SCTP"),
+        ("HostEndpoint", {"ports": [{"name": "x", "protocol": "TCP", "port": 0}]}, "spec.ports[0].port", "1 to 65535"),
+        ("HostEndpoint", {"ports": [{"name": "", "protocol": "TCP", "port": 5}]}, "spec.ports[0].name", "port name"),
         ("WorkloadEndpoint", {"pod": "x-"}, "spec.pod", "a-z"),
         ("WorkloadEndpoint", {"interfaceName": "much-too-long-a-name"}, "spec.interfaceName", "1 to 15"),
         ("WorkloadEndpoint", {"mac": "02:00"}, "spec.mac", "MAC"),
@@ -268,6 +287,50 @@ KUBERNETES_POLICY: dict[str, Any] = {
         }
     ],
 }
+
+
+@pytest.mark.parametrize("spec", [{"interfaceName": "*"}, {"expectedIPs": ["fd00::1"]}])
+def test_a_host_endpoint_needs_one_way_to_find_its_interface(spec: dict[str, Any]) -> None:
+    assert _problems("HostEndpoint", {"node": "node-1"} | spec) == {}
+
+
+def test_fields_of_a_host_endpoints_port_that_are_missing_are_named() -> None:
+    with pytest.raises(ValidationError) as caught:
+        _problems("HostEndpoint", {"node": "n", "interfaceName": "*", "ports": [{}]})
+    assert [error.path for error in caught.value.errors] == [f"spec.ports[0].{name}" for name in ("name", "protocol", "port")]
+
+
+@pytest.mark.parametrize(
+    ("document", "path"),
+    [
+        ({"addressType": "IPv4", "endpoints": [{"addresses": ["fd00::1"]}]}, "endpoints[0].addresses[0]"),
+        ({"addressType": "IPv6", "endpoints": [{"addresses": ["fd00::1"]}, {}]}, "endpoints[1].addresses"),
+        ({"addressType": "IPX"}, "addressType"),
+        ({"addressType": "IPv4", "ports": [{"port": 0}]}, "ports[0].port"),
+        ({"addressType": "IPv4", "ports": [{"port": 1, "protocol": "tcp"}]}, "ports[0].protocol"),
+    ],
+)
+def test_a_bad_endpoint_slice_is_refused_at_its_field(document: dict[str, Any], path: str) -> None:
+    head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s", "namespace": "n"}}
+    assert [error.path for error in validate(decode(head | document))] == [path]
+
+
+def test_a_slice_of_names_and_one_without_port_numbers_are_none_of_our_business() -> None:
+    head = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": {"name": "s", "namespace": "n"}}
+    named = {"addressType": "FQDN", "endpoints": [{"addresses": ["db.example.org"], "zone": "a"}], "ports": [{"name": "x"}]}
+    assert validate(decode(head | named)) == []
+
+
+def test_a_service_may_be_headless_and_its_addresses_are_addresses() -> None:
+    head = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "n"}}
+    headless = {"clusterIP": "None", "clusterIPs": ["None"], "sessionAffinity": "None", "ports": [{"port": 80}]}
+    assert validate(decode(head | {"spec": headless})) == []
+    bad = {"clusterIP": "ten", "externalIPs": ["10.0.0.0/8"], "ports": [{"port": 0}]}
+    assert [error.path for error in validate(decode(head | {"spec": bad}))] == [
+        "spec.clusterIP",
+        "spec.externalIPs[0]",
+        "spec.ports[0].port",
+    ]
 
 
 def test_good_kubernetes_policy_is_accepted() -> None:

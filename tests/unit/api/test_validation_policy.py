@@ -6,12 +6,14 @@ import pytest
 
 from tortie.api.defaults import with_defaults
 from tortie.api.documents import decode
+from tortie.api.errors import ValidationError
+from tortie.api.kinds import KINDS
 from tortie.api.validation import validate
 
 
 def problems(kind: str, spec: dict[str, Any], *, name: str = "p") -> dict[str, str]:
     """Path to reason of everything that is wrong with a resource of ours."""
-    metadata = {"name": name} | ({"namespace": "n"} if kind == "NetworkPolicy" else {})
+    metadata = {"name": name} | ({"namespace": "n"} if KINDS[kind].namespaced else {})
     document = {"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": metadata, "spec": spec}
     return {error.path: error.reason for error in validate(with_defaults(decode(document)))}
 
@@ -90,6 +92,12 @@ def test_good_rules_are_accepted(rule: dict[str, Any]) -> None:
         ({"source": {"serviceAccounts": {"selector": "("}}}, "source.serviceAccounts.selector", "column 2"),
         ({"source": {"services": {"namespace": "n"}}}, "source.services.name", "is required"),
         ({"source": {"services": {"name": "s"}, "selector": "all()"}}, "source.selector", "services"),
+        ({"source": {"services": {"name": "s"}, "notSelector": "all()"}}, "source.notSelector", "services"),
+        ({"source": {"services": {"name": "s"}, "namespaceSelector": "all()"}}, "source.namespaceSelector", "services"),
+        ({"source": {"services": {"name": "s"}, "nets": ["10.0.0.0/8"]}}, "source.nets", "services"),
+        ({"source": {"services": {"name": "s"}, "notNets": ["10.0.0.0/8"]}}, "source.notNets", "services"),
+        ({"source": {"services": {"name": "s" * 254}}}, "source.services.name", "longer than 253"),
+        ({"source": {"services": {"name": "s", "namespace": "n" * 254}}}, "source.services.namespace", "longer than 253"),
         ({"source": {"services": {"name": "s"}, "serviceAccounts": {}}}, "source.serviceAccounts", "services"),
         ({"destination": {"services": {"name": "s"}}}, "destination.services", "ingress rules"),
         ({"protocol": "UDP", "http": {}}, "protocol", "TCP"),
@@ -98,6 +106,10 @@ def test_good_rules_are_accepted(rule: dict[str, Any]) -> None:
         ({"http": {"paths": [{}]}}, "http.paths[0]", "exactly one"),
         ({"http": {"paths": [{"exact": "a"}]}}, "http.paths[0]", "begin with /"),
         ({"http": {"paths": [{"prefix": "/a?b"}]}}, "http.paths[0]", "begin with /"),
+        ({"http": {"paths": [{"exact": "/a", "prefix": "/a"}]}}, "http.paths[0]", "exactly one"),
+        ({"http": {"paths": [{"exact": "/" + "a" * 1024}]}}, "http.paths[0]", "longer than 1024"),
+        ({"http": {"methods": [f"M{n}" for n in range(21)]}}, "http.methods", "at most 20"),
+        ({"http": {"paths": [{"prefix": f"/{n}"} for n in range(21)]}}, "http.paths", "at most 20"),
         ({"metadata": {"annotations": {"bad key": ""}}}, "metadata.annotations.bad key", "label"),
     ],
 )
@@ -107,12 +119,22 @@ def test_bad_rule_is_refused_at_its_field(rule: dict[str, Any], path: str, hint:
     assert hint in found[path]
 
 
+@pytest.mark.shows("PS-7.10", "PS-7.16")
+def test_an_icmp_code_needs_a_type_and_a_port_number_needs_a_protocol() -> None:
+    assert "needs a type" in rule_problems({"protocol": "ICMP", "icmp": {"code": 1}})["icmp.code"]
+    assert "need protocol" in rule_problems({"destination": {"ports": [80]}})["destination.ports"]
+
+
 def test_services_belong_to_the_far_side_of_a_rule() -> None:
     far = {"destination": {"services": {"name": "s", "namespace": "n"}}}
     assert rule_problems(far, direction="egress") == {}
     assert list(rule_problems({"source": far["destination"]}, direction="egress")) == ["source.services"]
     with_ports = {"protocol": "TCP", "destination": {"services": {"name": "s"}, "ports": [1]}}
     assert list(rule_problems(with_ports, direction="egress")) == ["destination.ports"]
+    without_ports = {"protocol": "TCP", "destination": {"services": {"name": "s"}, "notPorts": ["web"]}}
+    assert list(rule_problems(without_ports, direction="egress")) == ["destination.notPorts"]
+    source_ports = {"protocol": "TCP", "source": {"services": {"name": "s"}, "ports": [1]}}
+    assert rule_problems(source_ports) == {}
 
 
 def test_http_is_for_ingress_only_except_in_profiles() -> None:
@@ -121,9 +143,10 @@ def test_http_is_for_ingress_only_except_in_profiles() -> None:
     assert rule_problems(rule, direction="egress", kind="Profile") == {}
 
 
-def test_service_in_a_global_policy_needs_its_namespace() -> None:
+@pytest.mark.parametrize("kind", ["GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"])
+def test_service_in_a_global_policy_needs_its_namespace(kind: str) -> None:
     rule = {"source": {"services": {"name": "s"}}}
-    assert list(rule_problems(rule, kind="GlobalNetworkPolicy")) == ["source.services.namespace"]
+    assert list(rule_problems(rule, kind=kind)) == ["source.services.namespace"]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +176,75 @@ def test_bad_spec_is_refused_at_its_field(kind: str, spec: dict[str, Any], path:
     assert hint in found[path]
 
 
+@pytest.mark.parametrize("action", ["Set", "Learn", "Ignore"])
+@pytest.mark.parametrize(
+    ("kind", "spec", "path"),
+    [
+        ("StagedNetworkPolicy", {"selector": "global()"}, "spec.selector"),
+        ("StagedNetworkPolicy", {"egress": [{"action": "Allow", "http": {}}]}, "spec.egress[0].http"),
+        ("StagedGlobalNetworkPolicy", {"namespaceSelector": "global()"}, "spec.namespaceSelector"),
+        ("StagedGlobalNetworkPolicy", {"doNotTrack": True}, "spec.applyOnForward"),
+        ("StagedGlobalNetworkPolicy", {"ingress": [{"action": "Allow", "protocol": "tcp"}]}, "spec.ingress[0].protocol"),
+        ("StagedKubernetesNetworkPolicy", {"policyTypes": ["Sideways"]}, "spec.policyTypes[0]"),
+        ("StagedKubernetesNetworkPolicy", {"ingress": [{"ports": [{"endPort": 5}]}]}, "spec.ingress[0].ports[0].endPort"),
+    ],
+)
+def test_a_staged_policy_is_checked_like_the_one_it_stands_for(kind: str, spec: dict[str, Any], path: str, action: str) -> None:
+    assert list(problems(kind, spec | {"stagedAction": action})) == [path]
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "path"),
+    [
+        ("StagedNetworkPolicy", {"selector": "all()"}, "spec.selector"),
+        ("StagedNetworkPolicy", {"order": 0}, "spec.order"),
+        ("StagedNetworkPolicy", {"types": ["Ingress"]}, "spec.types"),
+        ("StagedNetworkPolicy", {"performanceHints": ["AssumeNeededOnEveryNode"]}, "spec.performanceHints"),
+        ("StagedGlobalNetworkPolicy", {"ingress": [{"action": "Allow"}]}, "spec.ingress"),
+        ("StagedGlobalNetworkPolicy", {"preDNAT": True}, "spec.preDNAT"),
+        ("StagedGlobalNetworkPolicy", {"namespaceSelector": "all()"}, "spec.namespaceSelector"),
+        ("StagedGlobalNetworkPolicy", {"tier": "a.b"}, "spec.tier"),
+        ("StagedKubernetesNetworkPolicy", {"podSelector": {"matchLabels": {"a": "b"}}}, "spec.podSelector"),
+        ("StagedKubernetesNetworkPolicy", {"policyTypes": ["Ingress"]}, "spec.policyTypes"),
+    ],
+)
+def test_a_staged_deletion_says_nothing_but_its_tier(kind: str, spec: dict[str, Any], path: str) -> None:
+    tier = {} if kind == "StagedKubernetesNetworkPolicy" else {"tier": "security"}
+    assert problems(kind, tier | {"stagedAction": "Delete"}) == {}
+    assert list(problems(kind, tier | spec | {"stagedAction": "Delete"})) == [path]
+
+
+@pytest.mark.shows("PS-13.1")
+def test_a_staged_action_is_one_of_four() -> None:
+    for kind in ("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy"):
+        for action in ("Set", "Delete", "Learn", "Ignore"):
+            assert problems(kind, {"stagedAction": action}) == {}
+        with pytest.raises(
+            ValidationError, match=r"spec\.stagedAction = 'Enforce' \(must be one of Delete, Ignore, Learn, Set"
+        ):
+            problems(kind, {"stagedAction": "Enforce"})
+
+
+@pytest.mark.shows("PS-6.8", "PS-6.9")
+@pytest.mark.parametrize("kind", ["GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"])
+def test_pre_dnat_and_untracked_exclude_each_other_and_need_apply_on_forward(kind: str) -> None:
+    assert problems(kind, {"applyOnForward": True}) == {}
+    assert problems(kind, {"doNotTrack": True, "applyOnForward": True}) == {}
+    assert problems(kind, {"preDNAT": True, "applyOnForward": True}) == {}
+    assert list(problems(kind, {"preDNAT": True})) == ["spec.applyOnForward"]
+    assert list(problems(kind, {"doNotTrack": True, "applyOnForward": False})) == ["spec.applyOnForward"]
+    assert list(problems(kind, {"doNotTrack": True, "preDNAT": True, "applyOnForward": True})) == ["spec.preDNAT"]
+
+
+@pytest.mark.shows("PS-6.7")
+@pytest.mark.parametrize("kind", ["NetworkPolicy", "StagedNetworkPolicy"])
+@pytest.mark.parametrize("field", ["applyOnForward", "preDNAT", "doNotTrack", "namespaceSelector"])
+def test_a_namespaced_policy_has_none_of_the_fields_for_hosts(kind: str, field: str) -> None:
+    with pytest.raises(ValidationError, match=rf"spec\.{field} \(field in document is not recognized"):
+        problems(kind, {field: True})
+
+
+@pytest.mark.shows("PS-6.10")
 def test_pre_dnat_policy_has_no_egress() -> None:
     found = problems("GlobalNetworkPolicy", {"preDNAT": True, "applyOnForward": True, "egress": [{"action": "Deny"}]})
     assert set(found) == {"spec.egress", "spec.types"}
