@@ -12,6 +12,7 @@ from tortie.api.ipam import IPAMBlock
 from tortie.api.ippool import IPPool
 from tortie.api.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.resource import Key, Resource
+from tortie.api.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import PREDEFINED
 from tortie.base import net
 from tortie.base.aio import Backoff
@@ -28,7 +29,7 @@ from tortie.datastore.errors import (
 Outcome = Literal["created", "updated", "unchanged"]
 
 _TRIES = 20
-_TIERED = (NetworkPolicy, GlobalNetworkPolicy)
+_TIERED = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 _FROM_KUBERNETES = "knp.default."
 _ORDER = ("Namespace", "Tier", "IPPool")
 """Kinds that others refer to: created first, deleted last."""

@@ -14,6 +14,12 @@ from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeSpec, NodeStatus
 from tortie.api.policy import GlobalNetworkPolicy, GlobalNetworkPolicySpec, NetworkPolicy, NetworkPolicySpec
 from tortie.api.resource import Key, Metadata, Resource
+from tortie.api.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalNetworkPolicySpec,
+    StagedNetworkPolicy,
+    StagedNetworkPolicySpec,
+)
 from tortie.api.tier import Tier, TierSpec
 from tortie.datastore import operations
 from tortie.datastore.errors import AlreadyExists, DoesNotExist, InvalidRequest, NotSupported, UpdateConflict
@@ -159,6 +165,26 @@ def test_a_policy_of_a_missing_tier_is_refused_on_create_only(run: Run) -> None:
         await client.delete(tier.key)
         changed = msgspec.structs.replace(policy("t.a", "t"), spec=NetworkPolicySpec(tier="t", order=3))
         assert (await operations.apply(client, changed))[1] == "updated"
+
+    run(scenario)
+
+
+def test_staged_policies_need_their_tier_and_keep_it(run: Run) -> None:
+    async def scenario(client: SqliteClient) -> None:
+        await ensure_initialized(client)
+        tier = Tier(metadata=Metadata(name="t"), spec=TierSpec(order=1))
+        for staged in (
+            StagedNetworkPolicy(metadata=Metadata(name="a", namespace="n"), spec=StagedNetworkPolicySpec(tier="t")),
+            StagedGlobalNetworkPolicy(metadata=Metadata(name="a"), spec=StagedGlobalNetworkPolicySpec(tier="t")),
+        ):
+            with pytest.raises(DoesNotExist, match=r"Tier\(t\)"):
+                await operations.create(client, staged)
+            await operations.apply(client, tier)
+            await operations.create(client, staged)
+            with pytest.raises(InvalidRequest, match=rf"Tier\(t\) is in use by {staged.kind}"):
+                await operations.delete(client, tier.key)
+            await operations.delete(client, staged.key)
+            await operations.delete(client, tier.key)
 
     run(scenario)
 
