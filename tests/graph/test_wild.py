@@ -83,11 +83,13 @@ def render(messages: Iterable[Message]) -> None:
             case PolicyUpdate(id=policy_id, policy=Policy() as policy):
                 policies[policy_id] = policy
                 for direction in Direction:
-                    encode_chain(render_policy(policy, direction, Config()))
+                    for chain in render_policy(policy, direction, config=Config()):
+                        encode_chain(chain)
             case ProfileUpdate(id=profile_id, profile=profile) if profile is not None:
                 profiles.add(profile_id)
                 for direction in Direction:
-                    encode_chain(render_profile(profile, direction, Config()))
+                    for chain in render_profile(profile, direction, config=Config()):
+                        encode_chain(chain)
             case EndpointUpdate(endpoint=endpoint) if endpoint is not None:
                 for chain in render_endpoint(endpoint, policies=policies, profiles=profiles, config=Config()):
                     encode_chain(chain)

@@ -16,6 +16,7 @@ from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
 from tortie.dataplane.dscp_manager import DscpManager
 from tortie.dataplane.endpoint_manager import EndpointManager
+from tortie.dataplane.host_manager import HostManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.policy_manager import PolicyManager
@@ -25,10 +26,11 @@ from tortie.dataplane.route_manager import RouteManager
 from tortie.dataplane.set_manager import SetManager
 from tortie.dataplane.static_manager import StaticManager
 from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId
+from tortie.intent.keys import EndpointId, HostEndpointId
 from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
+from tortie.kernel.link import Links
 from tortie.kernel.nft.table import ApplyStats, NftRefused, NftTable
 from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import RouteTable
@@ -40,7 +42,7 @@ class LinuxDataplane:
     """Programs one network namespace: that of the drivers it is given. One `apply` at a time.
 
     Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
-    bandwidth limits.
+    bandwidth limits. Without `links` no host endpoint finds its interface by address.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class LinuxDataplane:
         conntrack: Conntrack,
         forwarding: Forwarding | None = None,
         shaper: Shaper | None = None,
+        links: Links | None = None,
     ) -> None:
         self._table = table
         self._quarantine = Quarantine(table)
         self._endpoints = EndpointManager(table)
+        self._hosts = HostManager(table, links)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
         self._routes = RouteManager(routes, conntrack)
@@ -63,6 +67,7 @@ class LinuxDataplane:
             SetManager(table),
             PolicyManager(table),
             self._endpoints,
+            self._hosts,
             NatManager(table),
             DscpManager(table),
         )
@@ -137,6 +142,16 @@ class LinuxDataplane:
         return self._endpoints.unpoliced
 
     @property
+    def host_endpoints(self) -> dict[str, HostEndpointId]:
+        """The host endpoint of each interface that has one, and under "*" that of all others."""
+        return self._hosts.active
+
+    @property
+    def host_problems(self) -> dict[HostEndpointId, str]:
+        """Host endpoints, or parts of them, that are not in force, and why."""
+        return self._hosts.problems
+
+    @property
     def in_sync(self) -> bool:
         """True once InSync was among the messages: an `apply` writes."""
         return self._in_sync
@@ -168,11 +183,16 @@ class LinuxDataplane:
         return self._routes.due_in()
 
     def links_changed(self, names: Set[str]) -> bool:
-        """Interfaces came, went, or changed. True if routes of ours belong there: the next `apply` looks at them."""
+        """Interfaces came, went, or changed. True if something of ours belongs there: the next `apply` looks at them."""
         if self._devices is not None:
             self._devices.links_changed(names)
         limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
-        return self._routes.links_changed(names) or limited
+        found = self._hosts.links_changed(names)
+        return self._routes.links_changed(names) or limited or found
+
+    def addresses_changed(self) -> bool:
+        """Addresses of interfaces came or went. True if that concerns a host endpoint: the next `apply` looks at them."""
+        return self._hosts.addresses_changed()
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""
@@ -193,6 +213,7 @@ class LinuxDataplane:
             self._devices.invalidate()
         if self._bandwidth is not None:
             self._bandwidth.invalidate()
+        self._hosts.invalidate()
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:

@@ -13,7 +13,8 @@ class MarkMaskError(TortieError):
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """One bit each. They are decided and read within one base chain; nothing relies on them afterwards.
+    """One bit each. They are decided and read within one base chain, except that, on a node with host endpoints, `accept` tells
+    the hooks behind that a packet has been allowed, or forwarded (render/hooks.py).
 
     `scratch0` and `scratch1` hold "one of the source (destination) port alternatives matched" within one policy rule.
     """

@@ -21,10 +21,13 @@ class NatManager:
         self._table = table
         self._pools: dict[Prefix, Pool] = {}
         self._hosts: dict[str, Host] = {}
+        self._external: tuple[Prefix, ...] = ()
         self._dirty = True
 
     def configure(self, config: Config) -> None:
-        """Sets do not depend on the configuration."""
+        """Machines outside the cluster count as nodes."""
+        self._external = config.external_nodes
+        self._dirty = True
 
     def on_update(self, message: Message) -> None:
         """Pools and hosts."""
@@ -49,7 +52,7 @@ class NatManager:
         for family in FAMILIES:
             self._put(names.POOLS, family, self._pools)
             self._put(names.MASQUERADE_POOLS, family, (cidr for cidr, pool in self._pools.items() if pool.nat_outgoing))
-            self._put(names.ALL_HOSTS, family, self._host_addresses())
+            self._put(names.ALL_HOSTS, family, [*self._host_addresses(), *self._external])
         self._dirty = False
 
     def _put(self, set_id: str, family: Family, prefixes: Iterable[Prefix]) -> None:

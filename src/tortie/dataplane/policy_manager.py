@@ -1,79 +1,102 @@
-"""Policies and profiles: two chains each. Staged policies have none."""
+"""Policies and profiles: a chain for each direction and layer in which an endpoint asks them. Staged policies have none."""
+
+from collections.abc import Callable, Iterable
 
 from tortie.dataplane.manager import slices
-from tortie.dataplane.render import names
+from tortie.dataplane.references import References, Use
+from tortie.dataplane.render import endpoint, host
 from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.names import Layer
 from tortie.dataplane.render.policy import render_closed, render_policy, render_profile
 from tortie.intent.keys import PolicyId, ProfileId
-from tortie.intent.messages import Message, PolicyUpdate, ProfileUpdate
+from tortie.intent.messages import EndpointUpdate, HostEndpointUpdate, Message, PolicyUpdate, ProfileUpdate
 from tortie.intent.policy import Direction, Policy, Profile
 from tortie.kernel.errors import KernelError
 from tortie.kernel.nft import objects as nft
 from tortie.kernel.nft.table import NftTable
 
+_CHAINS = tuple((layer, direction) for layer in Layer for direction in Direction)
+
 
 class PolicyManager:
-    """Renders each policy once, however many endpoints it applies to."""
+    """Renders each policy once a layer, however many endpoints it applies to."""
 
     def __init__(self, table: NftTable) -> None:
         self._table = table
         self._config = Config()
         self._policies: dict[PolicyId, Policy] = {}
         self._profiles: dict[ProfileId, Profile] = {}
-        self._dirty_policies: set[PolicyId] = set()
-        self._dirty_profiles: set[ProfileId] = set()
+        self._references = References()
+        self._dirty: set[PolicyId | ProfileId] = set()
+        self._told: dict[Use, tuple[str, ...]] = {}
 
     def configure(self, config: Config) -> None:
         """Marks and actions stand in every chain."""
         self._config = config
-        self._dirty_policies.update(self._policies)
-        self._dirty_profiles.update(self._profiles)
+        self._dirty.update(self._policies)
+        self._dirty.update(self._profiles)
 
     def on_update(self, message: Message) -> None:
-        """Policies and profiles."""
+        """Policies and profiles, and which of them endpoints ask."""
         match message:
             case PolicyUpdate(id=policy_id, policy=policy):
-                if policy is None or policy.staged:
-                    self._policies.pop(policy_id, None)
-                else:
+                self._policies.pop(policy_id, None)
+                if policy is not None and not policy.staged:
                     self._policies[policy_id] = policy
-                self._dirty_policies.add(policy_id)
+                self._dirty.add(policy_id)
             case ProfileUpdate(id=profile_id, profile=profile):
-                if profile is None:
-                    self._profiles.pop(profile_id, None)
-                else:
+                self._profiles.pop(profile_id, None)
+                if profile is not None:
                     self._profiles[profile_id] = profile
-                self._dirty_profiles.add(profile_id)
+                self._dirty.add(profile_id)
+            case EndpointUpdate(id=endpoint_id, endpoint=workload):
+                self._dirty |= self._references.replace(endpoint_id, endpoint.uses(workload) if workload else ())
+            case HostEndpointUpdate(id=host_id, endpoint=host_endpoint):
+                self._dirty |= self._references.replace(host_id, host.uses(host_endpoint) if host_endpoint else ())
             case _:
                 pass
 
     async def apply(self) -> None:
         """Render what changed, remove what is gone. What cannot be programmed denies everything, and is reported."""
         failures: list[Exception] = []
-        async for policy_id in slices(sorted(self._dirty_policies)):
-            policy = self._policies.get(policy_id)
-            for direction in Direction:
-                if policy is None:
-                    self._table.remove_chain(names.policy_chain(policy_id, direction))
-                else:
-                    failures += self._put(render_policy(policy, direction, self._config))
-            self._dirty_policies.discard(policy_id)
-        async for profile_id in slices(sorted(self._dirty_profiles)):
-            profile = self._profiles.get(profile_id)
-            for direction in Direction:
-                if profile is None:
-                    self._table.remove_chain(names.profile_chain(profile_id, direction))
-                else:
-                    failures += self._put(render_profile(profile, direction, self._config))
-            self._dirty_profiles.discard(profile_id)
+        async for owner in slices(sorted(self._dirty)):
+            for layer, direction in _CHAINS:
+                use = Use(owner, layer, direction)
+                render = self._renderer(use)
+                chains = render() if render is not None and use in self._references else ()
+                failures += self._replace(use, chains)
+            self._dirty.discard(owner)
         if failures:
             raise ExceptionGroup(f"{len(failures)} policy chains cannot be programmed and deny everything", failures)
 
-    def _put(self, chain: nft.Chain) -> list[KernelError]:
-        try:
-            self._table.put_chain(chain)
-        except KernelError as error:
-            # Endpoints refer to this chain by name: it must be there, and may not be more permissive than what was asked.
-            self._table.put_chain(render_closed(chain.name, str(error), self._config))
-            return [error]
-        return []
+    def _renderer(self, use: Use) -> Callable[[], tuple[nft.Chain, ...]] | None:
+        match use.owner:
+            case PolicyId():
+                policy = self._policies.get(use.owner)
+                if policy is None:
+                    return None
+                return lambda: render_policy(policy, use.direction, layer=use.layer, config=self._config)
+            case ProfileId():
+                profile = self._profiles.get(use.owner)
+                if profile is None:
+                    return None
+                return lambda: render_profile(profile, use.direction, layer=use.layer, config=self._config)
+
+    def _replace(self, use: Use, chains: Iterable[nft.Chain]) -> list[KernelError]:
+        before = self._told.pop(use, ())
+        failures: list[KernelError] = []
+        names: list[str] = []
+        for chain in chains:
+            names.append(chain.name)
+            try:
+                self._table.put_chain(chain)
+            except KernelError as error:
+                # Endpoints refer to this chain by name: it must be there, and may not be more permissive than what was asked.
+                self._table.put_chain(render_closed(chain.name, str(error), self._config))
+                failures.append(error)
+        for name in before:
+            if name not in names:
+                self._table.remove_chain(name)
+        if names:
+            self._told[use] = tuple(names)
+        return failures

@@ -1,17 +1,26 @@
-"""The frame: base chains and what they lead to. Changes with the configuration only."""
+"""The frame: base chains and what they lead to. Changes with the configuration, and with what kinds of things there are."""
 
-from tortie.dataplane.render import static
+from tortie.base.net import FAMILIES, Prefix
+from tortie.dataplane.render import names, static
 from tortie.dataplane.render.config import Config
-from tortie.intent.messages import Message
+from tortie.dataplane.render.hooks import Frame, frame_of
+from tortie.intent.endpoint import HostEndpoint
+from tortie.intent.keys import HostEndpointId
+from tortie.intent.messages import HostEndpointUpdate, Message, PoolUpdate, ServiceNetsUpdate
+from tortie.intent.routing import Pool
 from tortie.kernel.nft.table import NftTable
 
 
 class StaticManager:
-    """Owns every chain of `render.static`, except those that list endpoints."""
+    """Owns every chain of `render.static`, except those that list endpoints, and the sets of service networks."""
 
     def __init__(self, table: NftTable) -> None:
         self._table = table
         self._config = Config()
+        self._hosts: dict[HostEndpointId, HostEndpoint] = {}
+        self._pools: dict[Prefix, Pool] = {}
+        self._service_nets: tuple[Prefix, ...] = ()
+        self._told: set[str] = set()
         self._dirty = True
 
     def configure(self, config: Config) -> None:
@@ -20,12 +29,41 @@ class StaticManager:
         self._dirty = True
 
     def on_update(self, message: Message) -> None:
-        """No message concerns the frame."""
+        """Host endpoints, pools and service networks: what the frame needs for them."""
+        match message:
+            case HostEndpointUpdate(id=host_id, endpoint=endpoint):
+                self._hosts.pop(host_id, None)
+                if endpoint is not None:
+                    self._hosts[host_id] = endpoint
+            case PoolUpdate(cidr=cidr, pool=pool):
+                self._pools.pop(cidr, None)
+                if pool is not None:
+                    self._pools[cidr] = pool
+            case ServiceNetsUpdate(nets=nets):
+                self._service_nets = nets
+            case _:
+                return
+        self._dirty = True
 
     async def apply(self) -> None:
-        """Render the frame when the configuration changed. The names of its chains do not depend on it."""
+        """Render the frame. What nobody needs any more goes in the same transaction as what needed it."""
         if not self._dirty:
             return
-        for chain in static.render_static(self._config):
+        frame = frame_of(self._hosts.values(), self._pools.values(), service_nets=self._service_nets, config=self._config)
+        self._put_service_nets(frame)
+        chains = static.render_static(self._config, frame)
+        for chain in chains:
             self._table.put_chain(chain)
+        wanted = {chain.name for chain in chains}
+        for name in self._told - wanted:
+            self._table.remove_chain(name)
+        self._told = wanted
         self._dirty = False
+
+    def _put_service_nets(self, frame: Frame) -> None:
+        for family in FAMILIES:
+            if frame.service_nets:
+                nets = {net for net in self._service_nets if net.family is family}
+                self._table.put_set(static.address_set(names.SERVICE_NETS, family), nets)
+            else:
+                self._table.remove_set(names.set_name(names.SERVICE_NETS, family))

@@ -61,10 +61,12 @@ def node(config: Config, rules: tuple[Rule, ...]) -> str:
     ]
     policies = {made.id: made for made in (web, first, tried)}
     chains = static.render_static(config)
-    chains += [render_policy(made, direction, config) for made in (web, first) for direction in Direction]
-    chains += [render_profile(profile, direction, config) for direction in Direction]
-    for made in endpoints:
-        chains += render_endpoint(made, policies=policies, profiles={profile.id}, config=config)
+    for direction in Direction:
+        for made in (web, first):
+            chains += render_policy(made, direction, config=config)
+        chains += render_profile(profile, direction, config=config)
+    for each in endpoints:
+        chains += render_endpoint(each, policies=policies, profiles={profile.id}, config=config)
     chains.append(static.render_spoofing_skip(render_spoofing_allowance(endpoints[1]) if config.source_spoofing else []))
     return table_text(names.TABLE, chains, sets([made.interface for made in endpoints]))
 

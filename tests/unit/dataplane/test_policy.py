@@ -173,10 +173,10 @@ def test_rules_that_the_kernel_could_not_understand_fail_closed() -> None:
 
 def test_a_policy_is_a_chain_for_each_direction_with_its_rules_in_order() -> None:
     made = policy("web", ingress=(rule(Action.DENY, protocol=UDP), rule(Action.ALLOW, index=1)))
-    chain = render_policy(made, Direction.INGRESS, CONFIG)
+    (chain,) = render_policy(made, Direction.INGRESS, config=CONFIG)
     assert chain.name == "filter-cali-pi-np/shop/web"
     assert [made.comment for made in chain.rules] == ["np/shop/web ingress 0", "np/shop/web ingress 1"]
-    assert render_policy(made, Direction.EGRESS, CONFIG) == nft.Chain("filter-cali-po-np/shop/web")
+    assert render_policy(made, Direction.EGRESS, config=CONFIG) == (nft.Chain("filter-cali-po-np/shop/web"),)
 
 
 def test_comments_never_exceed_what_nft_can_store() -> None:

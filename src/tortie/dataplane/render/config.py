@@ -2,24 +2,61 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from tortie.base.errors import TortieError
-from tortie.base.net import Family
+from tortie.base.net import FAMILIES, Family, Prefix, parse_prefix
 from tortie.dataplane.marks import DEFAULT_MASK, Marks, allocate
 from tortie.kernel.nft.objects import Limit
 
 ToHost = Literal["DROP", "ACCEPT", "RETURN"]
+ServiceLoop = Literal["DROP", "REJECT", "DISABLED"]
 LimitUnit = Literal["second", "minute", "hour", "day"]
 _T = TypeVar("_T")
+_D = TypeVar("_D")
 
 _MARKS = allocate(DEFAULT_MASK)
 _LOG_LIMIT = Limit(rate=100, burst=100)
 _UNITS: dict[str, LimitUnit] = {"second": "second", "minute": "minute", "hour": "hour", "day": "day"}
 
 
+_TRANSPORTS = {"tcp": 6, "udp": 17, "sctp": 132}
+
+
 class ConfigError(TortieError):
     """A parameter has a value that cannot be understood. Names the parameter and what it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failsafe:
+    """A port of the node (inbound) or of another machine (outbound) that no policy of a host endpoint closes.
+
+    With `net` only for far ends within it, and only for its family.
+    """
+
+    protocol: int
+    port: int
+    net: Prefix | None = None
+
+
+def _failsafes(text: str) -> tuple[Failsafe, ...]:
+    """`22`, `tcp:22`, `tcp:10.0.0.0/8:22` or `tcp:[fd00::/8]:22`, separated by commas; `none` for no port."""
+    if text.lower() == "none":
+        return ()
+    return tuple(_failsafe(entry.strip()) for entry in text.split(",") if entry.strip())
+
+
+def _failsafe(text: str) -> Failsafe:
+    protocol, _, rest = text.rpartition(":")
+    name, _, net = protocol.partition(":")
+    number = _TRANSPORTS.get(name.lower() or "tcp")
+    if number is None or not rest.isdecimal() or int(rest) > 65535:
+        raise ValueError(f"{text!r}: use protocol:port or protocol:network:port, the protocol tcp, udp or sctp")
+    return Failsafe(number, int(rest), parse_prefix(net.strip("[]"), strict=False) if net else None)
+
+
+_FAILSAFE_IN = _failsafes("tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667")
+_FAILSAFE_OUT = _failsafes("udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +69,16 @@ class Config:
     reject: bool = False
     """A denied packet is answered (FilterDenyAction REJECT) instead of dropped silently."""
     drop_invalid: bool = True
+    failsafe_in: tuple[Failsafe, ...] = _FAILSAFE_IN
+    failsafe_out: tuple[Failsafe, ...] = _FAILSAFE_OUT
+    service_loop: ServiceLoop = "DROP"
+    ipip_enabled: bool | None = None
+    """None: the pools say, as for VXLAN."""
+    vxlan_enabled: bool | None = None
     vxlan_port: int = 4789
+    wireguard_ports: tuple[tuple[Family, int], ...] = ()
+    external_nodes: tuple[Prefix, ...] = ()
+    """Machines outside the cluster that tunnel to us."""
     allow_vxlan: bool = False
     allow_ipip: bool = False
     source_spoofing: bool = False
@@ -53,13 +99,23 @@ class Config:
 def parse(values: Mapping[str, str]) -> Config:
     """Read parameters by Calico's name; absent, empty and `none` mean the default. Raises ConfigError."""
     read = _Reader(values)
+    for name in ("NftablesFilterAllowAction", "NftablesMangleAllowAction"):
+        # Both mean the same here: what our chains accept, chains of other tables may still drop.
+        read(name, _one_of("ACCEPT", "RETURN"), "ACCEPT")
     return Config(
         interface_prefixes=read("InterfacePrefix", _prefixes, ("cali",)),
         marks=allocate(read("NftablesMarkMask", lambda text: int(text, 0), DEFAULT_MASK)),
         endpoint_to_host=read("DefaultEndpointToHostAction", _to_host, "DROP"),
         reject=read("NftablesFilterDenyAction", str.upper, "DROP") == "REJECT",
         drop_invalid=not read("DisableConntrackInvalidCheck", _boolean, False),
+        failsafe_in=read("FailsafeInboundHostPorts", _failsafes, _FAILSAFE_IN, none_is_default=False),
+        failsafe_out=read("FailsafeOutboundHostPorts", _failsafes, _FAILSAFE_OUT, none_is_default=False),
+        service_loop=read("ServiceLoopPrevention", _service_loop, "DROP"),
+        ipip_enabled=read("IpInIpEnabled", _boolean, None),
+        vxlan_enabled=read("VXLANEnabled", _boolean, None),
         vxlan_port=read("VXLANPort", int, 4789),
+        wireguard_ports=_wireguard_ports(read),
+        external_nodes=read("ExternalNodesCIDRList", _networks, ()),
         allow_vxlan=read("AllowVXLANPacketsFromWorkloads", _boolean, False),
         allow_ipip=read("AllowIPIPPacketsFromWorkloads", _boolean, False),
         source_spoofing=read("WorkloadSourceSpoofing", str.lower, "disabled") == "any",
@@ -78,9 +134,9 @@ class _Reader:
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = {name.lower(): value.strip() for name, value in values.items()}
 
-    def __call__(self, name: str, parse_text: Callable[[str], _T], default: _T) -> _T:
+    def __call__(self, name: str, parse_text: Callable[[str], _T], default: _D, *, none_is_default: bool = True) -> _T | _D:
         text = self._values.get(name.lower(), "")
-        if not text or text.lower() == "none":
+        if not text or (none_is_default and text.lower() == "none"):
             return default
         try:
             return parse_text(text)
@@ -105,15 +161,33 @@ def _prefixes(text: str) -> tuple[str, ...]:
     return prefixes
 
 
+def _networks(text: str) -> tuple[Prefix, ...]:
+    return tuple(parse_prefix(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text.upper() not in words:
+            raise ValueError(f"use {', '.join(words[:-1])} or {words[-1]}")
+        return text.upper()
+
+    return read
+
+
 def _to_host(text: str) -> ToHost:
-    match text.upper():
-        case "DROP":
-            return "DROP"
-        case "ACCEPT":
-            return "ACCEPT"
-        case "RETURN":
-            return "RETURN"
-    raise ValueError("use DROP, ACCEPT or RETURN")
+    return cast(ToHost, _one_of("DROP", "ACCEPT", "RETURN")(text))
+
+
+def _service_loop(text: str) -> ServiceLoop:
+    return cast(ServiceLoop, _one_of("DROP", "REJECT", "DISABLED")(text))
+
+
+def _wireguard_ports(read: _Reader) -> tuple[tuple[Family, int], ...]:
+    return tuple(
+        (family, read(f"WireguardListeningPort{suffix}", int, port))
+        for family, suffix, port in zip(FAMILIES, ("", "V6"), (51820, 51821), strict=True)
+        if read(f"WireguardEnabled{suffix}", _boolean, False)
+    )
 
 
 def _log_limit(read: _Reader) -> Limit:

@@ -4,13 +4,15 @@ A chain that allows returns to the caller and leaves the accept mark: the packet
 packets of connections that both ends have already decided are accepted at once.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.names import Layer
 from tortie.dataplane.render.policy import deny
 from tortie.dataplane.render.qos import render_connections, render_packet_rate
-from tortie.intent.endpoint import Endpoint, Tier
+from tortie.dataplane.render.tiers import connection_state, render_profiles, render_tiers
+from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.intent.policy import Direction, Policy
 from tortie.kernel.nft import objects as nft
@@ -33,15 +35,23 @@ def render_endpoint(
         rate, connections = render_packet_rate(endpoint, direction), render_connections(endpoint, direction)
         rules = [
             *_jump_to(rate),
-            *_connection_state(config),
+            *connection_state(config),
             *_jump_to(connections),
             *_start(direction, config),
-            *(rule for tier in endpoint.tiers for rule in _tier(tier, direction, policies=policies, config=config)),
-            *_profiles(endpoint, direction, profiles=profiles, config=config),
+            *render_tiers(endpoint.tiers, direction, policies=policies, config=config),
+            *render_profiles(endpoint.profiles, direction, profiles=profiles, config=config),
         ]
         chains.append(nft.Chain(names.endpoint_chain(endpoint.interface, direction), tuple(rules)))
         limits += [chain for chain in (rate, connections) if chain is not None]
     return *chains, *limits
+
+
+def uses(endpoint: Endpoint) -> Iterator[tuple[PolicyId | ProfileId, Layer, Direction]]:
+    """Which chains of policies and profiles the endpoint's own jump to."""
+    for direction in Direction:
+        for tier in endpoint.tiers:
+            yield from ((policy_id, Layer.FILTER, direction) for policy_id in tier.policies(direction))
+        yield from ((profile_id, Layer.FILTER, direction) for profile_id in endpoint.profiles)
 
 
 def render_spoofing_allowance(endpoint: Endpoint) -> list[nft.Rule]:
@@ -55,21 +65,8 @@ def render_spoofing_allowance(endpoint: Endpoint) -> list[nft.Rule]:
     ]
 
 
-def is_staged(policy_id: PolicyId, policies: Mapping[PolicyId, Policy]) -> bool:
-    """Staged policies are never enforced. A kind that is always staged says so even while the policy is unknown."""
-    known = policies.get(policy_id)
-    return policy_id.kind.startswith("Staged") if known is None else known.staged
-
-
 def _jump_to(chain: nft.Chain | None) -> list[nft.Rule]:
     return [] if chain is None else [nft.Rule((nft.Jump(chain.name),))]
-
-
-def _connection_state(config: Config) -> list[nft.Rule]:
-    rules = [nft.Rule((nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT))]
-    if config.drop_invalid:
-        rules.append(nft.Rule((nft.CtState(nft.CT_INVALID), nft.Counter(), nft.DROP), "invalid connection state"))
-    return rules
 
 
 def _start(direction: Direction, config: Config) -> list[nft.Rule]:
@@ -81,37 +78,4 @@ def _start(direction: Direction, config: Config) -> list[nft.Rule]:
             rules.append(nft.Rule((*match, *deny(config)), "VXLAN from a workload"))
         if not config.allow_ipip:
             rules.append(nft.Rule((nft.L4Proto(_IPIP), *deny(config)), "IPIP from a workload"))
-    return rules
-
-
-def _tier(tier: Tier, direction: Direction, *, policies: Mapping[PolicyId, Policy], config: Config) -> list[nft.Rule]:
-    enforced = [policy_id for policy_id in tier.policies(direction) if not is_staged(policy_id, policies)]
-    if not enforced:
-        return []
-    marks = config.marks
-    not_passed = nft.Mark(marks.pass_, 0)
-    accepted = nft.Mark(marks.accept, marks.accept)
-    rules = [nft.Rule((nft.SetMark(marks.pass_, 0),), names.comment(f"start of tier {tier.name}"))]
-    for policy_id in enforced:
-        if policy_id in policies:
-            rules.append(nft.Rule((not_passed, nft.Jump(names.policy_chain(policy_id, direction)))))
-            rules.append(nft.Rule((accepted, nft.RETURN)))
-        else:
-            rules.append(nft.Rule((not_passed, *deny(config)), names.comment(f"unknown policy {names.path(policy_id)}")))
-    if not tier.default_pass:
-        rules.append(nft.Rule((not_passed, *deny(config)), names.comment(f"end of tier {tier.name}")))
-    return rules
-
-
-def _profiles(endpoint: Endpoint, direction: Direction, *, profiles: Container[ProfileId], config: Config) -> list[nft.Rule]:
-    marks = config.marks
-    rules = []
-    for profile_id in endpoint.profiles:
-        if profile_id not in profiles:
-            # A missing profile denies everything, so what would follow cannot be reached.
-            rules.append(nft.Rule(deny(config), names.comment(f"unknown profile {profile_id.name}")))
-            return rules
-        rules.append(nft.Rule((nft.Jump(names.profile_chain(profile_id, direction)),)))
-        rules.append(nft.Rule((nft.Mark(marks.accept, marks.accept), nft.RETURN)))
-    rules.append(nft.Rule(deny(config), "no profile matched"))
     return rules

@@ -5,6 +5,7 @@ that nft's text syntax has no way to write is hashed; the rules' comments still 
 """
 
 import re
+from enum import StrEnum
 
 from tortie.api.selector import length_limited_id, unique_id
 from tortie.base.net import Family
@@ -13,25 +14,51 @@ from tortie.intent.policy import Direction, Origin
 
 TABLE = "tortie"
 
+ANY_INTERFACE = "any-interface-at-all"
+"""What stands for "*" in names of chains. Too long to be an interface's name."""
+
 RAW_PREROUTING = "raw-PREROUTING"
+RAW_OUTPUT = "raw-OUTPUT"
+MANGLE_PREROUTING = "mangle-PREROUTING"
+MANGLE_POSTROUTING = "mangle-POSTROUTING"
 RAW_RPF = "raw-cali-rpf"
 RAW_RPF_SKIP = "raw-cali-rpf-skip"
 RAW_ND = "raw-cali-neighbour-discovery"
 FILTER_FORWARD = "filter-FORWARD"
 FILTER_INPUT = "filter-INPUT"
+FILTER_OUTPUT = "filter-OUTPUT"
 FILTER_TO_HOST = "filter-cali-wl-to-host"
 FROM_DISPATCH = "filter-cali-from-wl-dispatch"
 """Chain and verdict map of this name; nft keeps the two kinds of name apart."""
 TO_DISPATCH = "filter-cali-to-wl-dispatch"
 MANGLE_DSCP = "mangle-cali-egress-dscp"
+FILTER_CIDR_BLOCK = "filter-cali-cidr-block"
 NAT_POSTROUTING = "nat-POSTROUTING"
 NAT_OUTGOING = "nat-cali-nat-outgoing"
 
-_OWNERS = tuple(f"filter-cali-{word}-" for word in ("pi", "po", "pri", "pro", "tw", "fw"))
+
+class Layer(StrEnum):
+    """What Calico has tables for and we have chains of one table for: when a packet meets them."""
+
+    RAW = "raw"
+    """Before tracking."""
+    MANGLE = "mangle"
+    """Before destination NAT; and after routing, for what the node makes itself."""
+    FILTER = "filter"
+
+
+_HOST_ENDPOINTS = tuple(f"{layer}-cali-{word}-" for layer in Layer for word in ("th", "fh", "thfw", "fhfw"))
+_OWNERS = (
+    "filter-cali-tw-",
+    "filter-cali-fw-",
+    *(f"{layer}-cali-{word}-" for layer in Layer for word in ("pi", "po", "pri", "pro")),
+    *_HOST_ENDPOINTS,
+)
 
 POOLS = "all-ipam-pools"
 MASQUERADE_POOLS = "masq-ipam-pools"
 ALL_HOSTS = "all-hosts-net"
+SERVICE_NETS = "service-nets"
 
 _NAME_LIMIT = 120
 _TEXT_LIMIT = 127
@@ -47,14 +74,14 @@ _SHORT_KINDS = {
 }
 
 
-def policy_chain(policy: PolicyId, direction: Direction) -> str:
-    """The chain of one direction of a policy."""
-    return _limited("filter-cali-pi-" if direction is Direction.INGRESS else "filter-cali-po-", path(policy))
+def policy_chain(policy: PolicyId, direction: Direction, layer: Layer = Layer.FILTER) -> str:
+    """The chain of one direction of a policy in one layer."""
+    return _limited(f"{layer}-cali-{'pi' if direction is Direction.INGRESS else 'po'}-", path(policy))
 
 
-def profile_chain(profile: ProfileId, direction: Direction) -> str:
-    """The chain of one direction of a profile."""
-    return _limited("filter-cali-pri-" if direction is Direction.INGRESS else "filter-cali-pro-", profile.name)
+def profile_chain(profile: ProfileId, direction: Direction, layer: Layer = Layer.FILTER) -> str:
+    """The chain of one direction of a profile in one layer."""
+    return _limited(f"{layer}-cali-{'pri' if direction is Direction.INGRESS else 'pro'}-", profile.name)
 
 
 def endpoint_chain(interface: str, direction: Direction) -> str:
@@ -77,6 +104,31 @@ def dscp_set(value: int) -> SetId:
     return f"dscp-{value}"
 
 
+def host_chain(interface: str, direction: Direction, *, layer: Layer = Layer.FILTER, forward: bool = False) -> str:
+    """The chain that a packet into (ingress) or out of (egress) the node goes through for an interface, or "*"."""
+    word = ("fh" if direction is Direction.INGRESS else "th") + ("fw" if forward else "")
+    return _limited(f"{layer}-cali-{word}-", ANY_INTERFACE if interface == "*" else interface)
+
+
+def host_dispatch(direction: Direction, *, layer: Layer = Layer.FILTER, forward: bool = False) -> str:
+    """The chain that finds the host endpoint of the interface, and its verdict map."""
+    word = "from" if direction is Direction.INGRESS else "to"
+    return f"{layer}-cali-{word}-hep-forward" if forward else f"{layer}-cali-{word}-host-endpoint"
+
+
+def failsafe_chain(direction: Direction, layer: Layer) -> str:
+    """The chain of the ports that no policy of a host endpoint closes."""
+    return f"{layer}-cali-failsafe-{'in' if direction is Direction.INGRESS else 'out'}"
+
+
+def failsafes_of(chain: str) -> str | None:
+    """The failsafe chain that a host endpoint's chain asks; None for any other chain, and for those of forwarded packets."""
+    layer, _, rest = chain.partition("-cali-")
+    if not chain.startswith(_HOST_ENDPOINTS) or rest.startswith(("fhfw-", "thfw-")):
+        return None
+    return failsafe_chain(Direction.INGRESS if rest.startswith("fh-") else Direction.EGRESS, Layer(layer))
+
+
 def denies_when_closed(chain: str) -> bool:
     """True for chains of policies, profiles and endpoints: one that drops everything is stricter than any other."""
     return chain.startswith(_OWNERS)
@@ -84,7 +136,7 @@ def denies_when_closed(chain: str) -> bool:
 
 def holds_members(name: str) -> bool:
     """True for sets that rules of policies ask; false for those of the frame."""
-    frame = {set_name(each, family) for each in (POOLS, MASQUERADE_POOLS, ALL_HOSTS) for family in Family}
+    frame = {set_name(each, family) for each in (POOLS, MASQUERADE_POOLS, ALL_HOSTS, SERVICE_NETS) for family in Family}
     return name.startswith(("cali40", "cali60")) and name not in frame
 
 

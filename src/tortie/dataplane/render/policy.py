@@ -1,7 +1,7 @@
 """Policy rules as nft rules. Pure.
 
-One chain for each policy (or profile) and direction, for both families. A chain leaves its verdict in the packet mark and
-returns (accept, pass), or drops; a chain that ends without a match leaves no mark. The endpoint's chain goes on from there.
+One chain for each policy (or profile), direction and layer, for both families. A chain leaves its verdict in the packet mark
+and returns (accept, pass), or drops; a chain that ends without a match leaves no mark. The endpoint's chain goes on from there.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from typing import assert_never
 from tortie.base.net import FAMILIES, Family, Prefix
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.names import Layer
 from tortie.intent import policy as intent
 from tortie.intent.keys import PolicyId, ProfileId
 from tortie.intent.policy import Action, Direction
@@ -24,24 +25,39 @@ LOG_GROUPS = (LOG_GROUP_INGRESS, LOG_GROUP_EGRESS)
 _ICMP = {1: Family.V4, 58: Family.V6}
 
 
-def render_policy(policy: intent.Policy, direction: Direction, config: Config) -> nft.Chain:
-    """The chain of one direction of a policy, whether or not it has rules."""
-    rules = (made for rule in intent.rules(policy, direction) for made in render_rule(rule, tier=policy.tier, config=config))
-    return nft.Chain(names.policy_chain(policy.id, direction), tuple(rules))
+def render_policy(
+    policy: intent.Policy, direction: Direction, *, layer: Layer = Layer.FILTER, config: Config
+) -> tuple[nft.Chain, ...]:
+    """The chains of one direction of a policy in one layer, whether or not it has rules. The first is the one to jump to."""
+    name = names.policy_chain(policy.id, direction, layer)
+    return (nft.Chain(name, _rules(intent.rules(policy, direction), tier=policy.tier, layer=layer, config=config)),)
 
 
-def render_profile(profile: intent.Profile, direction: Direction, config: Config) -> nft.Chain:
-    """The chain of one direction of a profile."""
-    rules = (made for rule in intent.rules(profile, direction) for made in render_rule(rule, tier="", config=config))
-    return nft.Chain(names.profile_chain(profile.id, direction), tuple(rules))
+def render_profile(
+    profile: intent.Profile, direction: Direction, *, layer: Layer = Layer.FILTER, config: Config
+) -> tuple[nft.Chain, ...]:
+    """The same for a profile."""
+    name = names.profile_chain(profile.id, direction, layer)
+    return (nft.Chain(name, _rules(intent.rules(profile, direction), tier="", layer=layer, config=config)),)
+
+
+def _rules(rules: Iterable[intent.Rule], *, tier: str, layer: Layer, config: Config) -> tuple[nft.Rule, ...]:
+    return tuple(made for rule in rules for made in render_rule(rule, tier=tier, layer=layer, config=config))
 
 
 def render_closed(chain: str, reason: str, config: Config) -> nft.Chain:
-    """What stands for a policy's, profile's or endpoint's chain that cannot be programmed: it denies everything."""
-    return nft.Chain(chain, (nft.Rule(deny(config), names.comment("cannot be programmed", reason)),))
+    """What stands for a policy's, profile's or endpoint's chain that cannot be programmed: it denies everything, except to a
+    host endpoint what keeps people from being locked out."""
+    layer = Layer(chain.partition("-")[0])
+    rules = [nft.Rule(deny(config, layer), names.comment("cannot be programmed", reason))]
+    if failsafes := names.failsafes_of(chain):
+        rules.insert(0, nft.Rule((nft.Jump(failsafes),)))
+        if layer is not Layer.RAW:
+            rules.insert(0, nft.Rule((nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT)))
+    return nft.Chain(chain, tuple(rules))
 
 
-def render_rule(rule: intent.Rule, *, tier: str, config: Config) -> list[nft.Rule]:
+def render_rule(rule: intent.Rule, *, tier: str, layer: Layer = Layer.FILTER, config: Config) -> list[nft.Rule]:
     """Turn one rule into nft rules for the families it can match; none if it can match neither.
 
     A rule that does not mention addresses becomes one nft rule for both. Fails closed: a rule that cannot be rendered
@@ -50,16 +66,16 @@ def render_rule(rule: intent.Rule, *, tier: str, config: Config) -> list[nft.Rul
     if (reason := rule.unenforceable or _unrenderable(rule)) is not None:
         if rule.action not in (Action.DENY, Action.PASS):
             return []
-        return [nft.Rule(deny(config), names.origin_comment(rule.origin, "denies all, cannot be enforced", reason))]
+        return [nft.Rule(deny(config, layer), names.origin_comment(rule.origin, "denies all, cannot be enforced", reason))]
     rules: list[nft.Rule] = []
     for family in _families(rule):
-        rules += _render_family(rule, family, tier=tier, config=config)
+        rules += _render_family(rule, family, tier=tier, layer=layer, config=config)
     return rules
 
 
-def deny(config: Config) -> tuple[nft.Statement, ...]:
-    """Count and drop, or count and reject."""
-    return (nft.Counter(), nft.Reject() if config.reject else nft.DROP)
+def deny(config: Config, layer: Layer = Layer.FILTER) -> tuple[nft.Statement, ...]:
+    """Count and drop, or count and reject, which only packets on their way through the filter layer can be."""
+    return (nft.Counter(), nft.Reject() if config.reject and layer is Layer.FILTER else nft.DROP)
 
 
 # ---- families ----
@@ -97,7 +113,7 @@ def _unrenderable(rule: intent.Rule) -> str | None:
 
 
 # ---- one family ----
-def _render_family(rule: intent.Rule, family: Family | None, *, tier: str, config: Config) -> list[nft.Rule]:
+def _render_family(rule: intent.Rule, family: Family | None, *, tier: str, layer: Layer, config: Config) -> list[nft.Rule]:
     base: list[nft.Statement] = [] if family is None else [nft.NfProto(family)]
     base += _protocol(rule)
     comment = names.origin_comment(rule.origin, *(f"{key}={value}" for key, value in rule.comments))
@@ -116,7 +132,7 @@ def _render_family(rule: intent.Rule, family: Family | None, *, tier: str, confi
         # Alternatives are ORed through a scratch bit, so that the rule itself, with its counter, its log line and its
         # verdict, stays one.
         prelude.insert(0, nft.Rule((nft.SetMark(config.marks.scratch, 0),), comment))
-    return [*prelude, nft.Rule((*match, *_action(rule, tier=tier, config=config)), comment)]
+    return [*prelude, nft.Rule((*match, *_action(rule, tier=tier, layer=layer, config=config)), comment)]
 
 
 def _protocol(rule: intent.Rule) -> list[nft.Statement]:
@@ -153,9 +169,9 @@ def _side(match: intent.Match, side: nft.Side, family: Family | None) -> _Side:
         every += [nft.AddressPortIn(side, family, names.set_name(set_id, family), "!=") for set_id in match.not_named_ports]
         alternatives += [nft.AddressPortIn(side, family, names.set_name(set_id, family)) for set_id in match.named_ports]
     if match.not_ports:
-        every.append(nft.Ports(side, _merged(match.not_ports), "!="))
+        every.append(nft.Ports(side, merged(match.not_ports), "!="))
     if match.ports:
-        alternatives.insert(0, nft.Ports(side, _merged(match.ports)))
+        alternatives.insert(0, nft.Ports(side, merged(match.ports)))
     return _Side(tuple(every), tuple(alternatives))
 
 
@@ -177,7 +193,7 @@ def _widest(nets: Iterable[Prefix]) -> tuple[Prefix, ...]:
     return tuple(kept)
 
 
-def _merged(ranges: Iterable[intent.PortRange]) -> tuple[tuple[int, int], ...]:
+def merged(ranges: Iterable[intent.PortRange]) -> tuple[tuple[int, int], ...]:
     """Sorted and disjoint; ranges that touch become one."""
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
@@ -189,7 +205,7 @@ def _merged(ranges: Iterable[intent.PortRange]) -> tuple[tuple[int, int], ...]:
 
 
 # ---- actions ----
-def _action(rule: intent.Rule, *, tier: str, config: Config) -> tuple[nft.Statement, ...]:
+def _action(rule: intent.Rule, *, tier: str, layer: Layer, config: Config) -> tuple[nft.Statement, ...]:
     marks = config.marks
     match rule.action:
         case Action.ALLOW:
@@ -197,7 +213,7 @@ def _action(rule: intent.Rule, *, tier: str, config: Config) -> tuple[nft.Statem
         case Action.PASS:
             return (nft.Counter(), nft.SetMark(marks.pass_, marks.pass_), nft.RETURN)
         case Action.DENY:
-            return deny(config)
+            return deny(config, layer)
         case Action.LOG:
             group = LOG_GROUP_INGRESS if rule.origin.direction is Direction.INGRESS else LOG_GROUP_EGRESS
             return (config.log_limit, nft.LogGroup(group, log_prefix(rule, tier=tier, config=config)))

@@ -1,26 +1,18 @@
-"""The frame: base chains, dispatch, anti-spoofing, workload to host, masquerading. Depends on configuration alone. Pure.
-
-    raw prerouting   from cali*: the route back to the source must lead out of the same interface, else drop
-    filter forward   from cali*: from-workload dispatch; to cali*: to-workload dispatch; either may drop
-    filter input     from cali*: neighbour discovery, never the loopback, from-workload dispatch, then
-                     DefaultEndpointToHostAction
-    nat postrouting  from a pool with natOutgoing to an address outside all pools: masquerade
+"""What the base chains lead to, whoever is on the node: dispatch, anti-spoofing, workload to host, masquerading. Pure.
 
 What reaches the end of a base chain is accepted as far as we are concerned; other tables keep their say. A packet from the
-host itself to a local workload passes no hook of ours, so it is never policed. A workload interface that no dispatch map
-knows drops everything, with or without an agent: that is how a node without policy, yet, is closed.
+host itself to a local workload is never policed. A workload interface that no dispatch map knows drops everything, with or
+without an agent: that is how a node without policy, yet, is closed.
 """
 
 from tortie.base.net import FAMILIES, Family, parse_prefix
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
+from tortie.dataplane.render.hooks import Frame, render_hooks
 from tortie.dataplane.render.policy import deny
 from tortie.kernel.nft import objects as nft
 
 _ICMPV6 = 58
-_PREROUTING = nft.Hook("filter", "prerouting", -300)
-_FORWARD = nft.Hook("filter", "forward", 0)
-_INPUT = nft.Hook("filter", "input", 0)
 _POSTROUTING = nft.Hook("nat", "postrouting", 110)  # behind kube-proxy's masquerading, at 100
 _LOOPBACK = parse_prefix("127.0.0.0/8")
 _LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
@@ -28,17 +20,16 @@ _ND_TYPES = (131, 132, 133, 135, 136, 143)
 """Multicast listener reports and done, router and neighbour solicitation, neighbour advertisement."""
 _TO_HOST_ICMPV6_TYPES = (130, 131, 132, 133, 135, 136)
 
+_BARE = Frame()
 _ADDRESS_TYPES = {Family.V4: nft.ElementType.IPV4, Family.V6: nft.ElementType.IPV6}
 
 
-def render_static(config: Config) -> list[nft.Chain]:
-    """Every chain that exists whether or not there is a workload."""
-    return [
-        nft.Chain(names.RAW_PREROUTING, _from_workloads(config, nft.Jump(names.RAW_RPF)), _PREROUTING),
+def render_static(config: Config, frame: Frame = _BARE) -> list[nft.Chain]:
+    """Every chain that exists whether or not there is an endpoint, and those that `frame` asks for."""
+    chains = [
+        *render_hooks(config, frame),
         _reverse_path(),
         _neighbour_discovery(),
-        nft.Chain(names.FILTER_FORWARD, _forward(config), _FORWARD),
-        nft.Chain(names.FILTER_INPUT, _from_workloads(config, nft.Goto(names.FILTER_TO_HOST)), _INPUT),
         _workload_to_host(config),
         _dispatch(names.FROM_DISPATCH, nft.IfNameVmap("iif", names.FROM_DISPATCH), config=config),
         _dispatch(names.TO_DISPATCH, nft.IfNameVmap("oif", names.TO_DISPATCH), config=config),
@@ -49,6 +40,9 @@ def render_static(config: Config) -> list[nft.Chain]:
         ),
         _nat_outgoing(config),
     ]
+    if frame.service_nets:
+        chains.append(_cidr_block(config))
+    return chains
 
 
 def render_spoofing_skip(rules: list[nft.Rule]) -> nft.Chain:
@@ -67,18 +61,6 @@ def dispatch_maps() -> tuple[nft.SetSpec, nft.SetSpec]:
 def address_set(set_id: str, family: Family, *, comment: str = "") -> nft.SetSpec:
     """An interval set for one family."""
     return nft.SetSpec(names.set_name(set_id, family), _ADDRESS_TYPES[family], interval=True, comment=comment)
-
-
-def _from_workloads(config: Config, verdict: nft.Jump | nft.Goto) -> tuple[nft.Rule, ...]:
-    return tuple(nft.Rule((nft.IfName("iif", f"{prefix}*"), verdict)) for prefix in config.interface_prefixes)
-
-
-def _forward(config: Config) -> tuple[nft.Rule, ...]:
-    prefixes = [f"{prefix}*" for prefix in config.interface_prefixes]
-    return (
-        *(nft.Rule((nft.IfName("iif", prefix), nft.Jump(names.FROM_DISPATCH))) for prefix in prefixes),
-        *(nft.Rule((nft.IfName("oif", prefix), nft.Jump(names.TO_DISPATCH))) for prefix in prefixes),
-    )
 
 
 def _reverse_path() -> nft.Chain:
@@ -140,6 +122,26 @@ def _workload_to_host(config: Config) -> nft.Chain:
 
 def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
     return nft.Chain(name, (nft.Rule((lookup,)), nft.Rule(deny(config), "unknown workload interface")))
+
+
+def _cidr_block(config: Config) -> nft.Chain:
+    """An address of a service that nobody translated belongs to no service; forwarded, it would come back for ever."""
+    verdict = nft.Reject() if config.service_loop == "REJECT" else nft.DROP
+    return nft.Chain(
+        names.FILTER_CIDR_BLOCK,
+        tuple(
+            nft.Rule(
+                (
+                    nft.NfProto(family),
+                    nft.NetIn("destination", family, names.set_name(names.SERVICE_NETS, family)),
+                    nft.Counter(),
+                    verdict,
+                ),
+                "no such service (ServiceLoopPrevention)",
+            )
+            for family in FAMILIES
+        ),
+    )
 
 
 def _nat_outgoing(config: Config) -> nft.Chain:
