@@ -16,6 +16,8 @@ from tortie.insight.workloads import is_workload, template_pod
 from tortie.insight.world import World
 
 _KNOWN_KINDS = frozenset((kind.api_version.partition("/")[0], kind.document_kind) for kind in KINDS.values())
+_NOT_RESOURCES = frozenset({("tortie.io", "PolicyTest")})
+"""Documents of ours that describe no cluster and may lie beside those that do."""
 _OURS = frozenset({"projectcalico.org", "crd.projectcalico.org", "tortie.io", "networking.k8s.io", "policy.networking.k8s.io"})
 
 
@@ -83,6 +85,8 @@ def _placed(resource: Resource) -> Resource:
 def _is_foreign(document: Mapping[str, Any]) -> bool:
     """True for kinds of Kubernetes and of others that policy does not look at. Kinds of policy APIs are never foreign."""
     group, kind = str(document.get("apiVersion", "")).partition("/")[0], document.get("kind")
+    if (group, kind) in _NOT_RESOURCES:
+        return True
     return isinstance(kind, str) and bool(group) and group not in _OURS and (group, kind) not in _KNOWN_KINDS
 
 
