@@ -88,14 +88,18 @@ def policy(
 
 
 def other_policy(number: int, selector: str, *, namespace: str = NAMESPACE) -> NetworkPolicy:
-    """One of many: two rules that the bench's own packets do not match."""
-    return policy(
-        f"other-{number:05d}",
-        selector,
-        Rule(action="Allow", protocol="TCP", source=EntityRule(nets=(f"198.18.{number >> 8 & 255}.{number & 255}/32",))),
-        Rule(action="Allow", protocol="TCP", destination=EntityRule(ports=(20_000 + number % 10_000,))),
-        namespace=namespace,
-        order=float(number),
+    """One of many: five rules that the bench's own packets do not match."""
+    return policy(f"other-{number:05d}", selector, *other_rules(number, 5), namespace=namespace, order=float(number))
+
+
+def other_rules(number: int, count: int) -> tuple[Rule, ...]:
+    """Rules that the bench's own packets do not match, for addresses and for ports in turns."""
+    by_address = EntityRule(nets=(f"198.18.{number >> 8 & 255}.{number & 255}/32",))
+    return tuple(
+        Rule(action="Allow", protocol="TCP", source=by_address)
+        if index % 2 == 0
+        else Rule(action="Allow", protocol="TCP", destination=EntityRule(ports=(20_000 + (number + index * 1000) % 10_000,)))
+        for index in range(count)
     )
 
 
