@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 
+from tortie.api.bgp import BGPConfiguration
 from tortie.api.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.felix import FelixConfiguration
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.kubernetes import Namespace, ServiceAccount
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet, NetworkSetSpec
@@ -15,6 +17,8 @@ from tortie.api.node import Node, NodeBGP, NodeSpec
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy, Rule
 from tortie.api.profile import Profile, ProfileSpec
 from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.api.services import SERVICE_NAME_LABEL, EndpointSlice
+from tortie.api.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import Tier, TierSpec
 from tortie.convert.feed import convert_update
 
@@ -91,6 +95,43 @@ def policy(name: str, ns: str = "ns", **spec: Any) -> NetworkPolicy:
 
 def global_policy(name: str, **spec: Any) -> GlobalNetworkPolicy:
     return msgspec.convert({"metadata": {"name": name}, "spec": spec}, GlobalNetworkPolicy)
+
+
+def cluster_policy(name: str, **spec: Any) -> GlobalNetworkPolicy:
+    """A ClusterNetworkPolicy as conversion leaves it."""
+    document = {"kind": "KubernetesClusterNetworkPolicy", "metadata": {"name": name}, "spec": {"tier": "kube-admin"} | spec}
+    return msgspec.convert(document, GlobalNetworkPolicy)
+
+
+def staged_policy(name: str, ns: str = "ns", kind: str = "StagedNetworkPolicy", **spec: Any) -> StagedNetworkPolicy:
+    """A StagedNetworkPolicy, or a StagedKubernetesNetworkPolicy as conversion leaves it."""
+    return msgspec.convert({"kind": kind, "metadata": {"name": name, "namespace": ns}, "spec": spec}, StagedNetworkPolicy)
+
+
+def staged_global_policy(name: str, **spec: Any) -> StagedGlobalNetworkPolicy:
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, StagedGlobalNetworkPolicy)
+
+
+def host_endpoint(
+    name: str, node: str = NODE, labels: Mapping[str, str] | None = None, dscp: str = "", **spec: Any
+) -> HostEndpoint:
+    annotations = {"qos.projectcalico.org/dscp": dscp} if dscp else {}
+    metadata = {"name": name, "labels": dict(labels or {}), "annotations": annotations}
+    return msgspec.convert({"metadata": metadata, "spec": {"node": node} | spec}, HostEndpoint)
+
+
+def endpoint_slice(name: str, service: str, *addresses: str, ports: Iterable[Any] = (80,), ns: str = "ns") -> EndpointSlice:
+    """`ports` are numbers, or maps as in YAML; each address is an endpoint of its own."""
+    document = {
+        "metadata": {"name": name, "namespace": ns, "labels": {SERVICE_NAME_LABEL: service} if service else {}},
+        "endpoints": [{"addresses": [each]} for each in addresses],
+        "ports": [each if isinstance(each, dict) else {"port": each} for each in ports],
+    }
+    return msgspec.convert(document, EndpointSlice)
+
+
+def bgp_configuration(name: str = "default", **spec: Any) -> BGPConfiguration:
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, BGPConfiguration)
 
 
 def tier(name: str, order: float | None = None, default: str = "Deny") -> Tier:

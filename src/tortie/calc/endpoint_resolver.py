@@ -126,9 +126,8 @@ class EndpointResolver:
         self._dirty.update(self._endpoints_of.get(policy, ()))
 
     def on_tier(self, name: str, tier: TierSpec | None) -> None:
-        """A tier came, changed or went. The predefined ones exist even if nobody stored them."""
-        if tier is None:
-            tier = PREDEFINED.get(name)
+        """A tier came, changed or went. The predefined ones exist, with their own values, whatever is stored."""
+        tier = PREDEFINED.get(name, tier)
         if self._tiers.get(name) == tier:
             return
         if tier is None:

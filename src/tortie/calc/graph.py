@@ -36,7 +36,7 @@ from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
 from tortie.api.services import EndpointSlice
 from tortie.api.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
-from tortie.api.tier import Tier
+from tortie.api.tier import PREDEFINED, Tier
 from tortie.calc.active_policies import ActivePolicies, PolicySource
 from tortie.calc.active_profiles import ActiveProfiles
 from tortie.calc.bgp import BgpStage
@@ -195,8 +195,7 @@ class Graph:
             case "KubernetesEndpointSlice":
                 self._services.on_slice(key, _as(EndpointSlice, value))
             case "Tier":
-                tier = _as(Tier, value)
-                self._resolver.on_tier(key.name, None if tier is None else tier.spec)
+                self._on_tier(key, _as(Tier, value))
             case "Profile":
                 self._on_profile(key.name, _as(Profile, value))
             case "NetworkSet":
@@ -212,6 +211,11 @@ class Graph:
             case "BGPConfiguration":
                 self._service_nets.on_configuration(key, _as(BGPConfiguration, value))
         self._bgp.on_update(update)
+
+    def _on_tier(self, key: Key, tier: Tier | None) -> None:
+        changed = tier is not None and key.name in PREDEFINED and tier.spec != PREDEFINED[key.name]
+        self._problems.report(key, "tier", [f"spec: tier {key.name} keeps its own values"] if changed else ())
+        self._resolver.on_tier(key.name, None if tier is None else tier.spec)
 
     def _on_endpoint(self, key: Key, endpoint: WorkloadEndpoint | None) -> None:
         labelled: Labelled | None = None

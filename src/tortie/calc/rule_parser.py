@@ -6,12 +6,12 @@ behind it may allow. A rule that can never match is left out.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tortie.api.policy import EntityRule, ICMPFields, PortText, ProtocolText, ServiceMatch
 from tortie.api.policy import Rule as ApiRule
 from tortie.api.selector import Selector, SelectorError, parse_selector
-from tortie.base.net import Prefix, parse_prefix
+from tortie.base.net import FAMILIES, Prefix, parse_prefix
 from tortie.calc.ip_sets import SetSpec
 from tortie.calc.protocols import ICMP, ICMPV6, WITH_PORTS, protocol_number
 from tortie.calc.rule_text import rule_text
@@ -57,9 +57,7 @@ def parse_rule(rule: ApiRule, namespace: str, *, origin: Origin) -> ParsedRule |
         action = Action.DENY if rule.action == "Pass" else Action(rule.action)
         broken = Rule(action, origin, comments=comments, unenforceable=str(error), text=text)
         return ParsedRule(broken, ())
-    if any(net.length == 0 for side in (parsed.rule.source, parsed.rule.destination) for net in side.not_nets):
-        return None
-    return parsed
+    return _without_excluded_families(parsed)
 
 
 def _parse(rule: ApiRule, namespace: str, *, origin: Origin, comments: tuple[tuple[str, str], ...], text: str) -> ParsedRule:
@@ -89,6 +87,21 @@ def _parse(rule: ApiRule, namespace: str, *, origin: Origin, comments: tuple[tup
         text=text,
     )
     return ParsedRule(parsed, source.sets + destination.sets)
+
+
+def _without_excluded_families(parsed: ParsedRule) -> ParsedRule | None:
+    """A rule that excludes all addresses of a family is one for the other; None if it has no match there either."""
+    rule = parsed.rule
+    sides = (rule.source, rule.destination)
+    excluded = {net.family for side in sides for net in side.not_nets if net.length == 0}
+    if not excluded:
+        return parsed
+    lists = [nets for side in sides for nets in (side.nets, side.not_nets) if nets]
+    for family in FAMILIES:
+        of_family = all(any(net.family is family for net in nets) for nets in lists)
+        if family not in excluded and rule.ip_version in (None, family.value) and of_family:
+            return replace(parsed, rule=replace(rule, ip_version=family.value))
+    return None
 
 
 def _protocol(text: ProtocolText | None, field: str) -> int | None:

@@ -1,11 +1,11 @@
 """What endpoints and network sets bring."""
 
 import msgspec
-from tests.graph.states import network_set, pod
+from tests.graph.states import host_endpoint, network_set, pod
 
 from tortie.api.endpoint import EndpointPort, WorkloadEndpoint
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
-from tortie.calc.labelled import NamedPort, labelled_endpoint, labelled_network_set
+from tortie.calc.labelled import NamedPort, labelled_endpoint, labelled_host_endpoint, labelled_network_set
 
 
 def test_an_endpoint_carries_its_namespace_orchestrator_and_service_account() -> None:
@@ -56,3 +56,17 @@ def test_network_sets_keep_their_own_labels_and_clear_host_bits() -> None:
 def test_an_endpoint_outside_kubernetes_has_no_orchestrator_label_of_its_own() -> None:
     endpoint = msgspec.convert({"metadata": {"name": "e", "namespace": "ns"}}, WorkloadEndpoint)
     assert dict(labelled_endpoint(endpoint)[0].labels) == {"projectcalico.org/namespace": "ns"}
+
+
+def test_a_host_endpoint_brings_its_own_labels_addresses_and_ports() -> None:
+    ports = [{"name": "ssh", "protocol": "TCP", "port": 22}, {"name": "ping", "protocol": "ICMP", "port": 1}]
+    found, problems = labelled_host_endpoint(
+        host_endpoint(
+            "h", labels={"role": "gw"}, expectedIPs=["10.0.0.1", "fd00::1", "10.1.0.0/16"], profiles=["p"], ports=ports
+        )
+    )
+    assert (dict(found.labels), found.profiles) == ({"role": "gw"}, ("p",))
+    assert [str(net) for net in found.nets] == ["10.0.0.1/32", "fd00::1/128"]
+    assert found.ports == (NamedPort("ssh", 6, 22),)
+    assert len(problems) == 1
+    assert "10.1.0.0/16" in problems[0]

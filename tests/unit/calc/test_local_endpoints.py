@@ -9,7 +9,7 @@ from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, labelled_endpoint
 from tortie.calc.local_endpoints import LocalEndpoints
 from tortie.calc.problems import Problems
-from tortie.intent.endpoint import Bandwidth
+from tortie.intent.endpoint import Bandwidth, PacketRate
 from tortie.intent.keys import EndpointId
 
 
@@ -91,3 +91,33 @@ def test_what_is_not_local_any_more_is_taken_back() -> None:
     recorder.stage.on_endpoint(endpoint.key, None, None)
     assert recorder.stage.is_empty()
     assert recorder.problems.is_empty()
+
+
+def test_packet_rates_and_connection_limits_are_those_that_are_set() -> None:
+    controls = QoSControls(
+        ingress_packet_rate=100,
+        egress_packet_rate=200,
+        egress_packet_burst=7,
+        ingress_packet_burst=-1,
+        ingress_max_connections=9,
+        egress_max_connections=1 << 40,
+    )
+    found = Recorder().show(with_spec(pod("a"), qos_controls=controls))
+    assert found is not None
+    assert (found.ingress_packet_rate, found.egress_packet_rate) == (PacketRate(100, 5), PacketRate(200, 7))
+    assert (found.ingress_max_connections, found.egress_max_connections) == (9, (1 << 32) - 1)
+    free = Recorder().show(with_spec(pod("a"), qos_controls=QoSControls(ingress_packet_rate=-5, egress_max_connections=-1)))
+    assert free is not None
+    assert (free.ingress_packet_rate, free.egress_packet_rate) == (None, None)
+    assert (free.ingress_max_connections, free.egress_max_connections) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("dscp", "number"), [(None, None), (0, 0), ("46", 46), ("cs1", 8), (64, None), ("x", None), (-1, None)]
+)
+def test_dscp_is_a_number_or_a_name_and_anything_else_is_reported(dscp: int | str | None, number: int | None) -> None:
+    recorder = Recorder()
+    found = recorder.show(with_spec(pod("a"), qos_controls=QoSControls(ingress_packet_rate=1, dscp=dscp)))
+    assert found is not None
+    assert found.dscp == number
+    assert recorder.problems.is_empty() == (number is not None or dscp is None)

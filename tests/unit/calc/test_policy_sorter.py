@@ -2,9 +2,12 @@
 
 import math
 import random
+from dataclasses import replace
+
+import pytest
 
 from tortie.api.tier import PREDEFINED, TierSpec
-from tortie.calc.policy_sorter import Placement, placement_order, sorted_policies, sorted_tiers
+from tortie.calc.policy_sorter import Placement, host_tiers, placement_order, sorted_policies, sorted_tiers
 from tortie.intent.keys import PolicyId
 
 
@@ -65,3 +68,45 @@ def test_a_policy_stands_only_in_the_lists_of_directions_that_it_governs() -> No
 def test_no_order_is_the_highest_order() -> None:
     assert placement_order(None) == math.inf
     assert placement_order(0) == 0
+
+
+def gnp(name: str) -> PolicyId:
+    return PolicyId("GlobalNetworkPolicy", "", name)
+
+
+def test_a_host_endpoint_has_a_list_of_tiers_for_each_kind_of_policy() -> None:
+    placements = {
+        gnp("plain"): place("t", 2),
+        gnp("forward"): replace(place("t", 1), forward=True),
+        gnp("raw"): replace(place("t", egress=False), untracked=True, forward=True),
+        gnp("early"): replace(place("t"), pre_dnat=True, forward=True),
+        gnp("elsewhere"): replace(place("first", ingress=False), forward=True),
+    }
+    tiers = host_tiers(placements, {"t": TierSpec(order=2), "first": TierSpec(order=1)})
+    (raw,) = tiers.untracked
+    assert (raw.ingress, raw.egress) == ((gnp("raw"),), ())
+    (early,) = tiers.pre_dnat
+    assert (early.ingress, early.egress) == ((gnp("early"),), ())
+    assert [(tier.name, tier.ingress, tier.egress) for tier in tiers.forward] == [
+        ("first", (), (gnp("elsewhere"),)),
+        ("t", (gnp("forward"),), (gnp("forward"),)),
+    ]
+    assert [(tier.name, tier.ingress) for tier in tiers.normal] == [("first", ()), ("t", (gnp("forward"), gnp("plain")))]
+
+
+@pytest.mark.shows("PS-4.22", "PS-4.23")
+def test_what_untracked_and_pre_dnat_policies_leave_undecided_goes_on() -> None:
+    placements = {
+        gnp("raw"): replace(place("t"), untracked=True),
+        gnp("early"): replace(place("t"), pre_dnat=True),
+        gnp("plain"): replace(place("t"), forward=True),
+        gnp("lost"): replace(place("unknown"), untracked=True),
+    }
+    tiers = host_tiers(placements, {"t": TierSpec(order=1)})
+    assert all(tier.default_pass for tier in tiers.untracked + tiers.pre_dnat)
+    assert not any(tier.default_pass for tier in tiers.forward + tiers.normal)
+
+
+def test_of_a_policy_that_says_it_is_both_only_untracked_counts() -> None:
+    tiers = host_tiers({gnp("both"): replace(place("t"), untracked=True, pre_dnat=True)}, {})
+    assert (len(tiers.untracked), tiers.pre_dnat, tiers.forward, tiers.normal) == (1, (), (), ())

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 from tests.graph.states import rules
 
-from tortie.api.selector import parse_selector
+from tortie.api.selector import parse_selector, unique_id
 from tortie.base.net import parse_prefix
 from tortie.calc.ip_sets import SetSpec
 from tortie.calc.rule_parser import ParsedRule, parse_rule
 from tortie.intent.keys import PolicyId
 from tortie.intent.policy import Action, Direction, Icmp, Match, Origin, PortRange
+from tortie.intent.sets import SetKind
 
 ORIGIN = Origin(PolicyId("GlobalNetworkPolicy", "", "g"), Direction.INGRESS, 3)
 
@@ -109,11 +110,38 @@ def test_the_id_of_a_selector_set_is_that_of_the_selector() -> None:
     assert len({set_id("a == 'b'", protocol=protocol, port="x") for protocol in (None, 6, 17, 132)}) == 4
 
 
-@pytest.mark.parametrize("side", [{"notNets": ["0.0.0.0/0"]}, {"notNets": ["10.0.0.0/8", "::/0"]}])
+@pytest.mark.shows("PS-7.8")
+@pytest.mark.parametrize(
+    "side",
+    [
+        {"notNets": ["0.0.0.0/0"]},
+        {"notNets": ["::/0"]},
+        {"notNets": ["0.0.0.0/0", "::/0"]},
+        {"notNets": ["0.0.0.0/0", "fd00::/8"], "nets": ["10.0.0.0/8"]},
+    ],
+)
 @pytest.mark.parametrize("where", ["source", "destination"])
 def test_a_rule_that_excludes_everything_is_left_out(where: str, side: dict[str, Any]) -> None:
     document: dict[str, Any] = {where: side}
     assert parse(**document) is None
+
+
+@pytest.mark.shows("PS-7.8")
+@pytest.mark.parametrize(("nets", "version"), [(["10.0.0.0/8", "::/0"], 4), (["0.0.0.0/0", "fd00::/8"], 6)])
+def test_a_rule_that_excludes_all_of_one_family_is_one_for_the_other(nets: list[str], version: int) -> None:
+    assert parsed(source={"notNets": nets}).rule.ip_version == version
+    assert parse(ipVersion=10 - version, source={"notNets": nets}) is None
+
+
+@pytest.mark.shows("PS-7.34", "PS-7.35", "PS-7.41")
+def test_a_service_is_addresses_with_ports_as_destination_and_addresses_as_source() -> None:
+    service = {"services": {"name": "web"}}
+    to, by = parsed("ns", destination=service), parsed("ns", source=service)
+    assert to.rule.destination == Match(named_ports=(unique_id("svc", "ns/web"),))
+    assert by.rule.source == Match(sets=(unique_id("svcnoport", "ns/web"),))
+    assert [spec.ipset.kind for each in (to, by) for spec in each.sets] == [SetKind.IP_PORT, SetKind.NET]
+    elsewhere = parsed("ns", destination={"services": {"name": "web", "namespace": "far"}})
+    assert elsewhere.rule.destination.named_ports == (unique_id("svc", "far/web"),)
 
 
 def test_annotations_become_comments_and_text_is_readable() -> None:
@@ -149,7 +177,10 @@ def test_annotations_become_comments_and_text_is_readable() -> None:
         ({"protocol": "TCP", "destination": {"ports": ["90:80"]}}, "destination.ports"),
         ({"protocol": "TCP", "destination": {"ports": ["80:web"]}}, "destination.ports"),
         ({"protocol": "TCP", "destination": {"notPorts": [-1]}}, "destination.notPorts"),
-        ({"destination": {"services": {"name": "x"}}}, "destination.services"),
+        ({"destination": {"services": {"name": "x"}}}, "destination.services.namespace"),
+        ({"destination": {"services": {"namespace": "x"}}}, "destination.services.name"),
+        ({"source": {"services": {"name": "x", "namespace": "y"}, "nets": ["10.0.0.0/8"]}}, "source.services"),
+        ({"destination": {"services": {"name": "x", "namespace": "y"}, "ports": ["web"]}}, "destination.services"),
         ({"http": {"methods": ["GET"]}}, "http"),
     ],
 )

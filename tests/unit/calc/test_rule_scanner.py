@@ -29,7 +29,7 @@ class Recorder:
 
     def hear(self, use: SetUse) -> None:
         if use.spec is not None:
-            self.texts[use.id] = use.spec.selector.text
+            self.texts[use.id] = use.spec.ipset.origin
         self.needed.append((self.texts[use.id], use.spec is not None))
 
     def heard(self) -> list[tuple[str, bool]]:

@@ -16,6 +16,8 @@ from tortie.calc.rule_text import rule_text
         ({"action": "Log", "protocol": 47}, "Log protocol 47"),
         ({"action": "Pass", "protocol": "ICMP", "icmp": {"type": 8, "code": 0}}, "Pass ICMP type 8 code 0"),
         ({"action": "Pass", "protocol": "ICMP", "notICMP": {"type": 8}}, "Pass ICMP not type 8"),
+        ({"action": "Allow", "destination": {"services": {"name": "web"}}}, "Allow to service web"),
+        ({"action": "Allow", "source": {"services": {"name": "web", "namespace": "x"}}}, "Allow from service x/web"),
         (
             {
                 "action": "Allow",

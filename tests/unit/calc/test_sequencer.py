@@ -2,13 +2,15 @@
 
 from tortie.base.net import parse_prefix
 from tortie.calc.sequencer import Sequencer
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import EndpointId, PolicyId, ProfileId
+from tortie.intent.endpoint import Endpoint, HostEndpoint
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId
 from tortie.intent.messages import (
     ConfigUpdate,
     EndpointUpdate,
+    HostEndpointUpdate,
     PolicyUpdate,
     ProfileUpdate,
+    ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
 )
@@ -20,6 +22,7 @@ SET = IPSet("s:x", SetKind.NET, "x")
 POLICY = Policy(PolicyId("NetworkPolicy", "ns", "p"), "default", (), ())
 PROFILE = Profile(ProfileId("kns.ns"), (), ())
 ENDPOINT = Endpoint(EndpointId("n", "ns", "e"), "ns/e", "cali1", (), (), ())
+HOST_ENDPOINT = HostEndpoint(HostEndpointId("n", "h"), "eth0")
 
 
 def sequencer(*members: Member) -> Sequencer:
@@ -27,6 +30,7 @@ def sequencer(*members: Member) -> Sequencer:
 
 
 def put_all(target: Sequencer) -> None:
+    target.host_endpoint(HOST_ENDPOINT.id, HOST_ENDPOINT)
     target.endpoint(ENDPOINT.id, ENDPOINT)
     target.profile(PROFILE.id, PROFILE)
     target.policy(POLICY.id, POLICY)
@@ -43,12 +47,15 @@ def test_what_is_named_goes_before_what_names_it_and_leaves_after_it() -> None:
         PolicyUpdate(POLICY.id, POLICY),
         ProfileUpdate(PROFILE.id, PROFILE),
         EndpointUpdate(ENDPOINT.id, ENDPOINT),
+        HostEndpointUpdate(HOST_ENDPOINT.id, HOST_ENDPOINT),
     ]
     target.set_gone(SET.id)
     target.policy(POLICY.id, None)
     target.profile(PROFILE.id, None)
     target.endpoint(ENDPOINT.id, None)
+    target.host_endpoint(HOST_ENDPOINT.id, None)
     assert target.flush() == [
+        HostEndpointUpdate(HOST_ENDPOINT.id, None),
         EndpointUpdate(ENDPOINT.id, None),
         ProfileUpdate(PROFILE.id, None),
         PolicyUpdate(POLICY.id, None),
@@ -63,6 +70,7 @@ def test_what_comes_and_goes_between_two_flushes_is_never_said() -> None:
     target.policy(POLICY.id, None)
     target.profile(PROFILE.id, None)
     target.endpoint(ENDPOINT.id, None)
+    target.host_endpoint(HOST_ENDPOINT.id, None)
     target.set_gone(SET.id)
     assert target.flush() == []
     assert target.is_empty()
@@ -105,3 +113,18 @@ def test_a_set_that_is_made_anew_is_sent_whole() -> None:
     target.set_needed(SET)
     target.member(SET.id, TWO, True)
     assert target.flush() == [SetUpdate(SET.id, SET, frozenset({TWO}))]
+
+
+def test_service_networks_are_said_when_they_change_and_none_are_there_at_first() -> None:
+    target = sequencer()
+    target.service_nets(())
+    assert target.flush() == []
+    target.service_nets((ONE,))
+    assert target.flush() == [ServiceNetsUpdate((ONE,))]
+    target.service_nets(())
+    target.service_nets((ONE,))
+    assert target.flush() == []
+    assert not target.is_empty()
+    target.service_nets(())
+    assert target.flush() == [ServiceNetsUpdate(())]
+    assert target.is_empty()
