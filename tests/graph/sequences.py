@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tests.graph import states
 from tests.graph.states import EMPTY, State, updates
 
-from tortie.api.endpoint import EndpointPort
+from tortie.api.endpoint import EndpointPort, QoSControls
 from tortie.api.resource import Update
 
 Batches = list[list[Update]]
@@ -226,6 +226,108 @@ def _routing() -> list[State]:
     ]
 
 
+def _hosts() -> list[State]:
+    ssh = [{"name": "ssh", "protocol": "TCP", "port": 22}]
+    eth0 = states.host_endpoint(
+        "eth0", interfaceName="eth0", expectedIPs=["10.0.0.9", "fd00::9"], labels={"role": "gw"}, ports=ssh
+    )
+    far = states.host_endpoint("far", states.OTHER, interfaceName="*", expectedIPs=["10.0.1.9"], labels={"role": "gw"})
+    named = [
+        {"action": "Allow", "protocol": "TCP", "source": {"namespaceSelector": "global()"}, "destination": {"ports": ["ssh"]}}
+    ]
+    roles = [{"action": "Deny", "source": {"selector": "role == 'gw'"}}]
+    policies = [
+        states.global_policy("plain", selector="role == 'gw'", types=["Ingress"], ingress=named),
+        states.global_policy("raw", order=1, doNotTrack=True, applyOnForward=True, ingress=roles, egress=roles),
+        states.global_policy("early", order=1, preDNAT=True, applyOnForward=True, types=["Ingress"], ingress=roles),
+        states.global_policy("forward", tier="first", applyOnForward=True, types=["Egress"], egress=roles),
+        states.policy("own", types=["Ingress"], ingress=roles),
+    ]
+    pod = states.pod("a", "10.0.0.1/32")
+    every = states.host_endpoint("every", interfaceName="*", labels={"role": "gw"}, profiles=["p"], dscp="EF")
+    both = [states.profile("p", allow=True, labels={"role": "other"}), states.tier("first", 1, "Pass")]
+    moved = states.host_endpoint("far", expectedIPs=["10.0.0.8", "nonsense"], labels={"role": "gw"}, profiles=["p"])
+    plain_raw = states.global_policy("raw", order=1, ingress=roles)
+    return [
+        states.state(eth0, far, pod, *policies),
+        states.state(eth0, every, moved, pod, *policies, *both),
+        states.state(every, far, pod, plain_raw, *policies[2:], *both[1:]),
+        states.state(eth0, moved, *policies[:1], states.host_endpoint("broken", interfaceName="eth 0")),
+        states.state(eth0, far, every, pod, *policies, *both),
+    ]
+
+
+def _services() -> list[State]:
+    pod = states.pod("a", "10.0.0.1/32")
+    to = [{"action": "Allow", "destination": {"services": {"name": "web"}}}]
+    far = [{"action": "Deny", "source": {"services": {"name": "web", "namespace": "far"}}}]
+    web = states.policy("p", types=["Egress"], egress=to)
+    both = states.policy("p", types=["Ingress", "Egress"], ingress=far, egress=to)
+    slices = [
+        states.endpoint_slice("a", "web", "10.0.0.1", "10.0.0.2", ports=[80, {"port": 53, "protocol": "UDP"}]),
+        states.endpoint_slice("b", "web", "10.0.0.1", "fd00::1"),
+        states.endpoint_slice("c", "web", "10.0.9.1", ns="far"),
+    ]
+    return [
+        states.state(pod, web),
+        states.state(pod, both, *slices),
+        states.state(pod, web, states.endpoint_slice("a", "db", "10.0.0.1"), slices[1]),
+        states.state(pod, states.global_policy("g", egress=to), *slices),
+        states.state(pod, both, slices[2], states.endpoint_slice("b", "web", "10.0.0.7", "name", ports=[{"name": "x"}, 81])),
+    ]
+
+
+def _staged() -> list[State]:
+    pods = [states.pod("a", "10.0.0.1/32", labels={"app": "a"}), states.pod("b", "10.0.0.2/32")]
+    deny = [{"action": "Deny", "source": {"selector": "has(x)"}}]
+    enforced = states.policy("p", selector="app == 'a'", types=["Ingress"], ingress=deny)
+    return [
+        states.state(*pods, enforced, states.staged_policy("p", stagedAction="Delete")),
+        states.state(*pods, enforced, states.staged_policy("p", order=3, types=["Egress"], egress=deny)),
+        states.state(*pods, states.staged_policy("p", selector="nobody == 'x'", ingress=deny)),
+        states.state(
+            *pods,
+            enforced,
+            states.staged_policy("k", kind="StagedKubernetesNetworkPolicy", order=1000, types=["Ingress"]),
+            states.staged_global_policy("g", tier="new", doNotTrack=True, applyOnForward=True, ingress=deny),
+            states.staged_global_policy("h", stagedAction="Learn", ingress=deny),
+            states.host_endpoint("h", interfaceName="eth0"),
+        ),
+        states.state(*pods, enforced, states.staged_policy("p", selector="((", stagedAction="Set", ingress=deny)),
+    ]
+
+
+def _cluster_policies() -> list[State]:
+    pod = states.pod("a", "10.0.0.1/32")
+    web = [{"action": "Pass", "source": {"namespaceSelector": "all()"}}]
+    return [
+        states.state(pod, states.cluster_policy("same", order=5, types=["Ingress"], ingress=web)),
+        states.state(pod, states.cluster_policy("same", order=5), states.global_policy("same", tier="kube-admin", order=5)),
+        states.state(pod, states.cluster_policy("same", order=4, tier="kube-baseline"), states.tier("kube-admin", 1)),
+    ]
+
+
+def _service_networks() -> list[State]:
+    nets = [{"cidr": "10.96.0.0/12"}, {"cidr": "fd00:10::/112"}]
+    own = states.bgp_configuration(f"node.{states.NODE}", serviceClusterIPs=[{"cidr": "10.0.0.0/8"}])
+    return [
+        states.state(states.bgp_configuration(serviceClusterIPs=nets)),
+        states.state(states.bgp_configuration(serviceExternalIPs=nets[:1], serviceLoadBalancerIPs=[*nets, {"cidr": "x"}]), own),
+        states.state(own),
+        states.state(states.bgp_configuration(serviceClusterIPs=nets[1:]), own),
+    ]
+
+
+def _limits() -> list[State]:
+    limits = QoSControls(ingress_packet_rate=100, egress_max_connections=5, dscp="EF")
+    return [
+        states.state(states.pod("a", "10.0.0.1/32", qos=limits)),
+        states.state(states.pod("a", "10.0.0.1/32", qos=QoSControls(egress_packet_rate=7, egress_packet_burst=8, dscp=99))),
+        states.state(states.pod("a", "10.0.0.1/32")),
+        states.state(states.pod("a", "10.0.0.1/32", qos=limits)),
+    ]
+
+
 SEQUENCES: dict[str, list[State]] = {
     "basic": _basic(),
     "profiles and labels": _profiles_and_labels(),
@@ -233,4 +335,10 @@ SEQUENCES: dict[str, list[State]] = {
     "overlaps": _overlaps(),
     "broken": _broken(),
     "routing": _routing(),
+    "hosts": _hosts(),
+    "services": _services(),
+    "staged": _staged(),
+    "cluster policies": _cluster_policies(),
+    "service networks": _service_networks(),
+    "limits": _limits(),
 }

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from tortie.api.bgp import BGPConfiguration
-from tortie.api.endpoint import EndpointPort, WorkloadEndpoint, WorkloadEndpointSpec
+from tortie.api.endpoint import EndpointPort, QoSControls, WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.felix import FelixConfiguration
 from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.ippool import IPPool, IPPoolSpec
@@ -64,6 +64,7 @@ def pod(
     sa: str = "",
     interface: str = "",
     profiles: tuple[str, ...] | None = None,
+    qos: QoSControls | None = None,
 ) -> WorkloadEndpoint:
     if profiles is None:
         profiles = (f"kns.{ns}", f"ksa.{ns}.{sa}") if sa else (f"kns.{ns}",)
@@ -79,6 +80,7 @@ def pod(
             interface_name=interface or f"cali{ns}{name}"[:15],
             ports=tuple(ports),
             service_account_name=sa,
+            qos_controls=qos,
         ),
     )
 

@@ -9,13 +9,17 @@ from hypothesis import strategies as st
 from tests.graph.sequences import EXPANDERS, SEQUENCES, Batches, Expander, plain
 from tests.graph.states import EMPTY, NODE, State, updates
 
-from tortie.calc.graph import Graph
+from tortie.calc.graph import STAGED_KINDS, Graph
+from tortie.intent.endpoint import HostEndpoint, Tier
+from tortie.intent.keys import PolicyId
 from tortie.intent.messages import (
     EndpointUpdate,
+    HostEndpointUpdate,
     InSync,
     Message,
     PolicyUpdate,
     ProfileUpdate,
+    ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
 )
@@ -47,10 +51,7 @@ class Consumer:
                 assert not added & intent.members[set_id], "a member is added twice"
                 assert removed <= intent.members[set_id], "an unknown member is removed"
             case PolicyUpdate(id=policy_id, policy=None):
-                used = [
-                    each for each in intent.endpoints.values() for tier in each.tiers if policy_id in tier.ingress + tier.egress
-                ]
-                assert not used, "a policy in use is removed"
+                assert policy_id not in used_policies(intent), "a policy in use is removed"
                 assert policy_id in intent.policies
             case PolicyUpdate(id=policy_id, policy=policy):
                 assert policy is not None
@@ -62,10 +63,26 @@ class Consumer:
                 assert intent.endpoints.get(endpoint_id) != endpoint, "nothing changed"
                 for tier in endpoint.tiers if endpoint else ():
                     assert set(tier.ingress + tier.egress) <= intent.policies.keys(), "an endpoint names an unknown policy"
+            case HostEndpointUpdate(id=host_endpoint_id, endpoint=host_endpoint):
+                assert intent.host_endpoints.get(host_endpoint_id) != host_endpoint, "nothing changed"
+                for tier in host_tiers(host_endpoint) if host_endpoint else ():
+                    assert set(tier.ingress + tier.egress) <= intent.policies.keys(), "a host endpoint names an unknown policy"
+            case ServiceNetsUpdate(nets=nets):
+                assert intent.service_nets != nets, "nothing changed"
             case InSync():
                 assert not intent.in_sync, "in sync is said once"
             case _:
                 pass
+
+
+def host_tiers(endpoint: HostEndpoint) -> tuple[Tier, ...]:
+    return endpoint.untracked + endpoint.pre_dnat + endpoint.forward + endpoint.normal
+
+
+def used_policies(intent: Intent) -> set[PolicyId]:
+    tiers = [tier for each in intent.endpoints.values() for tier in each.tiers]
+    tiers += [tier for each in intent.host_endpoints.values() for tier in host_tiers(each)]
+    return {policy_id for tier in tiers for policy_id in tier.ingress + tier.egress}
 
 
 def named_sets(owner: Policy | Profile) -> set[str]:
@@ -76,9 +93,9 @@ def named_sets(owner: Policy | Profile) -> set[str]:
     return {name for rule in owner.ingress + owner.egress for name in of(rule)}
 
 
-def run(batches: Batches, *, sync_first: bool = True) -> tuple[Graph, Consumer]:
+def run(batches: Batches, *, sync_first: bool = True, staged: bool = True) -> tuple[Graph, Consumer]:
     """Feed a fresh graph, flushing after each batch."""
-    graph, consumer = Graph(NODE), Consumer()
+    graph, consumer = Graph(NODE, staged=staged), Consumer()
     if sync_first:
         graph.on_in_sync()
     for batch in batches:
@@ -119,7 +136,7 @@ def test_nothing_is_left_when_everything_is_deleted(name: str, expander: Expande
 
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_each_state_on_the_way_is_complete(name: str) -> None:
-    graph, consumer = Graph(NODE), Consumer()
+    graph, consumer = Graph(NODE, staged=True), Consumer()
     graph.on_in_sync()
     for state, batch in zip(SEQUENCES[name], plain(SEQUENCES[name]), strict=True):
         graph.on_updates(batch)
@@ -132,6 +149,17 @@ def test_the_sequences_say_something(name: str) -> None:
     intents = [direct(state) for state in SEQUENCES[name]]
     assert any(one != two for one, two in pairwise(intents))
     assert any(intent != direct(EMPTY) for intent in intents)
+
+
+@pytest.mark.shows("PS-13.2")
+@pytest.mark.parametrize("state", range(len(SEQUENCES["staged"])))
+def test_a_node_hears_nothing_of_staged_policies(state: int) -> None:
+    held = SEQUENCES["staged"][state]
+    enforced = {key: value for key, value in held.items() if key.kind not in STAGED_KINDS}
+    assert enforced != held
+    graph, consumer = run([updates(EMPTY, held)], staged=False)
+    assert consumer.intent == run([updates(EMPTY, enforced)], staged=False)[1].intent
+    assert not graph.problems
 
 
 def test_nothing_is_said_before_in_sync_and_in_sync_comes_last() -> None:
