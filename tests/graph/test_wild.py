@@ -14,7 +14,7 @@ from msgspec import inspect
 from tortie.api.kinds import KINDS as ALL
 from tortie.api.resource import Key, Update
 from tortie.base.errors import TortieError
-from tortie.calc.graph import KINDS, Graph
+from tortie.calc.graph import KINDS, STAGED_KINDS, Graph
 from tortie.convert.feed import convert_update
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.render.endpoint import render_endpoint
@@ -32,7 +32,8 @@ TEXTS = (
     "host:n1", "{{", "projectcalico.org/namespace", "1h\n",
 )  # fmt: skip
 NUMBERS = (0, 1, -1, 4, 6, 58, 80, 65535, 65536, 1 << 31, -1 << 40, 10**18)
-_TYPES = {kind: inspect.type_info(ALL[kind].struct) for kind in KINDS}
+_KINDS = KINDS + STAGED_KINDS
+_TYPES = {kind: inspect.type_info(ALL[kind].struct) for kind in _KINDS}
 
 
 def wild(of: inspect.Type, rng: Random, depth: int = 0) -> Any:
@@ -63,7 +64,7 @@ def wild(of: inspect.Type, rng: Random, depth: int = 0) -> Any:
 
 
 def wild_update(rng: Random) -> Update:
-    kind = rng.choice(KINDS)
+    kind = rng.choice(_KINDS)
     value = wild(_TYPES[kind], rng)
     name, namespace = rng.choice(("a", "default", "n1", "node.n1", "kns.default")), rng.choice(("default", "x"))
     key = Key(kind, namespace if ALL[kind].namespaced else "", name)
@@ -71,6 +72,9 @@ def wild_update(rng: Random) -> Update:
     value = msgspec.structs.replace(value, kind=kind, metadata=metadata)
     if kind == "WorkloadEndpoint" and rng.random() < 0.8:
         spec = msgspec.structs.replace(value.spec, node="n1", interface_name=rng.choice(("cali1", "cali2")))
+        value = msgspec.structs.replace(value, spec=spec)
+    if kind == "HostEndpoint" and rng.random() < 0.8:
+        spec = msgspec.structs.replace(value.spec, node="n1", interface_name=rng.choice(("eth0", "*", "")))
         value = msgspec.structs.replace(value, spec=spec)
     return Update(key, value)
 
@@ -103,7 +107,7 @@ def render(messages: Iterable[Message]) -> None:
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_whatever_is_stored_the_graph_goes_on(batch: int) -> None:
     for seed in range(batch, RUNS * BATCHES, BATCHES):
-        rng, graph = Random(seed), Graph("n1")
+        rng, graph = Random(seed), Graph("n1", staged=seed % 2 == 0)
         updates = [wild_update(rng) for _ in range(25)]
         for update in updates:
             graph.on_updates([convert_update(update)])
