@@ -56,7 +56,7 @@ def statements(text: str) -> list[Statement]:
         match = _ROW.match(line)
         if match:
             found.append(Statement(match[1], match[2], match[3], match[4] or ""))
-        elif line.startswith("| PS-"):
+        elif line.startswith("| PS-") and "## Where we differ" not in text[: text.index(line)]:
             raise ValueError(f"not a statement: {line}")
     return found
 
