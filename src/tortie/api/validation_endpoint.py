@@ -2,7 +2,9 @@
 
 import re
 
-from tortie.api.endpoint import IPNAT, EndpointPort, WorkloadEndpoint
+import msgspec
+
+from tortie.api.endpoint import IPNAT, EndpointPort, QoSControls, WorkloadEndpoint
 from tortie.api.errors import Path
 from tortie.api.findings import Findings
 from tortie.api.formats import (
@@ -53,8 +55,8 @@ def check_workload_endpoint(findings: Findings, endpoint: WorkloadEndpoint) -> N
     for index, port in enumerate(spec.ports):
         _check_endpoint_port(findings, ("spec", "ports", index), port)
     findings.each(("spec", "allowSpoofedSourcePrefixes"), spec.allow_spoofed_source_prefixes, parse_cidr)
-    if spec.qos_controls is not None and spec.qos_controls.dscp is not None:
-        findings.parsed(("spec", "qosControls", "dscp"), spec.qos_controls.dscp, parse_dscp)
+    if spec.qos_controls is not None:
+        _check_limits(findings, ("spec", "qosControls"), spec.qos_controls)
 
 
 def check_host_endpoint(findings: Findings, endpoint: HostEndpoint) -> None:
@@ -83,6 +85,16 @@ def _check_interface_name(findings: Findings, path: Path, name: str) -> None:
     """The name of a network interface, or `*`."""
     if _INTERFACE.fullmatch(name) is None:
         findings.refuse(path, name, "must be the name of an interface: 1 to 15 letters, digits, and _ . -")
+
+
+def _check_limits(findings: Findings, path: Path, limits: QoSControls) -> None:
+    for field in msgspec.structs.fields(limits):
+        value = getattr(limits, field.name)
+        if field.name == "dscp":
+            if value is not None:
+                findings.parsed((*path, "dscp"), value, parse_dscp)
+        else:
+            findings.require(value >= 0, (*path, field.encode_name), value=value, reason="must be 0, no limit, or more")
 
 
 def _named_parts_given(findings: Findings, endpoint: WorkloadEndpoint) -> bool:

@@ -66,6 +66,6 @@ def _clamped(text: str, limits: tuple[int, int]) -> int:
 
 
 def _dscp(text: str) -> int | str | None:
-    if text.isdecimal():
+    if text.isascii() and text.isdecimal():
         return int(text) if int(text) <= 63 else None
     return text.upper() if text.upper() in DSCP_NAMES else None

@@ -88,6 +88,8 @@ def test_good_resources_are_accepted(kind: str) -> None:
         ("NetworkSet", {"nets": ["10.0.0.0/8", "ten"]}, "spec.nets[1]", "CIDR"),
         ("NetworkSet", {"nets": ["10.0.0.1", "10.0.0.1"]}, "spec.nets[1]", "twice"),
         ("WorkloadEndpoint", {"node": ""}, "spec.node", "is required"),
+        ("WorkloadEndpoint", {"qosControls": {"dscp": "CS7"}}, "spec.qosControls.dscp", "0 to 63"),
+        ("WorkloadEndpoint", {"qosControls": {"ingressPacketRate": -1}}, "spec.qosControls.ingressPacketRate", "or more"),
         ("HostEndpoint", {"node": ""}, "spec.node", "is required"),
         ("HostEndpoint", {"node": "N 1"}, "spec.node", "a-z"),
         ("HostEndpoint", {"interfaceName": "", "expectedIPs": []}, "spec.interfaceName", "unless expectedIPs is set"),

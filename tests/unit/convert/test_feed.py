@@ -1,9 +1,13 @@
 """The feed: stored Kubernetes kinds in, Calico kinds out."""
 
-from tortie.api.kubernetes import KubernetesNetworkPolicy, Namespace, ServiceAccount
-from tortie.api.policy import NetworkPolicy
+from tortie.api.cluster_policy import ClusterNetworkPolicy, ClusterNetworkPolicySpec, Subject
+from tortie.api.hostendpoint import HostEndpoint
+from tortie.api.kubernetes import KubernetesNetworkPolicy, LabelSelector, Namespace, ServiceAccount
+from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Metadata, Update
+from tortie.api.services import EndpointSlice, Service
+from tortie.api.staged import StagedKubernetesNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import Tier
 from tortie.convert.feed import convert_update
 
@@ -12,10 +16,15 @@ def test_values_are_converted_and_their_key_names_what_they_became() -> None:
     namespace = Namespace(metadata=Metadata(name="shop"))
     account = ServiceAccount(metadata=Metadata(name="robot", namespace="shop"))
     policy = KubernetesNetworkPolicy(metadata=Metadata(name="p", namespace="shop"))
+    staged = StagedKubernetesNetworkPolicy(metadata=Metadata(name="p", namespace="shop"))
+    spec = ClusterNetworkPolicySpec(tier="Admin", priority=1, subject=Subject(namespaces=LabelSelector()))
+    cluster = ClusterNetworkPolicy(metadata=Metadata(name="p"), spec=spec)
     for given, key, kind in (
         (namespace, Key("Profile", "", "kns.shop"), Profile),
         (account, Key("Profile", "", "ksa.shop.robot"), Profile),
         (policy, Key("KubernetesNetworkPolicy", "shop", "p"), NetworkPolicy),
+        (staged, Key("StagedKubernetesNetworkPolicy", "shop", "p"), StagedNetworkPolicy),
+        (cluster, Key("KubernetesClusterNetworkPolicy", "", "p"), GlobalNetworkPolicy),
     ):
         converted = convert_update(Update(given.key, given))
         assert converted.key == key
@@ -24,7 +33,19 @@ def test_values_are_converted_and_their_key_names_what_they_became() -> None:
         assert convert_update(Update(given.key, None)) == Update(key, None)
 
 
+def test_a_cluster_policy_that_applies_to_nothing_is_as_if_it_were_not_there() -> None:
+    nowhere = ClusterNetworkPolicy(metadata=Metadata(name="p"))
+    assert convert_update(Update(nowhere.key, nowhere)) == Update(Key("KubernetesClusterNetworkPolicy", "", "p"), None)
+
+
 def test_other_kinds_pass_through() -> None:
-    tier = Tier(metadata=Metadata(name="t"))
-    assert convert_update(Update(tier.key, tier)) == Update(tier.key, tier)
-    assert convert_update(Update(tier.key, None)) == Update(tier.key, None)
+    in_shop = Metadata(name="t", namespace="shop")
+    for resource in (
+        Tier(metadata=Metadata(name="t")),
+        HostEndpoint(metadata=Metadata(name="t")),
+        StagedNetworkPolicy(metadata=in_shop),
+        Service(metadata=in_shop),
+        EndpointSlice(metadata=in_shop),
+    ):
+        assert convert_update(Update(resource.key, resource)) == Update(resource.key, resource)
+        assert convert_update(Update(resource.key, None)) == Update(resource.key, None)

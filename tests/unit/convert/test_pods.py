@@ -10,6 +10,7 @@ from tortie.api.kubernetes import Pod
 from tortie.base.net import parse_address
 from tortie.convert.errors import ConversionError
 from tortie.convert.pods import is_networked, pod_addresses, workload_endpoint
+from tortie.convert.qos import dscp
 
 CNI = "cni.projectcalico.org/"
 
@@ -179,6 +180,58 @@ def test_limits_are_clamped_and_completed() -> None:
 def test_limits_that_make_no_sense_are_no_limits() -> None:
     annotations = {"qos.projectcalico.org/ingressBandwidth": "fast", "qos.projectcalico.org/dscp": "64"}
     assert workload_endpoint(pod(annotations=annotations)).spec.qos_controls is None
+
+
+QOS = "qos.projectcalico.org/"
+
+
+@pytest.mark.parametrize("way", ["ingress", "egress"])
+@pytest.mark.parametrize(
+    ("annotations", "wanted"),
+    [
+        ({"PacketRate": "100"}, {"packet_rate": 100, "packet_burst": 5}),
+        ({"PacketRate": "0.5", "PacketBurst": "50"}, {"packet_rate": 1, "packet_burst": 50}),
+        ({"PacketRate": "1k", "PacketBurst": "1M"}, {"packet_rate": 1000, "packet_burst": 10_000}),
+        ({"PacketRate": "20k"}, {"packet_rate": 10_000, "packet_burst": 5}),
+        ({"PacketBurst": "50"}, {}),
+        ({"MaxConnections": "0"}, {"max_connections": 1}),
+        ({"MaxConnections": "2k"}, {"max_connections": 2000}),
+        ({"MaxConnections": "1E"}, {"max_connections": 4_294_967_295}),
+        ({"MaxConnections": "many", "PacketRate": "-"}, {}),
+        ({"Burst": "4k"}, {}),
+        ({"Bandwidth": "1M", "Burst": "1"}, {"bandwidth": 10**6, "burst": 1000}),
+        ({"Bandwidth": "1M", "Burst": "1E"}, {"bandwidth": 10**6, "burst": 34_359_738_360}),
+        ({"Bandwidth": "2P"}, {"bandwidth": 10**15, "burst": 4 << 30}),
+        (
+            {"Bandwidth": "1M", "Peakrate": "2M", "Minburst": "5k"},
+            {"bandwidth": 10**6, "burst": 4 << 30, "peakrate": 2 * 10**6, "minburst": 5000},
+        ),
+        ({"Bandwidth": "1M", "Peakrate": "1M", "Minburst": "5k"}, {"bandwidth": 10**6, "burst": 4 << 30}),
+        ({"Bandwidth": "1M", "Minburst": "5k"}, {"bandwidth": 10**6, "burst": 4 << 30}),
+    ],
+)
+def test_each_limit_has_its_bounds_its_default_and_what_it_needs(
+    way: str, annotations: dict[str, str], wanted: dict[str, int]
+) -> None:
+    given = pod(annotations={f"{QOS}{way}{name}": text for name, text in annotations.items()})
+    expected = QoSControls(**{f"{way}_{name}": value for name, value in wanted.items()}) if wanted else None
+    assert workload_endpoint(given).spec.qos_controls == expected
+
+
+def test_calicos_bandwidth_comes_before_kubernetes() -> None:
+    annotations = {"kubernetes.io/egress-bandwidth": "1M", QOS + "egressBandwidth": "2M"}
+    limits = workload_endpoint(pod(annotations=annotations)).spec.qos_controls
+    assert limits is not None
+    assert limits.egress_bandwidth == 2 * 10**6
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [("0", 0), ("63", 63), ("EF", 46), ("af11", 10), ("CS6", 48), ("CS7", None), ("64", None), ("x", None)],
+)
+def test_the_mark_of_a_pod_or_host_endpoint_is_a_number_or_absent(text: str, mark: int | None) -> None:
+    assert dscp({QOS + "dscp": text}) == mark
+    assert dscp({}) is None
 
 
 def test_a_node_whose_name_would_be_ambiguous_is_refused() -> None:
