@@ -1,24 +1,29 @@
-"""What a person calls an end of a connection: `namespace/pod`, `node/NAME` or an address."""
+"""What a person calls an end of a connection: `namespace/pod`, `node/NAME`, `svc/namespace/NAME` or an address."""
 
 import difflib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tortie.base.net import Address, Family, parse_address
 from tortie.insight.errors import NoAddress, UnknownEnd
+from tortie.insight.services import Service, by_address
 from tortie.insight.world import Workload, World
 from tortie.intent.routing import Host
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end, resolved. At most one of `workload` and `node` is set; neither for a stranger's address."""
+    """One end, resolved. At most one of `workload`, `node` and `service` is set; none for a stranger's address.
+
+    The addresses of a service are its own, not its backends'.
+    """
 
     text: str
     """As a person would call it."""
     addresses: tuple[Address, ...]
     workload: Workload | None = None
     node: str = ""
+    service: Service | None = None
 
     def address(self, family: Family) -> Address:
         """Its first address of a family. Raises NoAddress."""
@@ -36,10 +41,9 @@ def find(world: World, text: str) -> End:
     if not slash:
         return _by_address(world, text)
     if kind == "node":
-        host = world.state.hosts.get(name)
-        if host is None:
-            raise UnknownEnd(f"node {name} is not in the input{_nearest(name, world.state.hosts)}")
-        return End(text, _host_addresses(host), node=name)
+        return of_node(world, name)
+    if kind == "svc":
+        return _by_service(world, name)
     workload = world.workloads.get((kind, name))
     if workload is None:
         known = [f"{namespace}/{pod}" for namespace, pod in world.workloads]
@@ -52,27 +56,71 @@ def of_workload(workload: Workload) -> End:
     return End(f"{workload.namespace}/{workload.name}", workload.addresses, workload=workload)
 
 
+def of_node(world: World, name: str) -> End:
+    """A node as an end; one that only host endpoints tell of has the addresses that they expect. Raises UnknownEnd."""
+    host = world.state.hosts.get(name)
+    if host is not None:
+        return End(f"node/{name}", _host_addresses(host), node=name)
+    endpoints = [each for each in world.state.host_endpoints.values() if each.id.node == name]
+    if not endpoints:
+        raise UnknownEnd(f"node {name} is not in the input{_nearest(name, world.state.hosts)}")
+    return End(f"node/{name}", tuple(address for each in endpoints for address in each.expected_addresses), node=name)
+
+
+def of_service(service: Service) -> End:
+    """A service as an end."""
+    return End(f"svc/{service.namespace}/{service.name}", service.addresses, service=service)
+
+
+def at_address(world: World, address: Address) -> End:
+    """Who has an address."""
+    return _by_address(world, str(address))
+
+
 def common_family(source: End, destination: End) -> Family:
     """IPv4 if both ends have it, else IPv6. Raises NoAddress when they share none."""
     for family in (Family.V4, Family.V6):
-        if all(any(address.family is family for address in end.addresses) for end in (source, destination)):
+        if family in _families(source) and family in _families(destination):
             return family
     for end in (source, destination):
+        if end.service is not None:
+            if not end.service.backends:
+                raise NoAddress(f"{end.text} has no ready backend: nothing answers there")
+            continue
         end.address(end.addresses[0].family if end.addresses else Family.V4)  # has it any at all?
     raise NoAddress(f"{source.text} and {destination.text} have no address of the same family")
+
+
+def _families(end: End) -> set[Family]:
+    return {address.family for address in end.addresses} if end.service is None else end.service.families()
+
+
+def _by_service(world: World, text: str) -> End:
+    namespace, _, name = text.partition("/")
+    service = world.services.get((namespace, name))
+    if service is None:
+        known = [f"svc/{space}/{each}" for space, each in world.services]
+        raise UnknownEnd(f"service {text} is not in the input{_nearest(f'svc/{text}', known)}")
+    return of_service(service)
 
 
 def _by_address(world: World, text: str) -> End:
     try:
         address = parse_address(text)
     except ValueError as error:
-        raise UnknownEnd(f"{text!r} is neither NAMESPACE/POD, node/NAME nor an IP address") from error
+        raise UnknownEnd(f"{text!r} is neither NAMESPACE/POD, node/NAME, svc/NAMESPACE/NAME nor an IP address") from error
     for workload in world.workloads.values():
         if address in workload.addresses:
             return End(f"{workload.namespace}/{workload.name}", (address,), workload=workload)
     for name, host in world.state.hosts.items():
         if address in _host_addresses(host):
             return End(f"node/{name}", (address,), node=name)
+    for endpoint in world.state.host_endpoints.values():
+        if address in endpoint.expected_addresses:
+            return End(f"node/{endpoint.id.node}", (address,), node=endpoint.id.node)
+    service = by_address(world.services, address)
+    if service is not None:
+        return replace(of_service(service), addresses=(address,))
     return End(text, (address,))
 
 

@@ -1,20 +1,26 @@
-"""Why one packet passes or does not: the source's egress, then the destination's ingress, each with its whole walk."""
+"""Why one packet passes or does not: the source's egress, nodes on the way, the destination's ingress, each with its walk."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tortie.base.net import Family
-from tortie.insight.ends import End, common_family, find
+from tortie.insight.ends import End, at_address, common_family, find, of_workload
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question
+from tortie.insight.route import route
 from tortie.insight.world import Workload, World
-from tortie.intent.keys import PolicyId
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId
 from tortie.intent.policy import Direction
-from tortie.verdict.evaluate import judge
-from tortie.verdict.judgement import Judgement
+from tortie.verdict.journey import Hook, Journey, Judge, Step, journey, replies
+from tortie.verdict.judgement import Decider, Judgement
 from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet, protocol_name
 
 _ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
+_TO_ITSELF = "a pod that talks to itself never leaves its own network namespace"
+_NODE_SENDS = frozenset({Hook.RAW_OUTPUT, Hook.FILTER_OUTPUT, Hook.MANGLE_POSTROUTING})
+_NODE_RECEIVES = frozenset({Hook.RAW_PREROUTING, Hook.MANGLE_PREROUTING, Hook.FILTER_INPUT})
+_WITHOUT_POLICY = frozenset({Decider.HOST_ACTION, Decider.NOT_POLICED})
 
 
 class Bystander(NamedTuple):
@@ -37,38 +43,60 @@ class Half:
     """`file:line` of what decided, "" if not known."""
     bystanders: tuple[Bystander, ...] = ()
     """Policies that could apply here and do not."""
+    hook: str = ""
+    """Where a node is asked: which policies of which host endpoint, and at which of the kernel's hooks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer to one question."""
+    """The answer to one question.
+
+    `egress` is the last word of the sender's endpoint, `ingress` that of the receiver's; `way` is everything else that has a
+    say, in the packet's order. Towards a service this is the answer for one backend, a denied one if there is any.
+    """
 
     source: End
     destination: End
     packet: Packet
     egress: Half
     ingress: Half
+    way: tuple[Half, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What was assumed."""
+    journey: Journey = field(default_factory=lambda: Journey(()))
+    reply: Journey | None = None
+    """How the first reply fares, where a node knows no connection that it could belong to."""
+    service: End | None = None
+    """The service that was asked for."""
+    backends: tuple["Explanation", ...] = ()
+    """The answers for all backends of that service."""
+    pending: "Explanation | None" = None
+    """The answer with staged policies in force; None if there are none."""
 
     @property
     def allowed(self) -> bool:
-        """True if both ends let the packet pass."""
-        return self.egress.allowed and self.ingress.allowed
+        """True if all that has a say lets the packet pass."""
+        return self.egress.allowed and self.ingress.allowed and all(half.allowed for half in self.way)
 
     @property
     def deciding(self) -> Half:
-        """The end that a person wants to hear of first: the one that denies, else the last that was asked."""
-        if not self.egress.allowed:
-            return self.egress
-        if not self.ingress.allowed or self.ingress.judgement is not None:
-            return self.ingress
-        return self.egress
+        """What a person wants to hear of first: what denies, else the last that was asked."""
+        for half in (self.egress, *self.way, self.ingress):
+            if not half.allowed:
+                return half
+        return self.egress if self.ingress.judgement is None else self.ingress
 
     @property
     def replies(self) -> str:
         """What becomes of answers to the packet."""
-        if self.allowed:
+        if not self.allowed:
+            return "There is nothing to reply to: the connection is never made."
+        if self.reply is None:
             return "Replies pass without being asked: they belong to an allowed connection."
-        return "There is nothing to reply to: the connection is never made."
+        why = "Replies need a rule of their own, because a doNotTrack policy keeps no connection"
+        said = self.reply.deciding
+        reason = "" if said is None else f" ({said.judgement.decided_by.reason})"
+        return f"{why}: they {'pass' if self.reply.allowed else 'do not pass'}{reason}."
 
 
 def explain(world: World, source: str, destination: str, *, question: Question) -> Explanation:
@@ -76,17 +104,61 @@ def explain(world: World, source: str, destination: str, *, question: Question) 
     return explain_ends(world, find(world, source), find(world, destination), question=question)
 
 
-def explain_ends(world: World, source: End, destination: End, *, question: Question) -> Explanation:
-    """Answer for ends that are already resolved. Raises NoAddress."""
+def explain_ends(world: World, source: End, destination: End, *, question: Question, traced: bool = True) -> Explanation:
+    """Answer for ends that are already resolved. Raises NoAddress.
+
+    Without `traced` the answer is the same but for the walks, the bystanders and `pending`, and much quicker: for tables.
+    """
+    if source.service is not None:
+        raise InsightError(f"{source.text} is a service, which sends nothing: ask for the pods behind it")
     family = question.family or common_family(source, destination)
-    packet = _packet(source, destination, family=family, question=question)
+    if destination.service is not None:
+        explanation = _to_service(world, source, destination, question=replace(question, family=family), traced=traced)
+    else:
+        packet = _packet(source, destination, family=family, question=question)
+        explanation = _answer(world, source, destination, packet=packet, before_dnat=None, traced=traced)
+    pending = world.pending() if traced else None
+    if pending is None:
+        return explanation
+    return replace(explanation, pending=explain_ends(pending, source, destination, question=question))
+
+
+def _answer(
+    world: World, source: End, destination: End, *, packet: Packet, before_dnat: Packet | None, traced: bool
+) -> Explanation:
+    way = route(world, source, destination, packet=packet, before_dnat=before_dnat)
+    judge_of: Callable[[str], Judge] = world.judge if traced else world.quick
+    judged = journey(way.crossings, judge_of)
+    sent, received, rest = _sides(judged.steps, source, destination)
+    reply = replies(way.crossings, judged, judge_of) if any(judged.untracked) else None
     return Explanation(
         source=source,
         destination=destination,
         packet=packet,
-        egress=_egress(world, source, destination, packet=packet),
-        ingress=_ingress(world, source, destination, packet=packet),
+        egress=_half(world, sent, end=source, traced=traced) if sent else _unasked_egress(source, destination),
+        ingress=_half(world, received, end=destination, traced=traced) if received else _unasked_ingress(source, destination),
+        way=tuple(_half(world, step, end=_end_of(world, step), traced=traced) for step in rest),
+        notes=way.notes,
+        journey=judged,
+        reply=reply,
     )
+
+
+def _to_service(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
+    """What becomes of a connection to a service: one answer for each backend that it may be led to."""
+    service, family = destination.service, question.family
+    assert service is not None
+    assert family is not None
+    number, backends = service.behind(question.protocol, question.port, family=family)
+    own = next((address for address in destination.addresses if address.family is family), None)
+    answers = []
+    for backend in backends:
+        end = at_address(world, backend.address)
+        packet = _packet(source, end, family=family, question=replace(question, port=backend.port))
+        sent = None if own is None else replace(packet, destination=own, destination_port=number)
+        answers.append(_answer(world, source, end, packet=packet, before_dnat=sent, traced=traced))
+    chosen = next((answer for answer in answers if not answer.allowed), answers[0])
+    return replace(chosen, service=destination, backends=tuple(answers))
 
 
 def _packet(source: End, destination: End, *, family: Family, question: Question) -> Packet:
@@ -118,45 +190,72 @@ def _named_port(destination: End, name: str, *, protocol: int) -> int:
     raise InsightError(f"{destination.text} declares no {protocol_name(protocol)} port {name!r}; its named ports: {known}")
 
 
-def _egress(world: World, source: End, destination: End, *, packet: Packet) -> Half:
-    direction = Direction.EGRESS
-    if source.workload is None:
-        what = "a node's own traffic" if source.node else "the sender is outside the cluster"
-        return Half(direction, source, True, f"{what}: no egress policy of a pod applies")
-    if source.workload == destination.workload:
-        return Half(direction, source, True, "a pod that talks to itself never leaves its own network namespace")
-    return _judged(world, source, direction, packet=packet)
+def _sides(steps: Sequence[Step], source: End, destination: End) -> tuple[Step | None, Step | None, list[Step]]:
+    """The last word of the sender's endpoint, that of the receiver's, and all other steps in order."""
+    sent = _last(steps, source, Direction.EGRESS, _NODE_SENDS)
+    received = _last(steps, destination, Direction.INGRESS, _NODE_RECEIVES)
+    return sent, received, [step for step in steps if step is not sent and step is not received]
 
 
-def _ingress(world: World, source: End, destination: End, *, packet: Packet) -> Half:
-    direction = Direction.INGRESS
-    workload = destination.workload
-    if workload is None:
-        return _at_host(world, source, destination)
-    if source.workload == workload:
-        return Half(direction, destination, True, "a pod that talks to itself never leaves its own network namespace")
-    if source.node and source.node == workload.node:
-        return Half(direction, destination, True, "a node always reaches its own pods (health checks depend on it)")
-    return _judged(world, destination, direction, packet=packet)
+def _last(steps: Sequence[Step], end: End, direction: Direction, hooks: frozenset[Hook]) -> Step | None:
+    if end.workload is not None:
+        own = [step for step in steps if step.direction is direction and step.endpoint == end.workload.id]
+    else:
+        # What a node forwards for others is no word of its own.
+        own = [
+            step
+            for step in steps
+            if step.direction is direction
+            and end.node
+            and step.node == end.node
+            and step.hook in hooks
+            and not isinstance(step.endpoint, EndpointId)
+        ]
+    return own[-1] if own else None
 
 
-def _at_host(world: World, source: End, destination: End) -> Half:
-    direction = Direction.INGRESS
-    if destination.node and source.workload is not None and source.workload.node == destination.node:
-        action = world.state.config.get("DefaultEndpointToHostAction", "Drop").capitalize()
-        reason = f"traffic from a pod to its own node: DefaultEndpointToHostAction is {action}"
-        return Half(direction, destination, action != "Drop", reason)
-    what = "a node" if destination.node else "an address outside the cluster"
-    return Half(direction, destination, True, f"{what}: no ingress policy of a pod applies")
+def _unasked_egress(source: End, destination: End) -> Half:
+    if source.workload is not None:
+        return Half(Direction.EGRESS, source, True, _TO_ITSELF)
+    if source.node:
+        return Half(Direction.EGRESS, source, True, "a node's own traffic: no host endpoint has a say")
+    return Half(Direction.EGRESS, source, True, "the sender is outside the cluster: no egress policy applies")
 
 
-def _judged(world: World, end: End, direction: Direction, *, packet: Packet) -> Half:
-    assert end.workload is not None
-    judgement = judge(world.state, end.workload.id, direction=direction, packet=packet)
-    decision = judgement.decided_by
-    location = world.location(decision.owner, direction, decision.rule_index)
-    bystanders = _bystanders(world, end.workload, direction)
-    return Half(direction, end, judgement.allowed, decision.reason, judgement, location, bystanders)
+def _unasked_ingress(source: End, destination: End) -> Half:
+    if destination.workload is not None:
+        return Half(Direction.INGRESS, destination, True, _TO_ITSELF)
+    what = (
+        "a node: no host endpoint has a say"
+        if destination.node
+        else "an address outside the cluster: no ingress policy applies"
+    )
+    return Half(Direction.INGRESS, destination, True, what)
+
+
+def _half(world: World, step: Step, *, end: End, traced: bool) -> Half:
+    decision = step.judgement.decided_by
+    location = world.location(decision.owner, step.direction, decision.rule_index)
+    bystanders: tuple[Bystander, ...] = ()
+    if traced and end.workload is not None and step.judgement.trace:
+        bystanders = _bystanders(world, end.workload, step.direction)
+    judgement = None if decision.decider in _WITHOUT_POLICY else step.judgement
+    return Half(step.direction, end, step.judgement.allowed, decision.reason, judgement, location, bystanders, hook=_hook(step))
+
+
+def _hook(step: Step) -> str:
+    if isinstance(step.endpoint, HostEndpointId) and step.host_hook is not None:
+        return f"{step.host_hook.value} policy of host endpoint {step.endpoint.name}, {step.hook.value}"
+    return "" if isinstance(step.endpoint, EndpointId) else step.hook.value
+
+
+def _end_of(world: World, step: Step) -> End:
+    """Whose step it is, for steps that are no last word of an end."""
+    if isinstance(step.endpoint, EndpointId):
+        found = next((each for each in world.workloads.values() if each.id == step.endpoint), None)
+        if found is not None:
+            return of_workload(found)
+    return End(f"node/{step.node}", (), node=step.node)
 
 
 def _bystanders(world: World, workload: Workload, direction: Direction) -> tuple[Bystander, ...]:

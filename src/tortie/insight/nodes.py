@@ -10,7 +10,6 @@ from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.kubernetes import Pod
 from tortie.api.node import Node, NodeAddress
 from tortie.api.resource import Metadata, Resource, Update
-from tortie.base.net import Address
 from tortie.calc.config import ConfigStage
 from tortie.calc.pools_hosts import host
 from tortie.calc.problems import Problems
@@ -64,8 +63,3 @@ def configurations(updates: Sequence[Update], names: Iterable[str]) -> dict[str,
         stage.on_node(labels.get(name))
         found[name] = dict(stage.flush() or ())
     return found
-
-
-def expected_addresses(endpoints: Iterable[tuple[str, tuple[Address, ...]]]) -> dict[Address, str]:
-    """Nodes by the addresses that their host endpoints expect."""
-    return {address: node for node, addresses in endpoints for address in addresses}

@@ -201,10 +201,12 @@ class World:
     def quick(self, node: str) -> QuickJudge:
         """Who judges, without reasons, what happens on a node."""
         key = node if node in self.configs else ""
-        base = self._asked.quick.setdefault("", QuickJudge(self.state))
-        if key not in self._asked.quick:
-            self._asked.quick[key] = base.configured(dict(self.config(node)))
-        return self._asked.quick[key]
+        known = self._asked.quick
+        if key not in known:
+            if "" not in known:
+                known[""] = QuickJudge(self.state)
+            known[key] = known[""].configured(dict(self.config(node)))
+        return known[key]
 
     def pending(self) -> "World | None":
         """The world with staged policies in force; None if there are none."""
