@@ -1,25 +1,29 @@
 """The graph as its users see it: resources in, intent out."""
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from tests.graph import states
 from tests.graph.states import EMPTY, NODE, OTHER, State, updates
 
-from tortie.api.endpoint import EndpointPort
+from tortie.api.endpoint import EndpointPort, QoSControls
 from tortie.api.kubernetes import KubernetesNetworkPolicy
 from tortie.api.resource import Key, Metadata, Resource, Update
+from tortie.base.net import parse_address
 from tortie.calc.graph import KINDS, Graph
-from tortie.intent.endpoint import Endpoint
-from tortie.intent.keys import PolicyId, ProfileId
-from tortie.intent.policy import Action
+from tortie.intent.endpoint import Endpoint, PacketRate
+from tortie.intent.keys import HostEndpointId, PolicyId, ProfileId
+from tortie.intent.policy import Action, StagedAction, enforced_twin
+from tortie.intent.sets import PortMember, SetKind
 from tortie.intent.state import State as Intent
 
 
 class Cluster:
     """A graph, the intent that it made so far, and the state that it was shown."""
 
-    def __init__(self, *resources: Resource, is_local: Callable[[str], bool] | None = None) -> None:
-        self.graph = Graph(NODE, is_local=is_local)
+    def __init__(self, *resources: Resource, is_local: Callable[[str], bool] | None = None, staged: bool = False) -> None:
+        self.graph = Graph(NODE, is_local=is_local, staged=staged)
         self.intent = Intent()
         self.state: State = EMPTY
         self.graph.on_in_sync()
@@ -249,3 +253,147 @@ def test_values_that_are_not_what_their_key_says_count_as_gone() -> None:
     cluster.graph.on_updates([Update(Key("GlobalNetworkPolicy", "", "g"), WEB), Update(Key("Mystery", "", "m"), WEB)])
     cluster.intent.apply_all(cluster.graph.flush())
     assert not cluster.intent.policies
+
+
+def gateway(name: str = "gw", node: str = NODE, **spec: Any) -> Resource:
+    return states.host_endpoint(name, node, labels={"role": "gw"}, **spec)
+
+
+def test_only_local_host_endpoints_get_policy_but_all_are_members() -> None:
+    deny = [{"action": "Deny", "source": {"selector": "role == 'gw'"}}]
+    policy = states.global_policy("g", selector="role == 'gw'", types=["Ingress"], ingress=deny)
+    near = gateway(interfaceName="eth0", expectedIPs=["172.18.0.2", "fd00::2"])
+    far = gateway("far", OTHER, interfaceName="*", expectedIPs=["172.18.0.3"])
+    cluster = Cluster(near, far, policy)
+    (found,) = cluster.intent.host_endpoints.values()
+    assert (found.id, found.interface) == (HostEndpointId(NODE, "gw"), "eth0")
+    assert [tier.ingress for tier in found.normal] == [(gnp("g"),)]
+    assert found.forward == ()
+    (members,) = cluster.intent.members.values()
+    assert {str(each) for each in members} == {"172.18.0.2/32", "172.18.0.3/32", "fd00::2/128"}
+    cluster.show(far, policy)
+    assert not cluster.intent.host_endpoints
+    assert not cluster.intent.policies
+
+
+@pytest.mark.shows("PS-7.30")
+def test_global_means_host_endpoints_and_global_network_sets() -> None:
+    peer = [{"action": "Allow", "source": {"namespaceSelector": "global()"}}]
+    others = [
+        gateway(interfaceName="eth0", expectedIPs=["172.18.0.2"]),
+        states.network_set("global", "10.9.0.0/16"),
+        states.network_set("local", "10.8.0.0/16", ns="ns"),
+    ]
+    cluster = Cluster(WEB, FAR, *others, states.policy("p", types=["Ingress"], ingress=peer))
+    (members,) = cluster.intent.members.values()
+    assert {str(each) for each in members} == {"172.18.0.2/32", "10.9.0.0/16"}
+
+
+@pytest.mark.shows("PS-7.18", "PS-7.19")
+def test_ports_of_hosts_have_names_too() -> None:
+    ports = [{"name": "api", "protocol": "TCP", "port": 6443}]
+    allow = [{"action": "Allow", "protocol": "TCP", "destination": {"selector": "role == 'gw'", "ports": ["api"]}}]
+    host = gateway(interfaceName="eth0", expectedIPs=["172.18.0.2"], ports=ports)
+    other = states.host_endpoint("other", interfaceName="eth1", expectedIPs=["172.18.0.4"], ports=ports)
+    cluster = Cluster(WEB, host, other, states.global_policy("g", types=["Egress"], egress=allow))
+    (members,) = cluster.intent.members.values()
+    assert members == {PortMember(parse_address("172.18.0.2"), 6, 6443)}
+
+
+def test_a_host_endpoint_inherits_labels_and_keeps_a_missing_profile() -> None:
+    host = states.host_endpoint("h", interfaceName="eth0", expectedIPs=["172.18.0.2"], profiles=["p", "missing"])
+    policy = states.global_policy("g", selector="role == 'gw'", types=["Ingress"])
+    cluster = Cluster(host, policy)
+    assert not cluster.intent.policies
+    cluster.show(host, policy, states.profile("p", allow=True, labels={"role": "gw"}))
+    (found,) = cluster.intent.host_endpoints.values()
+    assert found.profiles == (ProfileId("p"), ProfileId("missing"))
+    assert set(cluster.intent.profiles) == {ProfileId("p")}
+    assert [tier.ingress for tier in found.normal] == [(gnp("g"),)]
+
+
+def test_a_policy_whose_selector_is_broken_denies_hosts_as_well() -> None:
+    cluster = Cluster(gateway(interfaceName="eth0"), states.global_policy("g", selector="((", types=["Ingress"]))
+    (policy,) = cluster.intent.policies.values()
+    assert [rule.action for rule in policy.ingress] == [Action.DENY]
+    (found,) = cluster.intent.host_endpoints.values()
+    assert [tier.ingress for tier in found.normal] == [(gnp("g"),)]
+
+
+def test_sets_of_a_service_stand_as_long_as_a_rule_names_it() -> None:
+    to = [{"action": "Allow", "destination": {"services": {"name": "web"}}}]
+    by = [{"action": "Allow", "source": {"services": {"name": "web"}}}]
+    slices = [states.endpoint_slice("web-1", "web", "10.0.0.5", ports=[80]), states.endpoint_slice("web-2", "web", "10.0.0.6")]
+    cluster = Cluster(WEB, *slices)
+    assert not cluster.intent.sets
+    policy = states.policy("p", types=["Ingress", "Egress"], ingress=by, egress=to)
+    cluster.show(WEB, *slices, policy)
+    kinds = {cluster.intent.sets[set_id].kind: members for set_id, members in cluster.intent.members.items()}
+    assert {str(each) for each in kinds[SetKind.NET]} == {"10.0.0.5/32", "10.0.0.6/32"}
+    assert kinds[SetKind.IP_PORT] == {PortMember(parse_address(f"10.0.0.{last}"), 6, 80) for last in (5, 6)}
+    cluster.show(WEB, slices[0], policy)
+    assert sorted(len(members) for members in cluster.intent.members.values()) == [1, 1]
+    cluster.show(WEB, *slices)
+    assert not cluster.intent.sets
+
+
+def test_a_cluster_policy_keeps_its_kind_and_place() -> None:
+    cluster = Cluster(
+        WEB,
+        states.cluster_policy("same", order=5, types=["Ingress"]),
+        states.global_policy("same", tier="kube-admin", order=5, types=["Ingress"]),
+        states.global_policy("later", types=["Ingress"]),
+    )
+    admin, default = cluster.endpoint("ns/web").tiers
+    assert admin.ingress == (gnp("same"), PolicyId("KubernetesClusterNetworkPolicy", "", "same"))
+    assert (admin.name, admin.default_pass, default.name) == ("kube-admin", True, "default")
+
+
+def test_staged_policies_stand_where_they_would_if_they_were_enforced() -> None:
+    resources = [
+        WEB,
+        states.policy("p", order=2, types=["Ingress"]),
+        states.staged_policy("p", order=1, types=["Ingress"]),
+        states.staged_policy("k", kind="StagedKubernetesNetworkPolicy", order=1000, types=["Ingress"]),
+        states.staged_policy("gone", stagedAction="Delete"),
+        states.staged_policy("nobody", selector="nobody == 'here'"),
+    ]
+    cluster = Cluster(*resources, staged=True)
+    (tier,) = cluster.endpoint("ns/web").tiers
+    assert tier.ingress == (
+        PolicyId("StagedNetworkPolicy", "ns", "p"),
+        PolicyId("NetworkPolicy", "ns", "p"),
+        PolicyId("StagedKubernetesNetworkPolicy", "ns", "k"),
+    )
+    held = {policy_id.name: policy for policy_id, policy in cluster.intent.policies.items() if policy.staged}
+    assert {name: policy.staged_action for name, policy in held.items()} == {
+        "p": StagedAction.SET,
+        "k": StagedAction.SET,
+        "gone": StagedAction.DELETE,
+        "nobody": StagedAction.SET,
+    }
+    assert enforced_twin(held["gone"].id) == PolicyId("NetworkPolicy", "ns", "gone")
+    assert {policy_id.kind for policy_id in Cluster(*resources).intent.policies} == {"NetworkPolicy"}
+
+
+def test_service_networks_come_from_the_clusters_bgp_configuration() -> None:
+    cluster = Cluster(states.bgp_configuration(serviceClusterIPs=[{"cidr": "10.96.0.0/12"}]))
+    assert [str(net) for net in cluster.intent.service_nets] == ["10.96.0.0/12"]
+    cluster.show()
+    assert cluster.intent.service_nets == ()
+
+
+def test_limits_reach_the_endpoint() -> None:
+    limits = QoSControls(ingress_packet_rate=100, egress_max_connections=5, dscp="EF")
+    found = Cluster(states.pod("web", "10.0.0.1/32", qos=limits)).endpoint("ns/web")
+    assert (found.ingress_packet_rate, found.egress_max_connections, found.dscp) == (PacketRate(100), 5, 46)
+
+
+@pytest.mark.shows("PS-5.11")
+def test_a_predefined_tier_that_is_stored_with_other_values_is_reported() -> None:
+    tier = states.tier("default", 1, "Pass")
+    cluster = Cluster(WEB, states.global_policy("g", types=["Ingress"]), tier)
+    assert [each.default_pass for each in cluster.endpoint("ns/web").tiers] == [False]
+    assert "default" in cluster.graph.problems[tier.key]
+    cluster.show(WEB)
+    assert not cluster.graph.problems
