@@ -45,6 +45,7 @@ FAULTS: tuple[Fault, ...] = (
     *(Fault("send_fails", number) for number in _NUMBERS),
     *(Fault("send_is_refused", number) for number in _NUMBERS),
     Fault("send_reports_failure_of_what_was_done", errno.ENOBUFS),
+    Fault("send_vanishes"),
     *(Fault("receive_fails", number) for number in (errno.ENOBUFS, errno.ENOMEM, errno.EPERM, errno.EAGAIN)),
     Fault("receive_finds_all_answers_dropped", errno.ENOBUFS),
     Fault("receive_finds_nothing", errno.EAGAIN),
@@ -88,7 +89,7 @@ class _FaultySocket(socket.socket):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._made_up: deque[bytes] = deque()
+        self._made_up: deque[bytes | None] = deque()  # None: nothing in time
 
     # ---- sending ----
     def sendto(self, data: bytes, address: Any) -> int:  # type: ignore[override]
@@ -118,10 +119,17 @@ class _FaultySocket(socket.socket):
         super().sendto(data, address)
         raise OSError(fault.errno, os.strerror(fault.errno))
 
+    def send_vanishes(self, _fault: Fault, data: bytes, _address: Any) -> int:
+        """Neither done nor answered."""
+        self._made_up.append(None)
+        return len(data)
+
     # ---- receiving ----
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0) -> Any:
         if self._made_up:
             made_up = self._made_up.popleft()
+            if made_up is None:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             buffers[0][: len(made_up)] = made_up
             return len(made_up), [], 0, (0, 0)
         fault = self.injector.befalls(send=False)
