@@ -78,6 +78,7 @@ def test_a_policy_that_selects_no_local_endpoint_is_not_sent_nor_are_its_sets() 
     assert set(cluster.intent.policies) == {gnp("g")}
 
 
+@pytest.mark.shows("PS-5.28")
 def test_a_missing_profile_stays_named_and_unknown() -> None:
     cluster = Cluster(WEB)
     assert cluster.endpoint("ns/web").profiles == (ProfileId("kns.ns"),)
@@ -86,6 +87,7 @@ def test_a_missing_profile_stays_named_and_unknown() -> None:
     assert set(cluster.intent.profiles) == {ProfileId("kns.ns")}
 
 
+@pytest.mark.shows("PS-5.33")
 def test_the_built_in_profile_exists_and_cannot_be_replaced() -> None:
     name = "projectcalico-default-allow"
     pod = states.pod("a", "10.0.0.1/32", profiles=(name,))
@@ -93,12 +95,14 @@ def test_the_built_in_profile_exists_and_cannot_be_replaced() -> None:
     assert [rule.action for rule in cluster.intent.profiles[ProfileId(name)].ingress] == [Action.ALLOW]
 
 
+@pytest.mark.shows("PS-5.19")
 def test_policies_without_types_govern_both_directions() -> None:
     cluster = Cluster(WEB, states.global_policy("g"), states.global_policy("i", types=["Ingress"]))
     (tier,) = cluster.endpoint("ns/web").tiers
     assert (tier.ingress, tier.egress) == ((gnp("g"), gnp("i")), (gnp("g"),))
 
 
+@pytest.mark.shows("PS-6.11")
 def test_policies_for_hosts_only_do_not_concern_workloads() -> None:
     cluster = Cluster(
         WEB,
@@ -109,6 +113,7 @@ def test_policies_for_hosts_only_do_not_concern_workloads() -> None:
     assert set(cluster.intent.policies) == {gnp("forward")}
 
 
+@pytest.mark.shows("PS-5.8", "PS-5.9", "PS-5.10")
 def test_predefined_tiers_need_not_be_stored() -> None:
     cluster = Cluster(WEB, states.global_policy("base", tier="kube-baseline"), states.global_policy("g"), states.tier("own", 5))
     assert [(tier.name, tier.default_pass) for tier in cluster.endpoint("ns/web").tiers] == [
@@ -176,6 +181,7 @@ def test_a_pod_cannot_claim_labels_of_namespaces_and_accounts() -> None:
     assert set(cluster.intent.policies) == {PolicyId("NetworkPolicy", "ns", "own")}
 
 
+@pytest.mark.shows("PS-6.20")
 def test_of_two_endpoints_on_one_device_the_smallest_id_is_real() -> None:
     first = states.pod("a", "10.0.0.1/32", interface="cali1")
     second = states.pod("b", "10.0.0.2/32", interface="cali1")
@@ -211,6 +217,7 @@ def test_an_endpoint_that_moves_between_local_nodes_leaves_no_double() -> None:
     assert [each.node for each in cluster.intent.endpoints] == [OTHER]
 
 
+@pytest.mark.shows("PS-5.30", "PS-5.31", "PS-6.3", "PS-6.4")
 def test_policies_select_by_labels_of_namespaces_and_service_accounts() -> None:
     pod = states.pod("web", "10.0.0.1/32", sa="robot")
     policies = [
@@ -349,6 +356,7 @@ def test_a_cluster_policy_keeps_its_kind_and_place() -> None:
     assert (admin.name, admin.default_pass, default.name) == ("kube-admin", True, "default")
 
 
+@pytest.mark.shows("PS-13.1", "PS-13.4")
 def test_staged_policies_stand_where_they_would_if_they_were_enforced() -> None:
     resources = [
         WEB,

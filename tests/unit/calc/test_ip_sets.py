@@ -1,5 +1,7 @@
 """Members of IP sets: by selector, by named port, counted by source."""
 
+import pytest
+
 from tortie.api.resource import Key
 from tortie.api.selector import parse_selector
 from tortie.base.net import parse_address, parse_prefix
@@ -66,6 +68,7 @@ def test_inherited_labels_count_and_own_labels_win() -> None:
     assert recorder.sets.members(WEB.ipset.id) == frozenset()
 
 
+@pytest.mark.shows("PS-7.17", "PS-7.18", "PS-7.41")
 def test_a_named_port_set_holds_address_protocol_and_port() -> None:
     tcp = SetSpec(parse_selector("all()"), 6, "dns")
     whichever = SetSpec(parse_selector("all()"), None, "dns")
@@ -91,6 +94,7 @@ def test_a_set_that_is_added_late_knows_what_was_there_and_says_nothing() -> Non
     assert recorder.sets.is_empty()
 
 
+@pytest.mark.shows("PS-7.40")
 def test_equal_selectors_share_an_id_and_say_where_they_came_from() -> None:
     assert SetSpec(parse_selector("app=='web'")).ipset == WEB.ipset
     assert WEB.ipset.origin == 'app == "web"'

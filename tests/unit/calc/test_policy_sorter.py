@@ -15,6 +15,7 @@ def place(tier: str, order: float | None = None, *, ingress: bool = True, egress
     return Placement(tier, placement_order(order), ingress, egress)
 
 
+@pytest.mark.shows("PS-5.4", "PS-5.5", "PS-5.6", "PS-5.7")
 def test_policies_go_by_order_then_by_name_namespace_and_kind() -> None:
     ids = [
         PolicyId("NetworkPolicy", "b", "z"),
@@ -33,6 +34,7 @@ def test_policies_go_by_order_then_by_name_namespace_and_kind() -> None:
         assert sorted_policies(shuffled, placements) == expected
 
 
+@pytest.mark.shows("PS-5.1", "PS-5.2", "PS-5.3", "PS-5.14")
 def test_tiers_go_by_order_none_last_then_name_and_unknown_ones_after_all() -> None:
     tiers = {
         "second": TierSpec(order=2),
@@ -57,6 +59,7 @@ def test_tiers_go_by_order_none_last_then_name_and_unknown_ones_after_all() -> N
     assert [each.name for each in found if each.default_pass] == ["first", "kube-admin", "kube-baseline"]
 
 
+@pytest.mark.shows("PS-5.18")
 def test_a_policy_stands_only_in_the_lists_of_directions_that_it_governs() -> None:
     ids = [PolicyId("GlobalNetworkPolicy", "", name) for name in "abc"]
     placements = {ids[0]: place("t", egress=False), ids[1]: place("t", ingress=False), ids[2]: place("t")}

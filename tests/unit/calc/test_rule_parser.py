@@ -43,6 +43,7 @@ def test_a_bare_rule_matches_everything_and_knows_its_origin() -> None:
     )
 
 
+@pytest.mark.shows("PS-7.42", "PS-7.43")
 @pytest.mark.parametrize(
     ("text", "number"),
     [("TCP", 6), ("UDP", 17), ("SCTP", 132), ("UDPLite", 136), ("ICMP", 1), ("ICMPv6", 58), ("47", 47), (47, 47)],
@@ -52,11 +53,13 @@ def test_protocols_become_numbers(text: str | int, number: int) -> None:
     assert parsed(notProtocol=text).rule.not_protocol == number
 
 
+@pytest.mark.shows("PS-7.12")
 @pytest.mark.parametrize(("protocol", "version"), [("ICMP", 4), (58, 6), ("TCP", None)])
 def test_icmp_binds_the_ip_version(protocol: str | int, version: int | None) -> None:
     assert parsed(protocol=protocol).rule.ip_version == version
 
 
+@pytest.mark.shows("PS-7.13", "PS-7.14")
 def test_icmp_type_and_code() -> None:
     assert parsed(protocol="ICMP", icmp={"type": 8}).rule.icmp == Icmp(8, None)
     assert parsed(protocol="ICMP", notICMP={"type": 8, "code": 0}).rule.not_icmp == Icmp(8, 0)
@@ -75,6 +78,7 @@ def test_ports_and_ranges_and_nets() -> None:
     )
 
 
+@pytest.mark.shows("PS-7.19")
 def test_only_named_ports_take_the_selector_in() -> None:
     found = parsed(protocol="TCP", destination={"selector": "a == 'b'", "ports": ["web", "dns"]})
     names = (set_id("a == 'b'", protocol=6, port="web"), set_id("a == 'b'", protocol=6, port="dns"))
@@ -82,6 +86,7 @@ def test_only_named_ports_take_the_selector_in() -> None:
     assert {spec.ipset.id for spec in found.sets} == set(names)
 
 
+@pytest.mark.shows("PS-7.20", "PS-7.21")
 def test_mixed_ports_keep_the_selector() -> None:
     found = parsed(protocol="UDP", source={"selector": "a == 'b'", "ports": ["web", 53]})
     assert found.rule.source == Match(
@@ -89,6 +94,7 @@ def test_mixed_ports_keep_the_selector() -> None:
     )
 
 
+@pytest.mark.shows("PS-7.22")
 def test_excluded_named_ports_use_the_positive_selector_and_keep_it() -> None:
     found = parsed(destination={"selector": "a == 'b'", "notPorts": ["web"]})
     assert found.rule.destination == Match(sets=(set_id("a == 'b'"),), not_named_ports=(set_id("a == 'b'", port="web"),))
@@ -104,6 +110,7 @@ def test_a_lone_negative_selector_becomes_an_excluded_set() -> None:
     assert found.rule.source == Match(not_sets=(set_id("a == 'b'"),))
 
 
+@pytest.mark.shows("PS-7.40")
 def test_the_id_of_a_selector_set_is_that_of_the_selector() -> None:
     assert set_id("a=='b'") == parse_selector("a == 'b'").id
     assert set_id("a == 'b'", port="x").startswith("n:")

@@ -14,6 +14,7 @@ NS = "projectcalico.org/namespace"
 SA = "projectcalico.org/serviceaccount"
 
 
+@pytest.mark.shows("PS-6.1")
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
@@ -28,6 +29,7 @@ def test_a_namespaced_policy_selects_within_its_namespace(spec: dict[str, Any], 
     assert policy_selector(policy("p", **spec)) == parse_selector(text)
 
 
+@pytest.mark.shows("PS-6.3", "PS-6.4", "PS-6.5", "PS-6.6")
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
@@ -66,6 +68,7 @@ def positive(namespace: str, **side: Any) -> str | None:
     return None if selector is None else selector.text
 
 
+@pytest.mark.shows("PS-7.25", "PS-7.28", "PS-7.29", "PS-7.32")
 @pytest.mark.parametrize(
     ("side", "in_namespace", "global_"),
     [
@@ -99,10 +102,12 @@ def test_a_rule_is_limited_to_its_namespace_only_where_it_selects(
     assert positive("", **side) == (global_ and parse_selector(global_).text)
 
 
+@pytest.mark.shows("PS-7.27")
 def test_a_lone_negative_selector_stays_alone_in_a_global_policy() -> None:
     assert rule_selectors(EntityRule(not_selector="a == 'b'"), "") == (None, parse_selector("a == 'b'"))
 
 
+@pytest.mark.shows("PS-7.26")
 def test_a_negative_selector_is_folded_into_a_positive_one() -> None:
     expected = parse_selector(f"({NS} == 'ns') && (!(a == 'b'))")
     assert rule_selectors(EntityRule(not_selector="a == 'b'"), "ns") == (expected, None)
