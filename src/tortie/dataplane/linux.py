@@ -20,6 +20,7 @@ from tortie.dataplane.host_manager import HostManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.policy_manager import PolicyManager
+from tortie.dataplane.populated import Populated
 from tortie.dataplane.quarantine import Quarantine
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.route_manager import RouteManager
@@ -57,6 +58,7 @@ class LinuxDataplane:
     ) -> None:
         self._table = table
         self._quarantine = Quarantine(table)
+        populated = Populated()
         self._endpoints = EndpointManager(table)
         self._hosts = HostManager(table, links)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
@@ -64,8 +66,8 @@ class LinuxDataplane:
         self._routes = RouteManager(routes, conntrack)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
-            SetManager(table),
-            PolicyManager(table),
+            SetManager(table, populated),
+            PolicyManager(table, populated),
             self._endpoints,
             self._hosts,
             NatManager(table),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from tortie.dataplane.manager import slices
+from tortie.dataplane.populated import Populated
 from tortie.dataplane.references import References, Use
 from tortie.dataplane.render import endpoint, host
 from tortie.dataplane.render.config import Config
@@ -19,10 +20,13 @@ _CHAINS = tuple((layer, direction) for layer in Layer for direction in Direction
 
 
 class PolicyManager:
-    """Renders each policy once a layer, however many endpoints it applies to."""
+    """Renders each policy once a layer, however many endpoints it applies to. Goes behind the set manager."""
 
-    def __init__(self, table: NftTable) -> None:
+    def __init__(self, table: NftTable, populated: Populated) -> None:
         self._table = table
+        self._populated = populated
+        self._without: dict[PolicyId | ProfileId, set[str]] = {}
+        self._pruned: dict[str, set[PolicyId | ProfileId]] = {}
         self._config = Config()
         self._policies: dict[PolicyId, Policy] = {}
         self._profiles: dict[ProfileId, Profile] = {}
@@ -59,7 +63,10 @@ class PolicyManager:
     async def apply(self) -> None:
         """Render what changed, remove what is gone. What cannot be programmed denies everything, and is reported."""
         failures: list[Exception] = []
+        for name in self._populated.take_appeared():
+            self._dirty |= self._pruned.get(name, set())
         async for owner in slices(sorted(self._dirty)):
+            self._forget_pruning(owner)
             for layer, direction in _CHAINS:
                 use = Use(owner, layer, direction)
                 render = self._renderer(use)
@@ -86,7 +93,9 @@ class PolicyManager:
         before = self._told.pop(use, ())
         failures: list[KernelError] = []
         names: list[str] = []
-        for chain in chains:
+        for rendered in chains:
+            chain, without = self._populated.prune(rendered)
+            self._note_pruning(use.owner, without)
             names.append(chain.name)
             try:
                 self._table.put_chain(chain)
@@ -100,3 +109,16 @@ class PolicyManager:
         if names:
             self._told[use] = tuple(names)
         return failures
+
+    def _note_pruning(self, owner: PolicyId | ProfileId, without: frozenset[str]) -> None:
+        if without:
+            self._without.setdefault(owner, set()).update(without)
+        for name in without:
+            self._pruned.setdefault(name, set()).add(owner)
+
+    def _forget_pruning(self, owner: PolicyId | ProfileId) -> None:
+        for name in self._without.pop(owner, ()):
+            owners = self._pruned[name]
+            owners.discard(owner)
+            if not owners:
+                del self._pruned[name]

@@ -1,10 +1,11 @@
-"""IP sets: each intent set is two nft sets, one a family."""
+"""IP sets: each intent set is two nft sets, one a family, of which one without members is left out (populated)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tortie.base.net import FAMILIES, Family, Prefix
 from tortie.dataplane.manager import slices
+from tortie.dataplane.populated import Populated
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.intent.keys import SetId
@@ -41,8 +42,11 @@ class _Change:
 class SetManager:
     """Keeps no members of its own: the driver has them, and here stand only those that it has not been told yet."""
 
-    def __init__(self, table: NftTable) -> None:
+    def __init__(self, table: NftTable, populated: Populated) -> None:
         self._table = table
+        self._populated = populated
+        self._ipsets: dict[SetId, IPSet] = {}
+        self._made: set[str] = set()
         self._pending: dict[SetId, _Whole | _Change | None] = {}
 
     def configure(self, config: Config) -> None:
@@ -73,16 +77,35 @@ class SetManager:
             raise ExceptionGroup(f"{len(failures)} sets cannot be programmed", failures)
 
     def _tell(self, set_id: SetId, change: _Whole | _Change | None) -> None:
+        match change:
+            case None:
+                self._ipsets.pop(set_id, None)
+            case _Whole(ipset=ipset):
+                self._ipsets[set_id] = ipset
+            case _Change():
+                pass
         for family in FAMILIES:
             name = names.set_name(set_id, family)
             match change:
                 case None:
+                    self._populated.bring_in(name)
+                    self._made.discard(name)
                     self._table.remove_set(name)
                 case _Whole(ipset=ipset, members=members):
-                    self._table.put_set(_spec(ipset, family), _of_family(members, family))
+                    self._make(name, family, ipset, _of_family(members, family))
+                case _Change(added=added) if name not in self._made:
+                    self._make(name, family, self._ipsets[set_id], _of_family(added, family))
                 case _Change(added=added, removed=removed):
                     self._table.remove_members(name, _of_family(removed, family))
                     self._table.add_members(name, _of_family(added, family))
+
+    def _make(self, name: str, family: Family, ipset: IPSet, members: list[Member]) -> None:
+        if not members and name not in self._made:
+            self._populated.leave_out(name)
+            return
+        self._populated.bring_in(name)
+        self._made.add(name)
+        self._table.put_set(_spec(ipset, family), members)
 
     def _merge(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
         match self._pending.setdefault(set_id, _Change()):
