@@ -26,6 +26,14 @@ from tortie.verdict.packet import Packet
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 _LIVE_KINDS = (
     "WorkloadEndpoint",
+    "HostEndpoint",
+    "StagedNetworkPolicy",
+    "StagedGlobalNetworkPolicy",
+    "StagedKubernetesNetworkPolicy",
+    "KubernetesClusterNetworkPolicy",
+    "KubernetesService",
+    "KubernetesEndpointSlice",
+    "BGPConfiguration",
     "NetworkPolicy",
     "GlobalNetworkPolicy",
     "KubernetesNetworkPolicy",
@@ -71,8 +79,9 @@ def explain(
 ) -> None:
     """Why does a packet from SOURCE reach DESTINATION, or not?
 
-    Ends are NAMESPACE/POD, node/NAME or an IP address; the question is tcp/80, udp/dns, icmp, icmp/8 or a protocol number. With
-    -f the answer comes from files alone, without a cluster; otherwise from the datastore.
+    Ends are NAMESPACE/POD, node/NAME, an IP address or, as DESTINATION, svc/NAMESPACE/NAME; the question is tcp/80, udp/dns,
+    icmp, icmp/8 or a protocol number. With -f the answer comes from files alone, without a cluster; otherwise from the
+    datastore.
 
     Exit code: 0 allowed, 2 denied, 1 error.
     """
@@ -140,17 +149,54 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     ends = f"{explanation.source.text} -> {explanation.destination.text}"
     yield f"{click.style(verdict, fg=colour, bold=True)}  {ends}  {_what(explanation.packet)}"
     half = explanation.deciding
-    yield f"  {half.direction.value.lower()} of {half.end.text}: {half.reason}{_tier_note(half)}{_place(half)}"
-    for each in (explanation.egress, explanation.ingress):
+    yield f"  {_whose(half)}: {_because(half)}"
+    yield from _pending_lines(explanation)
+    yield from _service_lines(explanation)
+    for each in (explanation.egress, *explanation.way, explanation.ingress):
         yield ""
         yield from _half_lines(each)
     yield ""
     yield explanation.replies
+    for note in explanation.notes:
+        yield f"Note: {note}."
     yield from _synthetic_lines(explanation)
+
+
+def _pending_lines(explanation: Explanation) -> Iterator[str]:
+    """What would be with staged policies in force."""
+    pending = explanation.pending
+    if pending is None:
+        return
+    half, now = pending.deciding, explanation.deciding
+    differs = pending.allowed != explanation.allowed
+    verdict = click.style("allow" if pending.allowed else "deny", bold=differs)
+    same = (_whose(half), _because(half)) == (_whose(now), _because(now))
+    because = "" if same else f", because {_whose(half)}: {_because(half)}"
+    yield f"  with staged policies: {verdict}{'' if differs else ', as now'}{because}"
+
+
+def _service_lines(explanation: Explanation) -> Iterator[str]:
+    if explanation.service is None or explanation.service.service is None:
+        return
+    made_up = ", worked out from its selector" if explanation.service.service.synthetic else ""
+    yield f"{explanation.service.text} leads to {len(explanation.backends)} backends{made_up}:"
+    for backend in explanation.backends:
+        verdict = "allow" if backend.allowed else "deny"
+        where = f"{backend.destination.text} ({backend.packet.destination}, port {backend.packet.destination_port})"
+        yield f"  {verdict}  {where}: {backend.deciding.reason}"
 
 
 def _what(packet: Packet) -> str:
     return f"({packet})"
+
+
+def _whose(half: Half) -> str:
+    hook = f" ({half.hook})" if half.hook else ""
+    return f"{half.direction.value.lower()} of {half.end.text}{hook}"
+
+
+def _because(half: Half) -> str:
+    return f"{half.reason}{_tier_note(half)}{_place(half)}"
 
 
 def _tier_note(half: Half) -> str:
@@ -164,7 +210,8 @@ def _place(half: Half) -> str:
 
 def _half_lines(half: Half) -> Iterator[str]:
     verdict = "allow" if half.allowed else "deny"
-    yield f"{half.direction.value} of {half.end.text}: {verdict}, {half.reason}"
+    whose = _whose(half)
+    yield f"{whose[0].upper()}{whose[1:]}: {verdict}, {half.reason}"
     if half.judgement is None:
         return
     for step in half.judgement.trace:
@@ -180,7 +227,7 @@ def _tier_lines(step: TierStep) -> Iterator[str]:
 
 
 def _owner_lines(step: OwnerStep) -> Iterator[str]:
-    marks = " (staged: recorded, not enforced)" if step.staged else " (does not exist)" if step.missing else ""
+    marks = " (staged: asked for the record, not enforced)" if step.staged else " (does not exist)" if step.missing else ""
     empty = ": no rules in this direction" if not step.rules and not step.missing else ""
     yield f"    {owner_name(step.owner)}{marks}{empty}"
     for asked in step.rules:
@@ -195,6 +242,6 @@ def _rule_line(asked: RuleStep) -> str:
 
 def _synthetic_lines(explanation: Explanation) -> Iterator[str]:
     for end in (explanation.source, explanation.destination):
-        if end.workload is not None and end.workload.synthetic_address:
+        if end.synthetic_address or (end.workload is not None and end.workload.synthetic_address):
             shown = ", ".join(str(address) for address in end.addresses)
             yield f"Note: {end.text} has no address yet; {shown} stand in for it."

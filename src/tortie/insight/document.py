@@ -1,5 +1,6 @@
 """An explanation as a JSON document, for other programs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from tortie.insight.ends import End
@@ -13,7 +14,7 @@ API_VERSION = "tortie.io/v1"
 
 def explanation_document(explanation: Explanation) -> dict[str, Any]:
     """`kind: Explanation`. `rule` is the index in the list that the user wrote, null where no rule decided."""
-    return {
+    document: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": "Explanation",
         "verdict": _verdict(explanation.allowed),
@@ -21,8 +22,45 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "destination": _end(explanation.destination),
         "packet": _packet(explanation.packet),
         "egress": _half(explanation.egress),
+        "way": [_half(half) for half in explanation.way],
         "ingress": _half(explanation.ingress),
         "replies": explanation.replies,
+    }
+    if explanation.notes:
+        document["assumptions"] = list(explanation.notes)
+    if explanation.service is not None:
+        document["service"] = _service(explanation.service, explanation.backends)
+    if explanation.pending is not None:
+        document["pending"] = _pending(explanation.pending, differs=explanation.pending.allowed != explanation.allowed)
+    return document
+
+
+def _service(end: End, backends: Iterable[Explanation]) -> dict[str, Any]:
+    document = _end(end)
+    if end.service is not None and end.service.synthetic:
+        document["syntheticEndpoints"] = True
+    document["backends"] = [
+        {
+            "endpoint": backend.destination.text,
+            "address": str(backend.packet.destination),
+            "port": backend.packet.destination_port,
+            "verdict": _verdict(backend.allowed),
+            "reason": backend.deciding.reason,
+        }
+        for backend in backends
+    ]
+    return document
+
+
+def _pending(explanation: Explanation, *, differs: bool) -> dict[str, Any]:
+    """What would be with staged policies in force."""
+    return {
+        "verdict": _verdict(explanation.allowed),
+        "differs": differs,
+        "reason": explanation.deciding.reason,
+        "egress": _half(explanation.egress),
+        "way": [_half(half) for half in explanation.way],
+        "ingress": _half(explanation.ingress),
     }
 
 
@@ -38,6 +76,8 @@ def _end(end: End) -> dict[str, Any]:
             document["syntheticAddress"] = True
         if end.workload.synthetic_node:
             document["syntheticNode"] = True
+    elif end.synthetic_address:
+        document["syntheticAddress"] = True
     return document
 
 
@@ -65,6 +105,8 @@ def _half(half: Half) -> dict[str, Any]:
         "rule": None,
         "reason": half.reason,
     }
+    if half.hook:
+        document["hook"] = half.hook
     if half.location:
         document["location"] = half.location
     if half.judgement is None:

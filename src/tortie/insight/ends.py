@@ -24,6 +24,8 @@ class End:
     workload: Workload | None = None
     node: str = ""
     service: Service | None = None
+    synthetic_address: bool = False
+    """True for a node whose addresses are made up."""
 
     def address(self, family: Family) -> Address:
         """Its first address of a family. Raises NoAddress."""
@@ -60,7 +62,7 @@ def of_node(world: World, name: str) -> End:
     """A node as an end; one that only host endpoints tell of has the addresses that they expect. Raises UnknownEnd."""
     host = world.state.hosts.get(name)
     if host is not None:
-        return End(f"node/{name}", _host_addresses(host), node=name)
+        return End(f"node/{name}", _host_addresses(host), node=name, synthetic_address=name in world.synthetic_nodes)
     endpoints = [each for each in world.state.host_endpoints.values() if each.id.node == name]
     if not endpoints:
         raise UnknownEnd(f"node {name} is not in the input{_nearest(name, world.state.hosts)}")
@@ -114,7 +116,7 @@ def _by_address(world: World, text: str) -> End:
             return End(f"{workload.namespace}/{workload.name}", (address,), workload=workload)
     for name, host in world.state.hosts.items():
         if address in _host_addresses(host):
-            return End(f"node/{name}", (address,), node=name)
+            return End(f"node/{name}", (address,), node=name, synthetic_address=name in world.synthetic_nodes)
     for endpoint in world.state.host_endpoints.values():
         if address in endpoint.expected_addresses:
             return End(f"node/{endpoint.id.node}", (address,), node=endpoint.id.node)
