@@ -1,8 +1,13 @@
 """Random clusters as raw documents: a few namespaces, pods, sets, tiers and policies that interfere with each other a lot."""
 
+import json
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from tests.fuzz.cluster_policies import random_cluster_policy
+from tests.fuzz.hosts import random_configuration, random_hosts
+from tests.fuzz.layout import NODE, SPOOFS, STRANGERS
 from tests.fuzz.rules import (
     ACCOUNTS,
     NAMESPACE_KEYS,
@@ -11,6 +16,7 @@ from tests.fuzz.rules import (
     NETS,
     PORT_NAMES,
     PORTS,
+    SERVICES,
     THEMES,
     Theme,
     random_kubernetes_rule,
@@ -20,13 +26,15 @@ from tests.fuzz.selectors import random_label_selector, random_labels, random_se
 
 Document = dict[str, Any]
 V3 = "projectcalico.org/v3"
-NODE = "n1"
 ORDERS = (None, 1, 1, 10, 1000, 1000, 5000.5)
+_HOSTS = 0.55
+"""How many of the clusters have host endpoints."""
 
 
 def random_cluster(rng: Random) -> list[Document]:
     """Documents of one cluster, all on one node."""
     theme = rng.choice(THEMES)
+    with_hosts = rng.random() < _HOSTS
     documents = [_document("v1", "Namespace", name, "", labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.9]
     documents += [
         _document("v1", "ServiceAccount", "robot", name, labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.5
@@ -36,10 +44,41 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [_profile(rng, name, theme) for name in ("p1", "p2") if rng.random() < 0.7]
     documents += [_workload(rng, number + index) for index in range(1, rng.randint(1, 3))]
     documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 4))]
+    documents += [_slice(rng, f"slice{index}", number) for index in range(rng.randint(0, 4))]
+    documents += random_hosts(rng) if with_hosts else []
+    documents += random_configuration(rng)
     documents += [_tier(rng, name) for name in ("early", "late") if rng.random() < 0.6]
-    documents += [_policy(rng, f"policy{rng.randint(0, 3)}-{index}", theme) for index in range(rng.randint(0, 6))]
+    documents += [
+        _policy(rng, f"policy{rng.randint(0, 3)}-{index}", theme, with_hosts=with_hosts) for index in range(rng.randint(0, 6))
+    ]
     documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
+    documents += [random_cluster_policy(rng, f"cnp{index}") for index in range(rng.choice((0, 0, 0, 1, 2, 3)))]
+    documents += _staged(rng, documents, theme)
     return documents
+
+
+def _staged(rng: Random, documents: list[Document], theme: Theme) -> list[Document]:
+    """Staged policies, some of them with the name of an enforced one."""
+    made: dict[tuple[str, str, str], Document] = {}
+    makers: list[Callable[[str], Document]] = [
+        lambda name: _policy(rng, name, theme, with_hosts=rng.random() < 0.3),
+        lambda name: _kubernetes_policy(rng, name),
+    ]
+    for index in range(rng.choice((0, 0, 0, 1, 2, 3))):
+        enforced = [each for each in documents if each["kind"] in ("NetworkPolicy", "GlobalNetworkPolicy")]
+        like = rng.choice(enforced) if enforced and rng.random() < 0.5 else None
+        document = rng.choice(makers)(f"staged{index}")
+        if like is not None and like["apiVersion"] == document["apiVersion"] and like["kind"] == document["kind"]:
+            document["metadata"] = dict(like["metadata"])
+        kind = "StagedKubernetesNetworkPolicy" if document["apiVersion"] != V3 else f"Staged{document['kind']}"
+        action = rng.choice(("Set", "Set", "Set", "Delete", "Learn", "Ignore", None))
+        if action == "Delete":
+            document["spec"] = {"tier": document["spec"]["tier"]} if "tier" in document["spec"] else {}
+        if action is not None:
+            document["spec"]["stagedAction"] = action
+        document |= {"apiVersion": V3, "kind": kind}
+        made[kind, document["metadata"].get("namespace", ""), document["metadata"]["name"]] = document
+    return list(made.values())
 
 
 def _document(api: str, kind: str, name: str, namespace: str, *, labels: dict[str, str] | None = None, **rest: Any) -> Document:
@@ -72,7 +111,11 @@ def _pod(rng: Random, index: int) -> Document:
     status: dict[str, Any] = {"podIP": addresses[0], "podIPs": [{"ip": address} for address in addresses]}
     if rng.random() < 0.05:
         status["phase"] = "Succeeded"
-    return _document("v1", "Pod", f"pod{index}", rng.choice(NAMESPACES), labels=random_labels(rng), spec=spec, status=status)
+    pod = _document("v1", "Pod", f"pod{index}", rng.choice(NAMESPACES), labels=random_labels(rng), spec=spec, status=status)
+    if rng.random() < 0.3:
+        prefixes = json.dumps(rng.sample(SPOOFS, rng.randint(1, 3)))
+        pod["metadata"]["annotations"] = {"cni.projectcalico.org/allowedSourcePrefixes": prefixes}
+    return pod
 
 
 def _workload(rng: Random, index: int) -> Document:
@@ -88,6 +131,8 @@ def _workload(rng: Random, index: int) -> Document:
         "profiles": rng.sample(("p1", "p2", f"kns.{namespace}", "projectcalico-default-allow"), rng.randint(0, 2)),
         "ports": [{"name": port["name"], "port": port["containerPort"], "protocol": port["protocol"]} for port in _ports(rng)],
     }
+    if rng.random() < 0.3:
+        spec["allowSpoofedSourcePrefixes"] = rng.sample(SPOOFS, rng.randint(1, 2))
     name = f"{NODE}-cni-c{index}-eth0"
     return _document(V3, "WorkloadEndpoint", name, namespace, labels=random_labels(rng) | fixed, spec=spec)
 
@@ -99,6 +144,28 @@ def _profile(rng: Random, name: str, theme: Theme) -> Document:
         "labelsToApply": random_labels(rng),
     }
     return _document(V3, "Profile", name, "", spec=spec)
+
+
+def _slice(rng: Random, name: str, pods: int) -> Document:
+    service, namespace = rng.choice(SERVICES), rng.choice(NAMESPACES)
+    family = rng.choice((4, 6))
+    members = [f"10.65.0.{index}" if family == 4 else f"fd00:65::{index:x}" for index in range(1, pods + 1)]
+    addresses = rng.sample((*members, *STRANGERS["ext0"][family], *STRANGERS["ext1"][family]), rng.randint(1, 4))
+    ports: list[dict[str, Any]] = [{"name": "a", "port": rng.choice(PORTS), "protocol": rng.choice(("TCP", "UDP", "SCTP"))}]
+    if rng.random() < 0.4:
+        ports.append({"name": "b", "port": rng.choice(PORTS)})
+    if rng.random() < 0.2:
+        ports.append({"name": "c"})
+    return _document(
+        "discovery.k8s.io/v1",
+        "EndpointSlice",
+        name,
+        namespace,
+        labels={"kubernetes.io/service-name": service},
+        addressType=f"IPv{family}",
+        endpoints=[{"addresses": [each], "conditions": {"ready": rng.random() < 0.7}} for each in addresses],
+        ports=ports if rng.random() < 0.9 else [],
+    )
 
 
 def _network_set(rng: Random, name: str) -> Document:
@@ -118,7 +185,7 @@ def _tier(rng: Random, name: str) -> Document:
     return _document(V3, "Tier", name, "", spec=spec)
 
 
-def _policy(rng: Random, name: str, theme: Theme) -> Document:
+def _policy(rng: Random, name: str, theme: Theme, *, with_hosts: bool) -> Document:
     namespace = rng.choice(("", "", *NAMESPACES))
     spec: dict[str, Any] = {}
     if rng.random() < 0.6:
@@ -132,7 +199,10 @@ def _policy(rng: Random, name: str, theme: Theme) -> Document:
         spec["namespaceSelector"] = random_selector(rng, NAMESPACE_KEYS, NAMESPACE_VALUES, depth=1)
     if rng.random() < 0.15:
         spec["serviceAccountSelector"] = random_selector(rng)
-    for_hosts = "" if namespace or rng.random() < 0.9 else rng.choice(("applyOnForward", "doNotTrack", "preDNAT"))
+    if not namespace and with_hosts and rng.random() < 0.4:
+        spec.pop("namespaceSelector", None)  # which no host endpoint fits
+    kinds = ("applyOnForward", "applyOnForward", "doNotTrack", "preDNAT")
+    for_hosts = "" if namespace or rng.random() < (0.4 if with_hosts else 0.9) else rng.choice(kinds)
     if for_hosts:
         spec |= {"applyOnForward": True, for_hosts: True}
     for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):

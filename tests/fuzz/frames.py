@@ -1,4 +1,4 @@
-"""Ethernet frames for probes: each is a connection's first packet and carries a number by which its arrival is recognised."""
+"""Packets for probes: each is a connection's first packet and carries a number by which its arrival is recognised."""
 
 import ipaddress
 import struct
@@ -6,44 +6,57 @@ import struct
 from tests.oracle.cluster import Sent
 
 MAGIC = b"tZ\xf5\x01"
-"""Stands before the number, somewhere in every frame."""
+"""Stands before the number, somewhere in every packet."""
+_CUT = 32
+"""Where a packet in two pieces is cut: behind the number."""
+_IPV4, _IPV6, _FRAGMENT = b"\x08\x00", b"\x86\xdd", 44
+_LAST_ERRORS = {1: (3, 5, 11, 12), 58: (1, 2, 3, 4)}
 
-_NEXT_OFFSET = len(MAGIC)
+
+def frames(sent: Sent, number: int, *, macs: tuple[bytes, bytes], fragmented: bool = False) -> list[bytes]:
+    """As Ethernet frames; `macs` are source and destination."""
+    head = macs[1] + macs[0] + (_IPV6 if sent.family == 6 else _IPV4)
+    return [head + content for content in packets(sent, number, fragmented=fragmented)]
 
 
-def frame(sent: Sent, number: int, *, source_mac: bytes, destination_mac: bytes) -> bytes:
-    """The whole frame. Checksums above IP are zero: the stage switches conntrack's checking of them off."""
-    payload = _transport(sent, MAGIC + struct.pack("!I", number), number)
-    source, destination = (ipaddress.ip_address(text).packed for text in (sent.source, sent.destination))
+def packets(sent: Sent, number: int, *, fragmented: bool = False) -> list[bytes]:
+    """From the IP header on. Checksums above IP are zero: the stage switches conntrack's checking of them off."""
+    payload = _transport(sent, MAGIC + struct.pack("!I", number) + bytes(40 if fragmented else 0), number)
+    if not fragmented:
+        return [_header(sent, number, payload) + payload]
+    first, rest = payload[:_CUT], payload[_CUT:]
+    if sent.family == 4:
+        pieces = ((first, 0x2000), (rest, _CUT // 8))
+        return [_header(sent, number, piece, fragment=flags) + piece for piece, flags in pieces]
+    result = []
+    for piece, flags in ((first, 1), (rest, _CUT)):
+        content = struct.pack("!BBHI", sent.protocol, 0, flags, number + 1) + piece
+        result.append(_header(sent, number, content, protocol=_FRAGMENT) + content)
+    return result
+
+
+def _header(sent: Sent, number: int, payload: bytes, *, fragment: int = 0, protocol: int | None = None) -> bytes:
+    ends = b"".join(ipaddress.ip_address(text).packed for text in (sent.source, sent.destination))
     if sent.family == 6:
-        header = struct.pack("!IHBB", 6 << 28, len(payload), sent.protocol, 64) + source + destination
-        return destination_mac + source_mac + b"\x86\xdd" + header + payload
-    length = 20 + len(payload)
-    header = struct.pack("!BBHHHBBH", 0x45, 0, length, number & 0xFFFF, 0, 64, sent.protocol, 0) + source + destination
-    header = header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
-    return destination_mac + source_mac + b"\x08\x00" + header + payload
+        return struct.pack("!IHBB", 6 << 28, len(payload), protocol or sent.protocol, 64) + ends
+    identity = number % 0xFFFF + 1
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), identity, fragment, 64, sent.protocol, 0) + ends
+    return header[:10] + struct.pack("!H", _checksum(header)) + header[12:]
 
 
-def number_of(received: bytes) -> int | None:
-    """The number of a frame of ours, None for any other frame."""
-    at = received.find(MAGIC)
-    if at < 0 or len(received) < at + _NEXT_OFFSET + 4:
+def number_of(frame: bytes) -> int | None:
+    """The number of a frame of ours; None for any other frame, an ICMP error that quotes one of ours included."""
+    at = frame.find(MAGIC)
+    if at < 0 or len(frame) < at + 8:
         return None
-    number = struct.unpack_from("!I", received, at + _NEXT_OFFSET)[0]
-    return int(number)
-
-
-def flow(sent: Sent) -> tuple[object, ...]:
-    """What conntrack tells connections apart by, without direction: two probes of one flow must not meet in one round."""
-    ends = sorted([(sent.source, sent.source_port), (sent.destination, sent.destination_port)], key=str)
-    return (sent.protocol, *ends, sent.icmp_type)
-
-
-def can_begin_a_connection(sent: Sent) -> bool:
-    """False for ICMP messages that only answer others: conntrack calls them invalid, and no policy is asked."""
-    if sent.protocol == 1:
-        return sent.icmp_type in (8, 13, 17)
-    return sent.protocol != 58 or sent.icmp_type in (128, 139)
+    kind = frame[12:14]
+    if kind == _IPV4:
+        protocol, above = frame[23], 14 + 4 * (frame[14] & 0xF)
+    else:
+        protocol, above = (frame[54], 62) if frame[20] == _FRAGMENT else (frame[20], 54)
+    if frame[above] in _LAST_ERRORS.get(protocol, ()):
+        return None
+    return int(struct.unpack_from("!I", frame, at + 4)[0])
 
 
 def _transport(sent: Sent, mark: bytes, number: int) -> bytes:

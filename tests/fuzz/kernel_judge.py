@@ -1,28 +1,24 @@
 """The third judge: the kernel itself, programmed by our dataplane, asked by sending packets."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tests.fuzz.frames import can_begin_a_connection, flow, frame
-from tests.fuzz.probes import Probe
+from tests.fuzz.frames import frames, packets
+from tests.fuzz.layout import LAYOUT
+from tests.fuzz.probes import Probe, flow
 from tests.fuzz.product import Product
-from tests.fuzz.stage import OUTSIDE, Stage, interface
+from tests.fuzz.stage import HERE, Outgoing, Stage, interface
 
 from tortie.base.net import Address
 from tortie.dataplane.linux import LinuxDataplane
-from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message, PolicyUpdate, ProfileUpdate, SetUpdate
+from tortie.intent.messages import ConfigUpdate, EndpointUpdate, Message
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import Routes, RouteTable
-
-_VXLAN_PORT = 4789
-
-
-def can_be_asked(probe: Probe) -> bool:
-    """False where the kernel answers by other rules than policy: what no connection begins with, VXLAN from a workload."""
-    return can_begin_a_connection(probe.sent) and probe.sent.destination_port != _VXLAN_PORT
 
 
 class LivingKernel:
@@ -34,13 +30,17 @@ class LivingKernel:
     async def __aenter__(self) -> "LivingKernel":
         with netns.opened(self._stage.node) as fd:
             self._table, self._routes, self._conntrack = NftTable(netns_fd=fd), Routes(fd), Conntrack(fd)
-        self._dataplane = LinuxDataplane(self._table, RouteTable(self._routes, grace_seconds=0), conntrack=self._conntrack)
+            self._links = Links(fd)
+        self._dataplane = LinuxDataplane(
+            self._table, RouteTable(self._routes, grace_seconds=0), conntrack=self._conntrack, links=self._links
+        )
         self._dataplane.on_messages([ConfigUpdate(())])
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._table.close()
         self._routes.close()
+        self._links.close()
         self._conntrack.close()
 
     async def apply(self, messages: Iterable[Message]) -> None:
@@ -56,23 +56,25 @@ class LivingKernel:
         verdicts = [False] * len(probes)
         for numbers in _rounds(probes):
             self._stage.forget_connections()
-            arrived = self._stage.exchange(self._frames(probes, numbers, interfaces))
+            arrived = self._stage.exchange(self._outgoing(probes, numbers, interfaces))
             for number, device in arrived.items():
-                expected = by_address.get(probes[number].sent.destination, OUTSIDE)
+                to = probes[number].sent.destination
+                expected = HERE if LAYOUT.is_own(to) else by_address.get(to) or LAYOUT.way_to(to)
                 assert device == expected, f"{probes[number]} arrived at {device} instead of {expected}"
                 verdicts[number] = True
         return verdicts
 
-    def _frames(
+    def _outgoing(
         self, probes: Sequence[Probe], numbers: Iterable[int], interfaces: dict[tuple[str, str], str]
-    ) -> list[tuple[str, bytes]]:
-        frames = []
+    ) -> Iterator[Outgoing]:
         for number in numbers:
             probe = probes[number]
-            device = OUTSIDE if probe.sender is None else interfaces[probe.sender]
-            far_mac, near_mac = self._stage.macs[device]
-            frames.append((device, frame(probe.sent, number, source_mac=far_mac, destination_mac=near_mac)))
-        return frames
+            device = probe.via if probe.sender is None else interfaces[probe.sender]
+            if not device:
+                yield from (Outgoing("", each, probe.sent.destination) for each in packets(probe.sent, number))
+                continue
+            for each in frames(probe.sent, number, macs=self._stage.macs[device], fragmented=probe.fragmented):
+                yield Outgoing(device, each)
 
 
 class KernelJudge:
@@ -80,14 +82,27 @@ class KernelJudge:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self.packets = 0
+        self.seconds = 0.0
+        """In which the packets were judged, programming and all."""
+
+    @property
+    def rate(self) -> str:
+        """How fast it judged so far."""
+        return f"{self.packets} packets in {self.seconds:.1f} s, {self.packets / max(self.seconds, 1e-9):.0f} a second"
 
     def allows(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         """Whether each probe arrives."""
-        return asyncio.run(self._asked(product, probes))
+        started = time.monotonic()
+        try:
+            return asyncio.run(self._asked(product, probes))
+        finally:
+            self.packets += len(probes)
+            self.seconds += time.monotonic() - started
 
     async def _asked(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         async with LivingKernel(self._stage) as kernel:
-            await kernel.apply(_flush_of(product))
+            await kernel.apply(product.messages)
             return kernel.judge(product, probes)
 
 
@@ -101,18 +116,6 @@ def _on_stage(message: Message) -> Message:
 def _interface(addresses: Sequence[Address]) -> str:
     """The stage's interface of a workload: its addresses carry the number. Number 0, which does not exist, if it has none."""
     return interface(addresses[0].value & 0xFF if addresses else 0)
-
-
-def _flush_of(product: Product) -> list[Message]:
-    """The world's state as a first flush."""
-    state = product.world.state
-    messages: list[Message] = [
-        SetUpdate(set_id, ipset, frozenset(state.members[set_id])) for set_id, ipset in state.sets.items()
-    ]
-    messages += [PolicyUpdate(policy_id, policy) for policy_id, policy in state.policies.items()]
-    messages += [ProfileUpdate(profile_id, profile) for profile_id, profile in state.profiles.items()]
-    messages += [EndpointUpdate(endpoint_id, endpoint) for endpoint_id, endpoint in state.endpoints.items()]
-    return [*messages, InSync()]
 
 
 def _rounds(probes: Sequence[Probe]) -> list[list[int]]:

@@ -15,6 +15,7 @@ NETS = {
     4: ("10.65.0.0/16", "10.65.0.0/30", "10.65.0.4/30", "10.65.0.2/32", "192.0.2.0/24", "192.0.2.7/32", "0.0.0.0/1"),
     6: ("fd00:65::/64", "fd00:65::/126", "fd00:65::4/126", "fd00:65::2/128", "2001:db8:9::/48", "2001:db8:9::7/128", "::/1"),
 }
+SERVICES = ("some", "other")
 NAMESPACE_KEYS = (*KEYS[:2], "projectcalico.org/name")
 NAMESPACE_VALUES = (*VALUES, *NAMESPACES)
 
@@ -71,18 +72,20 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
         )
         if entity:
             rule[side] = entity
-    if rng.random() < 0.04 and not in_profile:
-        return _not_enforced(rng, direction)
+    if rng.random() < 0.06 and not in_profile:
+        return _with_service(rng, direction)
     return rule
 
 
-def _not_enforced(rng: Random, direction: str) -> Rule:
-    """What is valid and what this release cannot enforce: it must fail closed."""
-    if direction == "Ingress" and rng.random() < 0.5:
-        return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}
-    services = {"services": {"name": "some", "namespace": rng.choice(NAMESPACES)}}
-    side = "source" if direction == "Ingress" else "destination"
-    return {"action": rng.choice(("Allow", "Deny", "Pass")), "protocol": "TCP", side: services}
+def _with_service(rng: Random, direction: str) -> Rule:
+    services = {"services": {"name": rng.choice(SERVICES), "namespace": rng.choice(NAMESPACES)}}
+    rule: Rule = {"action": rng.choice(("Allow", "Allow", "Deny", "Pass"))}
+    if rng.random() < 0.5:
+        rule["protocol"] = rng.choice(("TCP", "UDP", "SCTP"))
+    rule["source" if direction == "Ingress" else "destination"] = services
+    if direction == "Ingress" and rule.get("protocol") and rng.random() < 0.3:
+        rule["destination"] = {"ports": [_port(rng)]}
+    return rule
 
 
 def _entity(rng: Random, family: int, *, likely: float) -> dict[str, Any]:

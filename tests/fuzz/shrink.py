@@ -8,17 +8,17 @@ import yaml
 from tests.fuzz.probes import Probe
 from tests.oracle.cluster import Document
 
-Disagrees = Callable[[Sequence[Document], Probe], bool]
+Still = Callable[[Sequence[Document]], bool]
 
 
-def shrink(documents: Sequence[Document], probe: Probe, *, disagrees: Disagrees) -> list[Document]:
-    """Leave out documents, then rules, then fields of rules, as long as `disagrees` holds."""
+def shrink(documents: Sequence[Document], *, still: Still) -> list[Document]:
+    """Leave out documents, then rules, then fields of rules, as long as `still` holds."""
     smallest = list(documents)
     progress = True
     while progress:
         progress = False
         for candidate in _smaller(smallest):
-            if _still(candidate, probe, disagrees):
+            if _holds(candidate, still):
                 smallest, progress = candidate, True
                 break
     return smallest
@@ -27,12 +27,15 @@ def shrink(documents: Sequence[Document], probe: Probe, *, disagrees: Disagrees)
 def report(documents: Sequence[Document], probe: Probe, verdicts: dict[str, bool], *, seed: int) -> str:
     """What a person needs to see, and to run it again."""
     said = ", ".join(f"{judge} {'allows' if verdict else 'denies'}" for judge, verdict in verdicts.items())
-    return f"seed {seed}: {said}\nsender {probe.sender}\n{probe.sent}\n{yaml.safe_dump_all(documents, sort_keys=False)}"
+    origin = probe.sender or (f"outside, behind {probe.via}" if probe.via else "the node itself")
+    pieces = ", in two pieces" if probe.fragmented else ""
+    documents_text = yaml.safe_dump_all(documents, sort_keys=False)
+    return f"seed {seed}: {said}\nfrom {origin}{pieces}\n{probe.sent}\n{documents_text}"
 
 
-def _still(documents: Sequence[Document], probe: Probe, disagrees: Disagrees) -> bool:
+def _holds(documents: Sequence[Document], still: Still) -> bool:
     try:
-        return disagrees(documents, probe)
+        return still(documents)
     except Exception:  # an input that one judge refuses shows nothing
         return False
 

@@ -7,13 +7,15 @@ from random import Random
 import pytest
 from tests.fuzz import budget
 from tests.fuzz.clusters import random_cluster
-from tests.fuzz.kernel_judge import LivingKernel, can_be_asked
+from tests.fuzz.kernel_judge import LivingKernel
+from tests.fuzz.layout import LAYOUT, NODE
 from tests.fuzz.probes import random_probes
 from tests.fuzz.product import Product
 from tests.fuzz.shrink import report
 from tests.fuzz.stage import Stage, stage
 from tests.oracle.cluster import Document
 from tests.oracle.judge import Oracle
+from tests.oracle.node import NodeOracle
 
 from tortie.api.documents import decode
 from tortie.api.resource import Key, Resource, Update
@@ -55,7 +57,7 @@ def flushes(rng: Random, graph: Graph, updates: Sequence[Update]) -> Iterator[li
 
 
 def fresh(feed: dict[Key, Resource]) -> State:
-    graph, state = Graph("", is_local=lambda _: True), State()
+    graph, state = Graph(NODE), State()
     graph.on_updates(Update(key, value) for key, value in feed.items())
     graph.on_in_sync()
     state.apply_all(graph.flush())
@@ -66,7 +68,7 @@ def fresh(feed: dict[Key, Resource]) -> State:
 def test_a_state_reached_step_by_step_is_the_state_of_a_fresh_start(batch: int) -> None:
     for seed in budget.seeds(batch, clusters=60, batches=BATCHES):
         rng = Random(seed)
-        graph, state = Graph("", is_local=lambda _: True), State()
+        graph, state = Graph(NODE), State()
         graph.on_in_sync()
         state.apply_all(graph.flush())
         feed: dict[Key, Resource] = {}
@@ -96,7 +98,7 @@ def test_a_kernel_changed_step_by_step_agrees_with_the_oracle(batch: int, built:
 
 
 async def _live(rng: Random, built: Stage, seed: int) -> None:
-    graph = Graph("", is_local=lambda _: True)
+    graph = Graph(NODE)
     graph.on_in_sync()
     feed: dict[Key, Resource] = {}
     async with LivingKernel(built) as kernel:
@@ -108,8 +110,9 @@ async def _live(rng: Random, built: Stage, seed: int) -> None:
                 await kernel.apply(messages)
             feed = wanted
             oracle, product = Oracle(documents), Product(documents)
-            probes = [each for each in random_probes(rng, oracle.cluster, PROBES) if can_be_asked(each)]
+            node = NodeOracle(oracle, LAYOUT)
+            probes = random_probes(rng, oracle.cluster, PROBES)
             for probe, in_kernel in zip(probes, kernel.judge(product, probes), strict=True):
-                expected = oracle.allows_probe(probe.sender, probe.sent)
+                expected = node.arrives(probe.sender, probe.via, probe.sent)
                 if in_kernel != expected:
                     pytest.fail(report(documents, probe, {"oracle": expected, "kernel": in_kernel}, seed=seed), pytrace=False)

@@ -11,6 +11,7 @@ from tests.oracle.cluster import (
     Sent,
     inside,
     meta,
+    numeric,
     protocol_number,
     span,
 )
@@ -18,9 +19,7 @@ from tests.oracle.selector import matches
 
 
 def governs(policy: Document, endpoint: Entity, direction: str) -> bool:
-    """Does the policy select this endpoint, and is it about this direction? Two kinds of policy are for hosts alone."""
-    if policy["spec"].get("doNotTrack") or policy["spec"].get("preDNAT"):
-        return False
+    """Does the policy select this endpoint, and is it about this direction? In which chain it stands is not asked here."""
     return direction in policy_types(policy) and _selects(policy, endpoint)
 
 
@@ -37,7 +36,7 @@ def policy_types(policy: Document) -> list[str]:
 def _selects(policy: Document, endpoint: Entity) -> bool:
     spec = policy["spec"]
     selector, accounts = spec.get("selector") or "", spec.get("serviceAccountSelector") or ""
-    if policy["kind"] == "NetworkPolicy":
+    if policy["kind"] in ("NetworkPolicy", "StagedNetworkPolicy"):
         if endpoint.namespace != meta(policy).get("namespace", "default"):
             return False
         return matches(selector, endpoint.labels) and (not accounts or matches(accounts, endpoint.labels, prefix="pcsa."))
@@ -63,13 +62,13 @@ def action_of(rule: dict[str, Any]) -> str:
 
 
 def _is_enforceable(rule: dict[str, Any]) -> bool:
-    return not rule.get("http") and not any((rule.get(side) or {}).get("services") for side in ("source", "destination"))
+    return not rule.get("http")
 
 
 def rule_matches(cluster: Cluster, rule: dict[str, Any], sent: Sent, *, namespace: str) -> bool:
     """Does every criterion of the rule hold? `namespace` is the policy's, "" for global policies and profiles.
 
-    A rule that cannot be enforced (layer 7, Services) fails closed: `action_of` says what then happens to everything.
+    A rule that cannot be enforced (layer 7) fails closed: `action_of` says what then happens to everything.
     """
     if not _is_enforceable(rule):
         return bool(action_of(rule) == "Deny")
@@ -87,6 +86,11 @@ def rule_matches(cluster: Cluster, rule: dict[str, Any], sent: Sent, *, namespac
     if rule.get("notICMP") and _icmp_is(rule["notICMP"], sent):
         return False
     source, destination = rule.get("source") or {}, rule.get("destination") or {}
+    for side in (source, destination):
+        if side.get("services") and not _serves(
+            cluster, side["services"], sent, is_destination=side is destination, namespace=namespace
+        ):
+            return False
     return _side_is(cluster, source, sent, address=sent.source, port=sent.source_port, namespace=namespace) and _side_is(
         cluster, destination, sent, address=sent.destination, port=sent.destination_port, namespace=namespace
     )
@@ -112,6 +116,24 @@ def _side_is(cluster: Cluster, side: dict[str, Any], sent: Sent, *, address: str
     if side.get("ports") and not _ports_hit(cluster, side, "ports", sent, address=address, port=port, namespace=namespace):
         return False
     return not _ports_hit(cluster, side, "notPorts", sent, address=address, port=port, namespace=namespace)
+
+
+def _serves(cluster: Cluster, service: dict[str, Any], sent: Sent, *, is_destination: bool, namespace: str) -> bool:
+    """Is the address, and as destination also the port, one of the service's? The slices say so, not the Service."""
+    address = sent.destination if is_destination else sent.source
+    for document in cluster.of_kind("EndpointSlice"):
+        if (meta(document).get("labels") or {}).get("kubernetes.io/service-name") != service["name"]:
+            continue
+        if meta(document).get("namespace", "default") != (service.get("namespace") or namespace):
+            continue
+        addresses = [text for endpoint in document.get("endpoints") or [] for text in endpoint.get("addresses") or []]
+        if not any(numeric(text) == numeric(address) for text in addresses):
+            continue
+        ports = [port for port in document.get("ports") or [] if port.get("port")]
+        served = [(protocol_number(port.get("protocol") or "TCP"), port["port"]) for port in ports]
+        if not is_destination or (sent.protocol, sent.destination_port) in served:
+            return True
+    return False
 
 
 def _is_positive(side: dict[str, Any], namespace: str) -> bool:

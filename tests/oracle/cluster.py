@@ -4,6 +4,7 @@ Documents are what a YAML file holds, plain dicts. Nothing here is indexed: who 
 """
 
 import ipaddress
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +17,7 @@ Range = tuple[int, int, int]
 NAMESPACE = "projectcalico.org/namespace"
 ORCHESTRATOR = "projectcalico.org/orchestrator"
 SERVICE_ACCOUNT = "projectcalico.org/serviceaccount"
+_MAY_SPOOF = "cni.projectcalico.org/allowedSourcePrefixes"
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "icmpv6": 58, "sctp": 132, "udplite": 136}
 
 
@@ -36,9 +38,22 @@ class Sent:
         return numeric(self.source)[0]
 
 
+_CLUSTER_SCOPED = (
+    *(
+        "BGPConfiguration",
+        "ClusterNetworkPolicy",
+        "FelixConfiguration",
+        "GlobalNetworkPolicy",
+        "GlobalNetworkSet",
+        "HostEndpoint",
+    ),
+    *("IPPool", "Namespace", "Node", "Profile", "StagedGlobalNetworkPolicy", "Tier"),
+)
+
+
 @dataclass
 class Entity:
-    """Whatever has labels and addresses: a pod, another workload, or a network set."""
+    """Whatever has labels and addresses: a pod, another workload, a host endpoint, or a network set."""
 
     name: str
     namespace: str
@@ -53,6 +68,12 @@ class Entity:
     profiles: list[str] = field(default_factory=list)
     ports: list[tuple[str, int, int]] = field(default_factory=list)
     """Named ports: name, protocol number, port."""
+    is_host: bool = False
+    node: str = ""
+    interface: str = ""
+    """Of host endpoints: "*" for all that no other claims, "" if the addresses say which one it is."""
+    spoofs: list[Range] = field(default_factory=list)
+    """What a pod may send from besides its own addresses, where the node's configuration lets it."""
 
     def has_address(self, address: str) -> bool:
         return any(inside(address, net) for net in self.nets)
@@ -65,7 +86,7 @@ class Cluster:
         self.documents = list(documents)
         self.namespaces = {meta(d)["name"]: labels(d) for d in self.of_kind("Namespace")}
         for document in self.documents:  # nothing can stand in a namespace that does not exist
-            if document["kind"] not in ("GlobalNetworkSet", "GlobalNetworkPolicy", "Namespace", "Tier", "Profile"):
+            if document["kind"] not in _CLUSTER_SCOPED:
                 self.namespaces.setdefault(meta(document).get("namespace", "default"), {})
         for name, own in self.namespaces.items():
             own.setdefault("kubernetes.io/metadata.name", name)  # the API server writes it into every namespace
@@ -79,9 +100,9 @@ class Cluster:
         return [d for d in self.documents if d["kind"] == kind]
 
     def endpoint_with(self, address: str) -> Entity | None:
-        """The endpoint that has an address."""
+        """The workload that has an address."""
         for entity in self.entities:
-            if entity.is_endpoint and entity.has_address(address):
+            if entity.is_endpoint and not entity.is_host and entity.has_address(address):
                 return entity
         return None
 
@@ -116,6 +137,8 @@ class Cluster:
             return self._pod(document)
         if kind == "WorkloadEndpoint":
             return self._workload(document)
+        if kind == "HostEndpoint":
+            return self._host(document)
         if kind == "NetworkSet" and version == "projectcalico.org/v3":
             namespace = meta(document).get("namespace", "default")
             own = {**labels(document), NAMESPACE: namespace}
@@ -151,6 +174,8 @@ class Cluster:
             is_pod=True,
             profiles=profiles,
             ports=ports,
+            node=spec.get("nodeName", ""),
+            spoofs=[span(text) for text in json.loads((meta(document).get("annotations") or {}).get(_MAY_SPOOF, "[]"))],
         )
 
     def _workload(self, document: Document) -> Entity:
@@ -170,6 +195,25 @@ class Cluster:
             is_endpoint=True,
             profiles=profiles,
             ports=[(p["name"], protocol_number(p["protocol"]), p["port"]) for p in spec.get("ports") or [] if p.get("name")],
+            node=spec.get("node", ""),
+            spoofs=[span(text) for text in spec.get("allowSpoofedSourcePrefixes") or []],
+        )
+
+    def _host(self, document: Document) -> Entity:
+        spec = document["spec"]
+        profiles, expected = list(spec.get("profiles") or []), list(spec.get("expectedIPs") or [])
+        return Entity(
+            name=meta(document)["name"],
+            namespace="",
+            labels=self._inherit(labels(document), profiles),
+            nets=[span(address) for address in expected],
+            addresses=expected,
+            is_endpoint=True,
+            is_host=True,
+            profiles=profiles,
+            ports=[(p["name"], protocol_number(p["protocol"]), p["port"]) for p in spec.get("ports") or []],
+            node=spec["node"],
+            interface=spec.get("interfaceName") or "",
         )
 
     def _inherit(self, own: dict[str, str], profiles: Iterable[str]) -> dict[str, str]:

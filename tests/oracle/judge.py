@@ -6,10 +6,11 @@ It asks everything for every packet, in the order that the reference states, and
 import math
 from collections.abc import Sequence
 
-from tests.oracle import calico, kubernetes
+from tests.oracle import calico, cluster_policy, kubernetes
 from tests.oracle.cluster import Cluster, Document, Entity, Sent, meta
 
 _BUILT_IN_TIERS = {"kube-admin": (1000.0, "Pass"), "default": (1_000_000.0, "Deny"), "kube-baseline": (10_000_000.0, "Pass")}
+_BEFORE_FILTER = ("untracked", "preDNAT")
 
 
 class Oracle:
@@ -26,24 +27,21 @@ class Oracle:
             return False
         return destination is None or self.allows_at(destination, "Ingress", sent)
 
-    def allows_probe(self, sender: tuple[str, str] | None, sent: Sent) -> bool:
-        """As `allows`, but with the sender by (namespace, name): what it claims as its source may not be its own."""
-        if sender is None:
-            destination = self.cluster.endpoint_with(sent.destination)
-            return destination is None or self.allows_at(destination, "Ingress", sent)
-        for entity in self.cluster.entities:
-            if entity.is_endpoint and (entity.namespace, entity.name) == sender:
-                destination = self.cluster.endpoint_with(sent.destination)
-                passes = self.allows_at(entity, "Egress", sent)
-                return passes and (destination is None or self.allows_at(destination, "Ingress", sent))
-        raise KeyError(sender)
-
     def allows_at(self, endpoint: Entity, direction: str, sent: Sent) -> bool:
-        """One endpoint, one direction ("Ingress" or "Egress")."""
+        """One workload, one direction ("Ingress" or "Egress")."""
         if direction == "Egress" and not endpoint.has_address(sent.source):
             return False
+        return self.decides(endpoint, direction, sent) == "Allow"
+
+    def decides(self, endpoint: Entity, direction: str, sent: Sent, *, chain: str = "normal") -> str | None:
+        """What the policies of one chain say, Allow or Deny; None where they leave the packet to what follows.
+
+        Chains are `normal`, and of hosts also `untracked`, `preDNAT` and `forward`. Only normal ones end with profiles.
+        """
         for _, default_action, policies in self.tiers:
-            governing = [policy for policy in policies if _governs(policy, endpoint, direction)]
+            governing = [
+                each for each in policies if _stands_in(each, chain) and _governs(self.cluster, each, endpoint, direction)
+            ]
             if not governing:
                 continue
             verdict = None
@@ -52,21 +50,26 @@ class Oracle:
                 if verdict is not None:
                     break
             if verdict is None:
-                verdict = "Pass" if default_action == "Pass" else "Deny"
+                verdict = "Pass" if default_action == "Pass" or chain in _BEFORE_FILTER else "Deny"
             if verdict != "Pass":
-                return verdict == "Allow"
+                return verdict
+        return self._profiles_say(endpoint, direction, sent) if chain == "normal" else None
+
+    def _profiles_say(self, endpoint: Entity, direction: str, sent: Sent) -> str:
         for name in endpoint.profiles:
             profile = self.cluster.profile(name)
             if profile is None:
-                return False
+                return "Deny"
             verdict = self._first_match((profile["spec"] or {}).get(direction.lower()) or [], sent, namespace="")
             if verdict in ("Allow", "Deny"):
-                return verdict == "Allow"
-        return False
+                return str(verdict)
+        return "Deny"
 
     def _ask(self, policy: Document, direction: str, sent: Sent) -> str | None:
         if _is_kubernetes(policy):
             return "Allow" if kubernetes.allows(self.cluster, policy, direction, sent) else None
+        if policy["kind"] == "ClusterNetworkPolicy":
+            return cluster_policy.verdict(self.cluster, policy, direction, sent)
         namespace = meta(policy).get("namespace", "default") if policy["kind"] == "NetworkPolicy" else ""
         return self._first_match(policy["spec"].get(direction.lower()) or [], sent, namespace=namespace)
 
@@ -89,8 +92,11 @@ def _tiers(cluster: Cluster) -> list[tuple[str, str, list[Document]]]:
                 spec.get("defaultAction") or "Deny",
             )
     by_tier: dict[str, list[Document]] = {}
-    for policy in cluster.of_kind("NetworkPolicy") + cluster.of_kind("GlobalNetworkPolicy"):
-        by_tier.setdefault(_tier(policy), []).append(policy)
+    kinds = ("NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy")
+    for policy in (each for kind in kinds for each in cluster.of_kind(kind)):
+        tier = _tier(policy)
+        if tier:
+            by_tier.setdefault(tier, []).append(policy)
     names = sorted(by_tier, key=lambda name: (name not in known, known.get(name, (math.inf, ""))[0], name))
     return [(name, known.get(name, (0.0, "Deny"))[1], sorted(by_tier[name], key=_order)) for name in names]
 
@@ -100,18 +106,33 @@ def _is_kubernetes(policy: Document) -> bool:
 
 
 def _tier(policy: Document) -> str:
+    if policy["kind"] == "ClusterNetworkPolicy":
+        return cluster_policy.TIERS.get(policy["spec"].get("tier"), "")
     return "default" if _is_kubernetes(policy) else policy["spec"].get("tier") or "default"
 
 
 def _order(policy: Document) -> tuple[float, str]:
-    kind = "KubernetesNetworkPolicy" if _is_kubernetes(policy) else policy["kind"]
-    namespace = "" if kind == "GlobalNetworkPolicy" else meta(policy).get("namespace", "default")
-    name = f"{meta(policy)['name']}/{namespace}/{kind}"
-    order = 1000.0 if _is_kubernetes(policy) else policy["spec"].get("order")
-    return (math.inf if order is None else float(order), name)
+    kind, order = policy["kind"], policy["spec"].get("order")
+    if _is_kubernetes(policy):
+        kind, order = "KubernetesNetworkPolicy", 1000
+    elif kind == "ClusterNetworkPolicy":
+        kind, order = "KubernetesClusterNetworkPolicy", policy["spec"]["priority"]
+    is_global = kind in ("GlobalNetworkPolicy", "KubernetesClusterNetworkPolicy")
+    namespace = "" if is_global else meta(policy).get("namespace", "default")
+    return (math.inf if order is None else float(order), f"{meta(policy)['name']}/{namespace}/{kind}")
 
 
-def _governs(policy: Document, endpoint: Entity, direction: str) -> bool:
+def _stands_in(policy: Document, chain: str) -> bool:
+    """Of which chains the policy is; forward policy is ordinary policy too."""
+    spec = policy["spec"]
+    if spec.get("doNotTrack") or spec.get("preDNAT"):
+        return chain == ("untracked" if spec.get("doNotTrack") else "preDNAT")
+    return chain == "normal" or (chain == "forward" and bool(spec.get("applyOnForward")))
+
+
+def _governs(cluster: Cluster, policy: Document, endpoint: Entity, direction: str) -> bool:
     if _is_kubernetes(policy):
         return kubernetes.governs(policy, endpoint, direction)
+    if policy["kind"] == "ClusterNetworkPolicy":
+        return cluster_policy.governs(cluster, policy, endpoint, direction)
     return calico.governs(policy, endpoint, direction)

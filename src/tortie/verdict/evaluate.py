@@ -10,7 +10,8 @@ from tortie.verdict.packet import ICMPV6, IPIP, UDP, Packet
 from tortie.verdict.settings import Settings, settings_of
 from tortie.verdict.tiers import ask_profiles, ask_tiers
 
-_LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
+_LINK_LOCAL = parse_prefix("fe80::/10")
+_UNSPECIFIED = parse_prefix("::/128")
 _DISCOVERY = frozenset({131, 132, 133, 135, 136, 143})
 """Neighbour discovery on the link, which comes from link-local addresses or from none."""
 
@@ -47,7 +48,9 @@ def spoofed(endpoint: Endpoint, packet: Packet, settings: Settings) -> Judgement
         return None
     if settings.source_spoofing and any(_holds(prefix, packet) for prefix in endpoint.allowed_source_prefixes):
         return None
-    if packet.protocol == ICMPV6 and packet.icmp_type in _DISCOVERY and any(_holds(net, packet) for net in _LINK_LOCAL_SOURCES):
+    if _holds(_LINK_LOCAL, packet):
+        return None  # every interface has a route to these; they get no further than the node
+    if packet.protocol == ICMPV6 and packet.icmp_type in _DISCOVERY and _holds(_UNSPECIFIED, packet):
         return None
     own = ", ".join(str(prefix.network) for prefix in endpoint.addresses) or "none"
     return denied(Decider.SPOOFED, f"source {packet.source} is not an address of {endpoint.workload} (it has {own})")
