@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "delete": Command("tortie.cli.resources:delete", "Delete resources by name or by file."),
     "get": Command("tortie.cli.showing:get", "Show resources, once or as they change."),
     "explain": Command("tortie.cli.explain:explain", "Say why a packet passes or does not."),
+    "policy": Command("tortie.cli.policy:policy", "Ask what policies do: matrix, diff, effective, lint, test, trace."),
     "ipam": Command("tortie.cli.ipam:ipam", "Show, check, configure and release addresses; split pools."),
     "node": Command("tortie.cli.node:node", "Show and stop this node's agent and BIRD."),
     "doctor": Command("tortie.cli.doctor:doctor", "Check this machine, the datastore and this node's agent."),

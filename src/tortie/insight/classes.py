@@ -1,11 +1,12 @@
 """Ends that policy cannot tell apart: same tiers and profiles, same sets and networks, same named ports.
 
 A table over all pairs of endpoints costs what its distinct pairs of classes cost. An end's class holds everything that an
-explanation may depend on; two ends of one class get the same answer for every partner and port.
+explanation may depend on, except whether both ends are on one node: pairs of two classes that agree in that get the same
+answer for every port.
 """
 
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix, masked, single
 from tortie.insight.document import explanation_document
@@ -15,16 +16,14 @@ from tortie.insight.world import World
 from tortie.intent.policy import Match, Policy, Profile, Rule
 from tortie.intent.sets import PortMember
 
+EndT = TypeVar("EndT")
+
 
 class Memberships:
-    """What one world's rules can tell of an address: the sets and networks that hold it, and its ports in sets of ports.
+    """What one world's rules can tell of an address: the sets and networks that hold it, and its ports in sets of ports."""
 
-    `by_node`: ends include nodes, so that it matters which node a pod is on. With host endpoints it always does.
-    """
-
-    def __init__(self, world: World, *, by_node: bool = False) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._by_node = by_node or bool(world.state.host_endpoints)
         self._by_prefix: dict[Prefix, set[Hashable]] = {}
         self._ports: dict[Address, set[Hashable]] = {}
         for set_id, members in world.state.members.items():
@@ -55,9 +54,36 @@ class Memberships:
         endpoint = self._world.state.endpoints.get(end.workload.id)
         if endpoint is None:
             return (end.workload.id, where)
-        node = end.workload.node if self._by_node else ""
+        node = end.workload.node if self._world.by_node else self._of_node(end.workload.node)
         ports = end.workload.ports if named_ports else ()
         return (endpoint.tiers, endpoint.profiles, endpoint.allowed_source_prefixes, node, ports, where)
+
+    def _of_node(self, name: str) -> Hashable:
+        """How rules see the node's addresses, which may stand for a pod's that leaves the cluster."""
+        host = self._world.state.hosts.get(name)
+        if host is None:
+            return ()
+        return tuple(None if each is None else self.of_address(each.address) for each in (host.ipv4, host.ipv6))
+
+
+def node_of(end: End) -> str:
+    """The node that an end is, or is on; "" outside the cluster."""
+    return end.node if end.workload is None else end.workload.node
+
+
+def on_one_node(source: End, destination: End) -> bool:
+    """True if a packet between them stays on one node."""
+    return node_of(source) == node_of(destination) != ""
+
+
+def few_of(ends: Sequence[EndT], node: Callable[[EndT], str]) -> list[EndT]:
+    """Two of each node: among them is a pair of any kind that there is among all."""
+    by_node: dict[str, list[EndT]] = {}
+    for end in ends:
+        some = by_node.setdefault(node(end), [])
+        if len(some) < 2:
+            some.append(end)
+    return [end for some in by_node.values() for end in some]
 
 
 def rules_of(world: World) -> Iterator[Rule]:
@@ -77,8 +103,6 @@ def nets_of(world: World) -> set[Prefix]:
     """Every network that an explanation may look at, besides the members of sets."""
     state = world.state
     found: set[Prefix] = set(state.service_nets) | set(state.pools)
-    for host in state.hosts.values():
-        found.update(single(each.address) for each in (host.ipv4, host.ipv6) if each is not None)
     for endpoint in state.host_endpoints.values():
         found.update(single(address) for address in endpoint.expected_addresses)
     for rule in rules_of(world):

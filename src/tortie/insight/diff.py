@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tortie.base.net import FAMILIES, Family
-from tortie.insight.classes import Memberships, Numbering
+from tortie.insight.classes import Memberships, Numbering, few_of, node_of, on_one_node
 from tortie.insight.document import API_VERSION
 from tortie.insight.ends import End, of_workload
 from tortie.insight.interesting import Interest, interests, strangers
-from tortie.insight.matrix import Answer, a_pair, ask, same_end
+from tortie.insight.matrix import Answer, ask, same_end
 from tortie.insight.world import World
 
 
@@ -25,6 +25,8 @@ class Change:
     destinations: tuple[str, ...]
     ports: tuple[str, ...]
     families: tuple[int, ...]
+    asked_families: tuple[int, ...]
+    """Those in which any of them could be asked."""
     before: Answer
     after: Answer
 
@@ -69,7 +71,7 @@ def diff(before: World, after: World, *, ports: Sequence[Interest] = (), outside
     if outside:
         ends += [_Ends(end, end) for end in strangers((before, after))]
     asked = list(ports) or interests((before, after))
-    found = _Collector()
+    found = _Collector({each.after.text: frozenset(a.family for a in each.after.addresses) for each in ends})
     for family in FAMILIES:
         there = [each for each in ends if all(_has(end, family) for end in each)]
         _compare(before, after, there, family=family, ports=asked, found=found)
@@ -78,6 +80,11 @@ def diff(before: World, after: World, *, ports: Sequence[Interest] = (), outside
         appeared=tuple("/".join(name) for name in sorted(after.workloads.keys() - before.workloads.keys())),
         vanished=tuple("/".join(name) for name in sorted(before.workloads.keys() - after.workloads.keys())),
     )
+
+
+def staged_enforced(world: World) -> World:
+    """The world as it would be with all its staged policies enforced."""
+    return world.pending() or world
 
 
 def difference_document(difference: Difference) -> dict[str, Any]:
@@ -119,53 +126,62 @@ def _compare(
         groups.setdefault(numbers[old.of_end(each.before), new.of_end(each.after)], []).append(each)
     for sources in groups.values():
         for destinations in groups.values():
-            if not _is_pair(sources, destinations):
-                continue
-            for port in ports:
-                was = _ask(before, sources, destinations, old=True, port=port, family=family)
-                now = _ask(after, sources, destinations, old=False, port=port, family=family)
-                if was is not None and now is not None and was.allowed != now.allowed:
-                    found.add(sources, destinations, port.text, family=family, was=was, now=now)
+            for near, (source, destination) in _pairs(sources, destinations).items():
+                for port in ports:
+                    question = replace(port.question, family=family)
+                    was = ask(before, source.before, destination.before, question=question)
+                    now = ask(after, source.after, destination.after, question=question)
+                    if was is not None and now is not None and was.allowed != now.allowed:
+                        found.add(sources, destinations, port.text, near=near, family=family, answers=(was, now))
 
 
-def _is_pair(sources: Sequence[_Ends], destinations: Sequence[_Ends]) -> bool:
-    return a_pair([each.after for each in sources[:2]], [each.after for each in destinations[:2]]) is not None
+_Near = tuple[bool, bool]
 
 
-def _ask(
-    world: World, sources: Sequence[_Ends], destinations: Sequence[_Ends], *, old: bool, port: Interest, family: Family
-) -> Answer | None:
-    index = 0 if old else 1
-    pair = a_pair([each[index] for each in sources[:2]], [each[index] for each in destinations[:2]])
-    if pair is None:
-        return None
-    return ask(world, *pair, question=replace(port.question, family=family))
+def _near(source: _Ends, destination: _Ends) -> _Near:
+    """Whether two ends are on one node, before and after."""
+    return on_one_node(source.before, destination.before), on_one_node(source.after, destination.after)
+
+
+def _pairs(sources: Sequence[_Ends], destinations: Sequence[_Ends]) -> dict[_Near, tuple[_Ends, _Ends]]:
+    """Two different ends, one of each, for each way in which two of them can be on one node."""
+    found: dict[_Near, tuple[_Ends, _Ends]] = {}
+    for source in few_of(sources, _nodes):
+        for destination in few_of(destinations, _nodes):
+            if not same_end(source.after, destination.after):
+                found.setdefault(_near(source, destination), (source, destination))
+    return found
+
+
+def _nodes(ends: _Ends) -> str:
+    return f"{node_of(ends.before)} {node_of(ends.after)}"
 
 
 class _Collector:
     """Puts single changes together: first the ports of a pair, then the destinations of a source, then the sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, families: Mapping[str, frozenset[Family]]) -> None:
+        self._families = families
         self._answers: dict[_Key, tuple[Answer, Answer]] = {}
         self._ports: dict[tuple[_Key, str, str], dict[tuple[str, Family], None]] = {}
 
     def add(
         self,
         sources: Iterable[_Ends],
-        destinations: Iterable[_Ends],
+        destinations: Sequence[_Ends],
         port: str,
         *,
+        near: _Near,
         family: Family,
-        was: Answer,
-        now: Answer,
+        answers: tuple[Answer, Answer],
     ) -> None:
+        was, now = answers
         key = _Key(now.allowed, was.reason, now.reason)
-        self._answers.setdefault(key, (was, now))
-        receivers = [each.after for each in destinations]
+        self._answers.setdefault(key, answers)
         for source in sources:
-            for destination in receivers:
-                if not same_end(source.after, destination):
-                    pair = (key, source.after.text, destination.text)
+            for destination in destinations:
+                if not same_end(source.after, destination.after) and _near(source, destination) == near:
+                    pair = (key, source.after.text, destination.after.text)
                     self._ports.setdefault(pair, {})[port, family] = None
 
     def changes(self) -> list[Change]:
@@ -180,11 +196,14 @@ class _Collector:
         return sorted(changes, key=lambda change: (change.now_allowed, change.sources, change.destinations, change.ports))
 
     def _change(self, key: _Key, asked: _Asked, destinations: frozenset[str], *, sources: list[str]) -> Change:
+        receivers = frozenset[Family]().union(*(self._families[name] for name in destinations))
+        senders = frozenset[Family]().union(*(self._families[name] for name in sources))
         return Change(
             sources=tuple(sorted(sources)),
             destinations=tuple(sorted(destinations)),
             ports=tuple(dict.fromkeys(port for port, _ in asked)),
             families=tuple(sorted({int(family) for _, family in asked})),
+            asked_families=tuple(sorted(map(int, senders & receivers))),
             before=self._answers[key][0],
             after=self._answers[key][1],
         )

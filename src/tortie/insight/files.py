@@ -16,8 +16,6 @@ from tortie.insight.workloads import is_workload, template_pod
 from tortie.insight.world import World
 
 _KNOWN_KINDS = frozenset((kind.api_version.partition("/")[0], kind.document_kind) for kind in KINDS.values())
-_NOT_RESOURCES = frozenset({("tortie.io", "PolicyTest")})
-"""Documents of ours that describe no cluster and may lie beside those that do."""
 _OURS = frozenset({"projectcalico.org", "crd.projectcalico.org", "tortie.io", "networking.k8s.io", "policy.networking.k8s.io"})
 
 
@@ -52,7 +50,7 @@ def load(texts: Iterable[Text]) -> Loaded:
         for raw in _expanded(load_raw(text, origin=origin)):
             if is_workload(raw):
                 loaded.templates.append(template_pod(raw))
-            elif _is_foreign(raw):
+            elif _is_foreign(raw) and not _is_test(raw):
                 kind = str(raw["kind"])
                 loaded.ignored[kind] = loaded.ignored.get(kind, 0) + 1
         for document in load_documents(text, origin=origin, skip=_is_foreign):
@@ -85,9 +83,14 @@ def _placed(resource: Resource) -> Resource:
 def _is_foreign(document: Mapping[str, Any]) -> bool:
     """True for kinds of Kubernetes and of others that policy does not look at. Kinds of policy APIs are never foreign."""
     group, kind = str(document.get("apiVersion", "")).partition("/")[0], document.get("kind")
-    if (group, kind) in _NOT_RESOURCES:
+    if _is_test(document):
         return True
     return isinstance(kind, str) and bool(group) and group not in _OURS and (group, kind) not in _KNOWN_KINDS
+
+
+def _is_test(document: Mapping[str, Any]) -> bool:
+    """True for assertions about a cluster, which may lie beside what describes it."""
+    return document.get("kind") == "PolicyTest" and str(document.get("apiVersion", "")).startswith("tortie.io/")
 
 
 def _expanded(values: Iterable[Any]) -> Iterator[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from tortie.insight.classes import Memberships, Numbering, half_document
+from tortie.insight.classes import Memberships, Numbering, few_of, half_document, node_of, on_one_node
 from tortie.insight.document import API_VERSION
 from tortie.insight.ends import End
 from tortie.insight.errors import InsightError
@@ -46,13 +46,16 @@ class Matrix:
     questions: tuple[Question, ...]
     source_classes: tuple[int, ...]
     destination_classes: tuple[int, ...]
-    answers: Mapping[tuple[int, int, int], Answer | None]
+    answers: Mapping[tuple[int, int, bool, int], Answer | None]
+    """By class of source, class of destination, whether both are on one node, and question."""
 
     def answer(self, source: int, destination: int, question: int) -> Answer | None:
         """By index. None where nothing is asked: an end and itself, no common family, a port that has no such name there."""
-        if same_end(self.sources[source], self.destinations[destination]):
+        ends = self.sources[source], self.destinations[destination]
+        if same_end(*ends):
             return None
-        return self.answers.get((self.source_classes[source], self.destination_classes[destination], question))
+        classes = self.source_classes[source], self.destination_classes[destination]
+        return self.answers.get((*classes, on_one_node(*ends), question))
 
     def cells(self) -> Iterator[Cell]:
         """All that was asked, sources outermost, questions innermost."""
@@ -66,20 +69,17 @@ class Matrix:
 
 def matrix(world: World, sources: Sequence[End], destinations: Sequence[End], *, questions: Sequence[Question]) -> Matrix:
     """Ask all `questions` of every ordered pair of different ends; two addresses outside the cluster are not a pair."""
-    numbers = Numbering()
-    memberships = Memberships(world, by_node=any(end.node for end in (*sources, *destinations)))
+    numbers, memberships = Numbering(), Memberships(world)
     named = any(isinstance(question.port, str) for question in questions)
     source_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in sources)
     destination_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in destinations)
-    answers: dict[tuple[int, int, int], Answer | None] = {}
+    answers: dict[tuple[int, int, bool, int], Answer | None] = {}
     by_source, by_destination = _by_class(sources, source_classes), _by_class(destinations, destination_classes)
     for source_class, some_sources in by_source.items():
         for destination_class, some_destinations in by_destination.items():
-            pair = a_pair(some_sources, some_destinations)
-            if pair is None:
-                continue
-            for k, question in enumerate(questions):
-                answers[source_class, destination_class, k] = ask(world, *pair, question=question)
+            for near, pair in pairs(some_sources, some_destinations).items():
+                for k, question in enumerate(questions):
+                    answers[source_class, destination_class, near, k] = ask(world, *pair, question=question)
     return Matrix(tuple(sources), tuple(destinations), tuple(questions), source_classes, destination_classes, answers)
 
 
@@ -106,13 +106,16 @@ def same_end(source: End, destination: End) -> bool:
     return source.text == destination.text
 
 
-def a_pair(sources: Sequence[End], destinations: Sequence[End]) -> tuple[End, End] | None:
-    """Two different ends, one of each: looking at two of each is enough."""
-    for source in sources[:2]:
-        for destination in destinations[:2]:
+def pairs(sources: Sequence[End], destinations: Sequence[End]) -> dict[bool, tuple[End, End]]:
+    """Two different ends, one of each: on one node (True) and on two (False), as far as there are any."""
+    found: dict[bool, tuple[End, End]] = {}
+    for source in few_of(sources, node_of):
+        for destination in few_of(destinations, node_of):
             if not same_end(source, destination):
-                return source, destination
-    return None
+                found.setdefault(on_one_node(source, destination), (source, destination))
+        if len(found) == 2:
+            break
+    return found
 
 
 def question_protocol(question: Question) -> str:

@@ -30,7 +30,7 @@ def all_ends(world: World, *more: str) -> list[End]:
 QUESTIONS = [parse_question(text) for text in ("tcp/80", "tcp/8081", "udp/53", "sctp/443", "icmp", "icmp/13", "89", "tcp/http")]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32))
 def test_sharing_answers_between_ends_equals_asking_every_pair(seed: int) -> None:
     world = world_of(seed)
