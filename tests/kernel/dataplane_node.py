@@ -28,6 +28,7 @@ from tortie.intent.sets import IPSet, Member, SetKind
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
+from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import Routes, RouteTable
@@ -48,12 +49,14 @@ class Node:
         self.routes = Routes(self._fd)
         self.conntrack = Conntrack(self._fd)
         self.shaper = Shaper(self._fd)
+        self.links = Links(self._fd)
         self.dataplane = LinuxDataplane(
             self.table,
             RouteTable(self.routes, grace_seconds=0.5),
             conntrack=self.conntrack,
             forwarding=Forwarding(self._fd),
             shaper=self.shaper,
+            links=self.links,
         )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -75,6 +78,7 @@ class Node:
         self.routes.close()
         self.conntrack.close()
         self.shaper.close()
+        self.links.close()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         os.close(self._fd)

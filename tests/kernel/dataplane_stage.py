@@ -21,6 +21,8 @@ from tortie.kernel import netns
 
 OUTSIDE = {Family.V4: "192.0.2.2", Family.V6: "2001:db8::2"}
 NODE = {Family.V4: "192.0.2.1", Family.V6: "2001:db8::1"}
+OUTSIDE_2 = {Family.V4: "198.51.100.2", Family.V6: "2001:db8:2::2"}
+NODE_2 = {Family.V4: "198.51.100.1", Family.V6: "2001:db8:2::1"}
 _DOMAIN = {Family.V4: socket.AF_INET, Family.V6: socket.AF_INET6}
 _HOST_LINK_LOCAL = "fe80::ecee:eeff:feee:eeee"
 _PATIENCE = 0.4
@@ -48,8 +50,8 @@ class Pod:
 class Stage:
     """Everything of one test. Names carry prefix, process and chance, so that nothing collides."""
 
-    def __init__(self) -> None:
-        self._stem = f"td{os.getpid()}{secrets.token_hex(2)}"
+    def __init__(self, prefix: str = "td") -> None:
+        self._stem = f"{prefix}{os.getpid()}{secrets.token_hex(2)}"
         self.node = f"{self._stem}n"
         self.outside = f"{self._stem}o"
         self._made: list[str] = []
@@ -82,6 +84,34 @@ class Stage:
         self.sysctl(self.node, {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
         # The kernel notices the link's carrier with a delay, and uses IPv6 on it only from then on.
         assert any(ping(self.outside, Family.V6, NODE[Family.V6]) for _ in range(10))
+
+    def second_outside(self) -> str:
+        """Another neighbour, behind `uplink2`: what the node forwards between the two has nothing to do with workloads."""
+        name = f"{self._stem}q"
+        self._create(name)
+        self.sysctl(name, {"net.ipv6.conf.default.accept_dad": 0})
+        self.batch(
+            self.node,
+            f"link add uplink2 type veth peer name eth0 netns {name}",
+            f"addr add {NODE_2[Family.V4]}/24 dev uplink2",
+            f"addr add {NODE_2[Family.V6]}/64 dev uplink2 nodad",
+            "link set uplink2 up",
+        )
+        self.batch(
+            name,
+            f"addr add {OUTSIDE_2[Family.V4]}/24 dev eth0",
+            f"addr add {OUTSIDE_2[Family.V6]}/64 dev eth0 nodad",
+            "link set eth0 up",
+            f"route add default via {NODE_2[Family.V4]}",
+            f"-6 route add default via {NODE_2[Family.V6]}",
+        )
+        self.batch(
+            self.outside,
+            f"route add default via {NODE[Family.V4]}",
+            f"-6 route add default via {NODE[Family.V6]}",
+        )
+        assert any(ping(name, Family.V6, NODE_2[Family.V6]) for _ in range(10))
+        return name
 
     def pod(self, number: int) -> Pod:
         """A new workload, without any route to it on the node."""
@@ -150,9 +180,9 @@ class Stage:
 
 
 @contextlib.contextmanager
-def stage() -> Iterator[Stage]:
+def stage(prefix: str = "td") -> Iterator[Stage]:
     """A built stage, removed at the end whatever happens."""
-    made = Stage()
+    made = Stage(prefix)
     try:
         made.build()
         yield made
