@@ -35,7 +35,8 @@ from tortie.api.errors import FieldError, Path, field_path
 from tortie.api.resource import Metadata, Resource
 
 RELEASE = "0.1"
-REASON = f"not enforced by this release of Tortie ({RELEASE}); pass --allow-unenforced to store it anyway"
+_STORE = "pass --allow-unenforced to store it anyway"
+REASON = f"not enforced by this release of Tortie ({RELEASE}); {_STORE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +73,12 @@ def _walk(value: Any, path: Path) -> Iterator[FieldError]:
 
 def _walk_struct(value: msgspec.Struct, path: Path) -> Iterator[FieldError]:
     coverage = TABLE.get(type(value))
-    for field in msgspec.structs.fields(value):
-        content = getattr(value, field.name)
-        where = (*path, field.encode_name)
-        if coverage is not None and field.name in coverage.refused:
-            if content != _default(field) and content not in coverage.refused[field.name]:
-                yield FieldError(field_path(where), _shown(content), REASON)
+    for known in msgspec.structs.fields(value):
+        content = getattr(value, known.name)
+        where = (*path, known.encode_name)
+        if coverage is not None and known.name in coverage.refused:
+            if content != _default(known) and content not in coverage.refused[known.name]:
+                yield FieldError(field_path(where), _shown(content), _REASONS.get((type(value), known.name), REASON))
         else:
             yield from _walk(content, where)
 
@@ -85,17 +86,17 @@ def _walk_struct(value: msgspec.Struct, path: Path) -> Iterator[FieldError]:
 def _felix(spec: felix.FelixConfigurationSpec, path: Path) -> Iterator[FieldError]:
     """A parameter set to the value that it has anyway asks nothing of us."""
     raw = felix_params.raw_values(spec)
-    for field in msgspec.structs.fields(spec):
-        content = getattr(spec, field.name)
-        if content is None or field.name in _FELIX_ENFORCED:
+    for known in msgspec.structs.fields(spec):
+        content = getattr(spec, known.name)
+        if content is None or known.name in _FELIX_ENFORCED:
             continue
-        parameter = felix_params.BY_FIELD[field.encode_name]
+        parameter = felix_params.BY_FIELD[known.encode_name]
         if raw.get(parameter.name, "").lower() != parameter.default.lower():
-            yield FieldError(field_path((*path, field.encode_name)), _shown(content), REASON)
+            yield FieldError(field_path((*path, known.encode_name)), _shown(content), REASON)
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+def _default(known: msgspec.structs.FieldInfo) -> Any:
+    return known.default_factory() if known.default_factory is not msgspec.NODEFAULT else known.default
 
 
 def _shown(content: Any) -> Any:
@@ -127,6 +128,15 @@ _FELIX_ENFORCED = frozenset(
         "nftables_filter_deny_action",
         "default_endpoint_to_host_action",
         "disable_conntrack_invalid_check",
+        "nftables_filter_allow_action",
+        "nftables_mangle_allow_action",
+        "failsafe_inbound_host_ports",
+        "failsafe_outbound_host_ports",
+        "service_loop_prevention",
+        "workload_source_spoofing",
+        # Whose tunnels to this node are let in, and what a workload may not send.
+        "external_nodes_list",
+        "vxlan_port",
         "log_prefix",
         "log_action_rate_limit",
         "log_action_rate_limit_burst",
@@ -162,6 +172,20 @@ _FELIX_ENFORCED = frozenset(
 
 _FELIX_FIELDS = frozenset(felix.FelixConfigurationSpec.__struct_fields__)
 
+_NOT_ADVERTISED = f"not advertised by this release of Tortie ({RELEASE}), only used to stop what would loop; {_STORE}"
+_NOT_CONVERTED = (
+    f"not understood by this release of Tortie ({RELEASE}), the rule denies everything or, if it accepts, nothing; {_STORE}"
+)
+
+_REASONS: Mapping[tuple[type[msgspec.Struct], str], str] = {
+    (bgp.BGPConfigurationSpec, "service_cluster_ips"): _NOT_ADVERTISED,
+    (bgp.BGPConfigurationSpec, "service_external_ips"): _NOT_ADVERTISED,
+    (bgp.BGPConfigurationSpec, "service_load_balancer_ips"): _NOT_ADVERTISED,
+    (cluster_policy.EgressPeer, "nodes"): _NOT_CONVERTED,
+    (cluster_policy.EgressPeer, "domain_names"): _NOT_CONVERTED,
+}
+"""Why, for refused fields that do have an effect when they are stored."""
+
 TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
     (
         # Policies and profiles
@@ -171,10 +195,8 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         ),
         _covers(
             policy.GlobalNetworkPolicySpec,
-            "tier order selector namespace_selector service_account_selector types ingress egress performance_hints",
-            do_not_track=_NO,
-            pre_dnat=_NO,
-            apply_on_forward=_NO,
+            "tier order selector namespace_selector service_account_selector types ingress egress performance_hints"
+            " do_not_track pre_dnat apply_on_forward",
         ),
         # A staged policy changes no verdict: what it says is enforced by being left alone.
         _covers(
@@ -194,11 +216,10 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         ),
         _covers(
             policy.EntityRule,
-            "nets not_nets selector not_selector namespace_selector ports not_ports service_accounts",
-            services=_NO,
+            "nets not_nets selector not_selector namespace_selector ports not_ports service_accounts services",
         ),
         _covers(policy.ServiceAccountMatch, "names selector"),
-        _refuses(policy.ServiceMatch),
+        _covers(policy.ServiceMatch, "name namespace"),
         _covers(policy.ICMPFields, "type code"),
         _refuses(policy.HTTPMatch),
         _refuses(policy.HTTPPath),
@@ -210,26 +231,19 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             endpoint.WorkloadEndpointSpec,
             "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
-            " ports ipv4_gateway ipv6_gateway qos_controls",
+            " ports ipv4_gateway ipv6_gateway qos_controls allow_spoofed_source_prefixes",
             ip_nats=_NO,
-            allow_spoofed_source_prefixes=_NO,
         ),
-        _refuses(hostendpoint.HostEndpointSpec),
-        _refuses(hostendpoint.HostEndpointPort),
+        _covers(hostendpoint.HostEndpointSpec, "node interface_name expected_ips profiles ports"),
+        _covers(hostendpoint.HostEndpointPort, "name protocol port"),
         # Host ports belong to the CNI portmap plugin; here they are facts.
         _covers(endpoint.EndpointPort, "name protocol port host_port host_ip"),
         _refuses(endpoint.IPNAT),
         _covers(
             endpoint.QoSControls,
             "ingress_bandwidth egress_bandwidth ingress_burst egress_burst ingress_peakrate egress_peakrate ingress_minburst"
-            " egress_minburst",
-            ingress_packet_rate=_NO,
-            egress_packet_rate=_NO,
-            ingress_packet_burst=_NO,
-            egress_packet_burst=_NO,
-            ingress_max_connections=_NO,
-            egress_max_connections=_NO,
-            dscp=_NO,
+            " egress_minburst ingress_packet_rate egress_packet_rate ingress_packet_burst egress_packet_burst"
+            " ingress_max_connections egress_max_connections dscp",
         ),
         # What a node reports of itself asks nothing: tunnel addresses without tunnels, orchestrators' names, interfaces.
         _covers(
@@ -317,22 +331,17 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(kubernetes.IPBlock, "cidr except_"),
         _covers(kubernetes.LabelSelector, "match_labels match_expressions"),
         _covers(kubernetes.LabelSelectorRequirement, "key operator values"),
-        _refuses(cluster_policy.ClusterNetworkPolicySpec),
-        *(
-            _refuses(struct)
-            for struct in (
-                cluster_policy.Subject,
-                cluster_policy.NamespacedPods,
-                cluster_policy.ClusterIngressRule,
-                cluster_policy.ClusterEgressRule,
-                cluster_policy.IngressPeer,
-                cluster_policy.EgressPeer,
-                cluster_policy.ProtocolMatch,
-                cluster_policy.PortMatch,
-                cluster_policy.DestinationPort,
-                cluster_policy.PortSpan,
-            )
-        ),
+        _covers(cluster_policy.ClusterNetworkPolicySpec, "tier priority subject ingress egress"),
+        _covers(cluster_policy.Subject, "namespaces pods"),
+        _covers(cluster_policy.NamespacedPods, "namespace_selector pod_selector"),
+        _covers(cluster_policy.ClusterIngressRule, "name action from_ protocols"),
+        _covers(cluster_policy.ClusterEgressRule, "name action to protocols"),
+        _covers(cluster_policy.IngressPeer, "namespaces pods"),
+        _covers(cluster_policy.EgressPeer, "namespaces pods networks", nodes=_NO, domain_names=_NO),
+        _covers(cluster_policy.ProtocolMatch, "tcp udp sctp destination_named_port"),
+        _covers(cluster_policy.PortMatch, "destination_port"),
+        _covers(cluster_policy.DestinationPort, "number range"),
+        _covers(cluster_policy.PortSpan, "start end"),
         # What a service or a slice says is read for the policies that name the service; it asks nothing by itself.
         _covers(
             services.ServiceSpec,

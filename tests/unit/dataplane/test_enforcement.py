@@ -6,11 +6,21 @@ import msgspec
 import pytest
 from msgspec import inspect
 
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
+from tortie.api import felix_params
+from tortie.api.bgp import (
+    BGPConfiguration,
+    BGPConfigurationSpec,
+    BGPPassword,
+    BGPPeer,
+    BGPPeerSpec,
+    SecretKeyRef,
+    ServiceCIDR,
+)
 from tortie.api.defaults import with_defaults
 from tortie.api.documents import decode
 from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint, WorkloadEndpointSpec
-from tortie.api.felix import FelixConfiguration, FelixConfigurationSpec
+from tortie.api.felix import FelixConfiguration, FelixConfigurationSpec, ProtoPort
+from tortie.api.hostendpoint import HostEndpoint, HostEndpointSpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.kinds import KINDS
 from tortie.api.policy import (
@@ -27,7 +37,14 @@ from tortie.api.policy import (
     ServiceMatch,
 )
 from tortie.api.resource import Metadata, Resource
+from tortie.api.staged import (
+    StagedGlobalNetworkPolicy,
+    StagedGlobalNetworkPolicySpec,
+    StagedNetworkPolicy,
+    StagedNetworkPolicySpec,
+)
 from tortie.dataplane.enforcement import RELEASE, TABLE, unenforced
+from tortie.dataplane.render.config import parse
 
 
 def _structs() -> Iterator[type[msgspec.Struct]]:
@@ -82,6 +99,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
         ports=(80, "1:2", "http"),
         not_ports=(81,),
         service_accounts=ServiceAccountMatch(names=("a",), selector="all()"),
+        services=ServiceMatch(name="s", namespace="n"),
     )
     rule = Rule(
         action="Log",
@@ -108,13 +126,16 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
                     egress=(Rule(action="Allow", destination=EntityRule(services=ServiceMatch(name="s"))),),
                 )
             ),
-            ["spec.ingress[1].http", "spec.egress[0].destination.services"],
+            ["spec.ingress[1].http"],
         ),
+        (GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(do_not_track=True, apply_on_forward=True)), []),
+        (GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(pre_dnat=True, apply_on_forward=True)), []),
+        (StagedGlobalNetworkPolicy(spec=StagedGlobalNetworkPolicySpec(pre_dnat=True, staged_action="Learn")), []),
         (
-            GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(do_not_track=True, apply_on_forward=True)),
-            ["spec.doNotTrack", "spec.applyOnForward"],
+            StagedNetworkPolicy(spec=StagedNetworkPolicySpec(ingress=(Rule(action="Allow", http=HTTPMatch()),))),
+            ["spec.ingress[0].http"],
         ),
-        (GlobalNetworkPolicy(spec=GlobalNetworkPolicySpec(pre_dnat=True)), ["spec.preDNAT"]),
+        (HostEndpoint(spec=HostEndpointSpec(node="n", interface_name="*", expected_ips=("10.0.0.1",), profiles=("p",))), []),
         (IPPool(spec=IPPoolSpec(ipip_mode="Always", vxlan_mode="CrossSubnet")), ["spec.ipipMode", "spec.vxlanMode"]),
         (IPPool(spec=IPPoolSpec(ipip_mode="Never", vxlan_mode="Never", nat_outgoing=True)), []),
         (
@@ -125,7 +146,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
                     allow_spoofed_source_prefixes=("10.0.0.0/8",),
                 )
             ),
-            ["spec.ipNATs", "spec.allowSpoofedSourcePrefixes", "spec.qosControls.egressPacketRate", "spec.qosControls.dscp"],
+            ["spec.ipNATs"],
         ),
         (WorkloadEndpoint(spec=WorkloadEndpointSpec(qos_controls=QoSControls())), []),
         (
@@ -137,6 +158,10 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
             [],
         ),
         (BGPConfiguration(spec=BGPConfigurationSpec(bind_mode="None", node_to_node_mesh_enabled=False, listen_port=178)), []),
+        (
+            BGPConfiguration(spec=BGPConfigurationSpec(service_cluster_ips=(ServiceCIDR(cidr="10.96.0.0/12"),))),
+            ["spec.serviceClusterIPs"],
+        ),
         (
             BGPPeer(spec=BGPPeerSpec(peer_ip="10.0.0.1", filters=("f",), reachable_by="10.0.0.2", local_as_number=5)),
             ["spec.filters"],
@@ -151,7 +176,50 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
 def test_fields_are_refused_by_name_and_release(resource: Resource, paths: list[str]) -> None:
     errors = unenforced(resource)
     assert sorted(error.path for error in errors) == sorted(paths)
-    assert all(f"({RELEASE}); pass --allow-unenforced" in error.reason for error in errors)
+    assert all(f"({RELEASE})" in error.reason and "; pass --allow-unenforced" in error.reason for error in errors)
+
+
+def test_a_field_with_an_effect_of_its_own_says_which() -> None:
+    spec = BGPConfigurationSpec(service_load_balancer_ips=(ServiceCIDR(cidr="192.0.2.0/24"),), prefix_advertisements=())
+    (error,) = unenforced(BGPConfiguration(spec=spec))
+    assert "not advertised" in error.reason
+    assert "loop" in error.reason
+    document = {
+        "apiVersion": "policy.networking.k8s.io/v1alpha2",
+        "kind": "ClusterNetworkPolicy",
+        "metadata": {"name": "p"},
+        "spec": {
+            "tier": "Admin",
+            "priority": 1,
+            "subject": {"namespaces": {}},
+            "egress": [
+                {"action": "Deny", "to": [{"namespaces": {}}, {"nodes": {}}, {"networks": ["10.0.0.0/8"]}]},
+                {"action": "Accept", "to": [{"domainNames": ["example.org"]}], "protocols": [{"tcp": {}}]},
+            ],
+        },
+    }
+    errors = unenforced(decode(document))
+    assert [error.path for error in errors] == ["spec.egress[0].to[1].nodes", "spec.egress[1].to[0].domainNames"]
+    assert all("the rule denies everything" in error.reason for error in errors)
+
+
+def test_felix_parameters_of_host_endpoints_and_of_sources_are_acted_on() -> None:
+    spec = FelixConfigurationSpec(
+        failsafe_inbound_host_ports=(),
+        failsafe_outbound_host_ports=(ProtoPort(port=53, protocol="UDP", net="10.0.0.0/8"),),
+        service_loop_prevention="Reject",
+        workload_source_spoofing="Any",
+        nftables_filter_allow_action="Return",
+        nftables_mangle_allow_action="Return",
+        nftables_mark_mask=0xFF000000,
+        external_nodes_list=("192.0.2.0/24",),
+        vxlan_port=8472,
+    )
+    assert unenforced(FelixConfiguration(spec=spec)) == []
+    parsed = parse(felix_params.raw_values(spec))
+    assert (parsed.failsafe_in, parsed.service_loop, parsed.source_spoofing, parsed.vxlan_port) == ((), "REJECT", True, 8472)
+    assert [(str(port.net), port.protocol, port.port) for port in parsed.failsafe_out] == [("10.0.0.0/8", 17, 53)]
+    assert [str(net) for net in parsed.external_nodes] == ["192.0.2.0/24"]
 
 
 def test_felix_fields_set_to_what_holds_anyway_ask_nothing() -> None:
