@@ -35,6 +35,7 @@ from tortie.insight.world import World
 from tortie.intent.messages import EndpointUpdate, Message
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
+from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import Routes, RouteTable
 
@@ -80,6 +81,7 @@ CLUSTER = """
  spec: {bgp: {ipv4Address: 192.0.2.254/24, ipv6Address: "2001:db8:9::fe/64"}}}
 """
 _QUIET_SECONDS = 0.03
+_ETHER_TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _PACKET_OUTGOING = 4
 _ETH_P_ALL = 3
 _IPV6_HDRINCL = 36
@@ -139,7 +141,7 @@ class Ground:
     # ---- what the node is told ----
     def has(self, *documents: str) -> None:
         """An agent starts on this node and finds the cluster and these documents; nothing is left of what was before."""
-        self.reset()
+        self._life.close()
         self._loop = asyncio.new_event_loop()
         self._life.callback(self._loop.close)
         fd = netns.open_named(self.node)
@@ -148,7 +150,9 @@ class Ground:
         self._life.callback(lambda: self._loop.run_until_complete(self._table.close()))
         self._life.callback(routes.close)
         self._life.callback(conntrack.close)
-        self._dataplane = LinuxDataplane(self._table, RouteTable(routes, grace_seconds=0), conntrack=conntrack)
+        links = Links(fd)
+        self._life.callback(links.close)
+        self._dataplane = LinuxDataplane(self._table, RouteTable(routes, grace_seconds=0), conntrack=conntrack, links=links)
         self._graph = Graph(NODE)
         self._documents: dict[tuple[str, str, str], dict[str, Any]] = {}
         self._stored: dict[Key, Resource] = {}
@@ -192,6 +196,13 @@ class Ground:
         if error:
             raise OSError(error, f"conntrack flush: {os.strerror(error)}")
 
+    def dropped(self, comment: str) -> int:
+        """Packets counted by rules of ours whose comment contains the text."""
+        command = ["ip", "netns", "exec", self.node, "nft", "list", "table", "inet", "tortie"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        words = [line.split() for line in lines if comment in line and "counter packets" in line]
+        return sum(int(line[line.index("packets") + 1]) for line in words)
+
     # ---- packets ----
     def lets(
         self,
@@ -202,6 +213,7 @@ class Ground:
         family: int | None = None,
         source: str | None = None,
         source_port: int | None = None,
+        source_mac: bytes | None = None,
         flags: str = "S",
     ) -> bool:
         """Whether a packet arrives at its receiver, in both families if it exists in both; they must agree.
@@ -212,7 +224,16 @@ class Ground:
         """
         answers = {}
         for each in (family,) if family else families_of(sent):
-            arrivals = self.send(sender, receiver, sent, family=each, source=source, source_port=source_port, flags=flags)
+            arrivals = self.send(
+                sender,
+                receiver,
+                sent,
+                family=each,
+                source=source,
+                source_port=source_port,
+                source_mac=source_mac,
+                flags=flags,
+            )
             carried = address(source or sender, each)
             mine = [arrival for arrival in arrivals if arrival.seen.number == self._number and arrival.seen.source == carried]
             place = receiver.partition(" via ")[2] or receiver
@@ -231,9 +252,11 @@ class Ground:
         family: int,
         source: str | None = None,
         source_port: int | None = None,
+        source_mac: bytes | None = None,
+        quoting: bytes = b"",
         flags: str = "S",
     ) -> list[Arrival]:
-        """Send one packet; everything that arrives anywhere in consequence."""
+        """Send one packet; everything that arrives anywhere in consequence. `quoting`: what an ICMP error is about."""
         if source_port is None:
             self._port += 1
         self._number += 1
@@ -244,14 +267,44 @@ class Ground:
             number=self._number,
             source_port=source_port or self._port,
             flags=flags,
+            quoting=quoting,
         )
         if sender == "host":
             destination = address(receiver.partition(" via ")[0], family)
             self._from_host[family].sendto(content, (destination, 0))
         else:
             far_mac, near_mac = self._macs[sender]
-            self._senders[sender].send(near_mac + far_mac + (b"\x08\x00" if family == 4 else b"\x86\xdd") + content)
+            self.write(sender, near_mac + (source_mac or far_mac) + _ETHER_TYPES[family] + content)
         return list(self._arrivals())
+
+    def write(self, sender: str, frame: bytes) -> None:
+        """Put a frame of one's own making on the wire at a far end."""
+        self._senders[sender].send(frame)
+
+    def hardware_address(self, name: str) -> bytes:
+        """Of a far end."""
+        return self._macs[name][0]
+
+    def answers_arp(self, sender: str, question: bytes) -> bool:
+        """Whether an ARP question gets an answer."""
+        self.write(sender, question)
+        device = f"p-{DEVICES[sender]}"
+        while select.select([self._receiver], [], [], _QUIET_SECONDS)[0]:
+            content, (where, _, kind, *_) = self._receiver.recvfrom(4096)
+            if where == device and kind != _PACKET_OUTGOING and content[12:14] == b"\x08\x06" and content[21] == 2:
+                return True
+        return False
+
+    def burst(self, sender: str, receiver: str, sent: str, *, family: int, source_port: int, count: int) -> int:
+        """How many of so many packets of one connection arrive, sent as fast as possible."""
+        far_mac, near_mac = self._macs[sender]
+        ends = address(sender, family), address(receiver, family)
+        numbers = range(self._number + 1, self._number + 1 + count)
+        self._number += count
+        for number in numbers:
+            content = packet(what(sent, family), *ends, number=number, source_port=source_port, flags="A")
+            self.write(sender, near_mac + far_mac + _ETHER_TYPES[family] + content)
+        return sum(arrival.where == receiver and arrival.seen.number in numbers for arrival in self._arrivals())
 
     def flow(self, sender: str, receiver: str, sent: str, *, family: int = 4) -> "Flow":
         """A connection that was just opened and answered: its first packet and the answer passed."""
@@ -296,17 +349,21 @@ class Ground:
     def _build(self, node: str, far: str) -> None:
         netns.run_in_named(node, lambda: _write(_SYSCTLS))
         lines = ["link set lo up"]
+        proxies: dict[str, str] = {}
         for index, (name, device) in enumerate(DEVICES.items()):
             far_mac, near_mac = f"02:00:00:00:01:{index:02x}", f"02:00:00:00:02:{index:02x}"
             self._macs[name] = (bytes.fromhex(far_mac.replace(":", "")), bytes.fromhex(near_mac.replace(":", "")))
             lines.append(f"link add {device} address {near_mac} type veth peer name p-{device} address {far_mac} netns {far}")
             lines.append(f"link set {device} up")
+            if name in PODS:  # as the CNI plugin does it
+                proxies |= {f"net/ipv4/conf/{device}/proxy_arp": "1", f"net/ipv4/neigh/{device}/proxy_delay": "0"}
             lines += [f"neigh replace {each} lladdr {far_mac} dev {device} nud permanent" for each in ADDRESSES[name]]
         lines += ["address add 192.0.2.254/32 dev ext0", "route add default via 192.0.2.7 dev ext0 onlink"]
         lines += ["address add 2001:db8:9::fe/128 dev ext0", "route add default via 2001:db8:9::7 dev ext0 onlink"]
         lines += ["address add 198.51.100.254/32 dev ext1", "route add 198.51.100.0/24 via 198.51.100.7 dev ext1 onlink"]
         lines += ["address add 2001:db8:a::fe/128 dev ext1", "route add 2001:db8:a::/64 via 2001:db8:a::7 dev ext1 onlink"]
         _ip(node, lines)
+        netns.run_in_named(node, lambda: _write(proxies))
         quiet = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
         netns.run_in_named(far, lambda: _write(quiet))
         _ip(far, [f"link set p-{device} up" for device in DEVICES.values()])
@@ -374,11 +431,12 @@ def profile(name: str, spec: str) -> str:
     return f"{{kind: Profile, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
 
 
-def workload(profiles: str, *, name: str = "node1-cni-e-eth0") -> str:
-    """The WorkloadEndpoint `e` of namespace `one`, which no pod made, with these profiles."""
+def workload(profiles: str, *, container: str = "e") -> str:
+    """A WorkloadEndpoint of namespace `one` which no pod made, at interface `e`, with these profiles."""
+    name = f"node1-cni-{container}-eth0"
     return (
         f"{{kind: WorkloadEndpoint, metadata: {{name: {name}, namespace: one, labels: {{app: e}}}}, spec: {{"
-        "orchestrator: cni, node: node1, containerID: e, endpoint: eth0, interfaceName: calie, "
+        f"orchestrator: cni, node: node1, containerID: {container}, endpoint: eth0, interfaceName: calie, "
         f'profiles: [{profiles}], ipNetworks: [10.65.0.5/32, "fd00:65::5/128"]}}}}'
     )
 

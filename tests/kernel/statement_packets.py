@@ -67,10 +67,14 @@ def what(text: str, family: int) -> What:
     return What(PROTOCOLS[name], port=int(numbers[0]))
 
 
-def packet(sent: What, source: str, destination: str, *, number: int, source_port: int, flags: str) -> bytes:
-    """The whole IP packet, its checksums right."""
+def packet(
+    sent: What, source: str, destination: str, *, number: int, source_port: int, flags: str, quoting: bytes = b""
+) -> bytes:
+    """The whole IP packet, its checksums right. `quoting`: what stands behind an ICMP error's header, instead of a number."""
     one, other = ipaddress.ip_address(source), ipaddress.ip_address(destination)
     payload = _transport(sent, MAGIC + struct.pack("!I", number), number=number, source_port=source_port, flags=flags)
+    if quoting:
+        payload = struct.pack("!BBHI", *sent.icmp, 0, 0) + quoting
     if one.version == 6:
         payload = _with_checksum(
             sent.protocol, payload, one.packed + other.packed + struct.pack("!II", len(payload), sent.protocol)
