@@ -239,10 +239,10 @@ def udp_arrives(name: str, family: Family, target: str, address: str, port: int,
         if source is not None:
             sender.bind((source, 0))
         token = secrets.token_bytes(8)
-        sender.sendto(token, (address, port))
         try:
+            sender.sendto(token, (address, port))
             return receiver.recv(64) == token
-        except TimeoutError:
+        except (TimeoutError, PermissionError):  # the latter where the sender's own namespace drops
             return False
 
 
