@@ -10,7 +10,8 @@ MAGIC = b"tZ\xf5\x01"
 _CUT = 32
 """Where a packet in two pieces is cut: behind the number."""
 _IPV4, _IPV6, _FRAGMENT = b"\x08\x00", b"\x86\xdd", 44
-_LAST_ERRORS = {1: (3, 5, 11, 12), 58: (1, 2, 3, 4)}
+_QUOTING = {1: (3, 5, 11, 12), 58: (1, 2, 3, 4, 137)}
+"""By protocol: ICMP types that quote the packet they are about."""
 
 
 def frames(sent: Sent, number: int, *, macs: tuple[bytes, bytes], fragmented: bool = False) -> list[bytes]:
@@ -45,7 +46,7 @@ def _header(sent: Sent, number: int, payload: bytes, *, fragment: int = 0, proto
 
 
 def number_of(frame: bytes) -> int | None:
-    """The number of a frame of ours; None for any other frame, an ICMP error that quotes one of ours included."""
+    """The number of a frame of ours; None for any other frame, one that quotes one of ours included."""
     at = frame.find(MAGIC)
     if at < 0 or len(frame) < at + 8:
         return None
@@ -54,7 +55,7 @@ def number_of(frame: bytes) -> int | None:
         protocol, above = frame[23], 14 + 4 * (frame[14] & 0xF)
     else:
         protocol, above = (frame[54], 62) if frame[20] == _FRAGMENT else (frame[20], 54)
-    if frame[above] in _LAST_ERRORS.get(protocol, ()):
+    if frame[above] in _QUOTING.get(protocol, ()):
         return None
     return int(struct.unpack_from("!I", frame, at + 4)[0])
 
