@@ -7,7 +7,7 @@ from tortie.agent.applier import Applier
 from tortie.base import log
 from tortie.dataplane.linux import LinuxDataplane
 from tortie.kernel.errors import Overflow
-from tortie.kernel.link import LinkMonitor
+from tortie.kernel.link import AddressMonitor, LinkMonitor
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.route import RouteMonitor
 
@@ -23,7 +23,7 @@ async def follow_table(monitor: NftMonitor, applier: Applier) -> None:
 
 
 async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
-    """Look again at the routes of every device that came, went or changed, without end."""
+    """Look again at what belongs to every device that came, went or changed, without end."""
 
     def on_readable() -> None:
         try:
@@ -32,6 +32,21 @@ async def follow_links(monitor: LinkMonitor, dataplane: LinuxDataplane, applier:
             applier.wake("link notifications were lost")
             return
         if dataplane.links_changed(names):  # the device of a pod that CNI is just wiring is nobody's yet
+            applier.retry()
+
+    await _read_forever(monitor, on_readable)
+
+
+async def follow_addresses(monitor: AddressMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
+    """Look again at which interface is whose when addresses come or go, without end."""
+
+    def on_readable() -> None:
+        try:
+            changed = bool(monitor.read())
+        except Overflow:
+            applier.wake("address notifications were lost")
+            return
+        if changed and dataplane.addresses_changed():
             applier.retry()
 
     await _read_forever(monitor, on_readable)
@@ -52,7 +67,7 @@ async def follow_routes(monitor: RouteMonitor, dataplane: LinuxDataplane, applie
     await _read_forever(monitor, on_readable)
 
 
-async def _read_forever(monitor: LinkMonitor | RouteMonitor, on_readable: Callable[[], None]) -> None:
+async def _read_forever(monitor: LinkMonitor | AddressMonitor | RouteMonitor, on_readable: Callable[[], None]) -> None:
     """Call `on_readable` whenever the monitor has something; close it at the end."""
     loop = asyncio.get_running_loop()
     loop.add_reader(monitor.fileno(), on_readable)

@@ -229,6 +229,9 @@ class Operator:
         for endpoint, text in self._parts.dataplane.problems.items():
             key = str(Key("WorkloadEndpoint", endpoint.namespace, endpoint.name))
             found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
+        for host, text in self._parts.dataplane.host_problems.items():
+            key = str(Key("HostEndpoint", "", host.name))
+            found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
         return dict(sorted(found.items()))
 
     def _status(self) -> AgentStatusSpec:

@@ -41,6 +41,9 @@ _LIVE = frozenset(
         "EndpointReportingDelaySecs",
         "EndpointReportingEnabled",
         "EndpointStatusPathPrefix",
+        "ExternalNodesCIDRList",
+        "FailsafeInboundHostPorts",
+        "FailsafeOutboundHostPorts",
         "HealthEnabled",
         "HealthHost",
         "HealthPort",
@@ -55,7 +58,9 @@ _LIVE = frozenset(
         "LogPrefix",
         "LogSeverityScreen",
         "NATOutgoingExclusions",
+        "NftablesFilterAllowAction",
         "NftablesFilterDenyAction",
+        "NftablesMangleAllowAction",
         "NftablesMarkMask",
         "NftablesRefreshInterval",
         "PrometheusGoMetricsEnabled",
@@ -66,6 +71,9 @@ _LIVE = frozenset(
         "ReportingIntervalSecs",
         "ReportingTTLSecs",
         "RouteRefreshInterval",
+        "ServiceLoopPrevention",
+        "VXLANPort",
+        "WorkloadSourceSpoofing",
     )
 )
 _RESTART = frozenset(("IPForwarding", "InterfacePrefix"))

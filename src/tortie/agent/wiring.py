@@ -25,7 +25,7 @@ from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.node import node_addresses, prepare_kernel, register
-from tortie.agent.notifications import follow_links, follow_routes, follow_table
+from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import CALICO_MTU_FILE, AgentOptions
 from tortie.agent.packet_log import PacketLog
@@ -50,7 +50,7 @@ from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
-from tortie.kernel.link import LinkMonitor, Links
+from tortie.kernel.link import AddressMonitor, LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
@@ -110,6 +110,7 @@ class Agent:
             conntrack=self._conntrack,
             forwarding=Forwarding(),
             shaper=self._shaper,
+            links=self._links,
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
@@ -193,6 +194,7 @@ class Agent:
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
+            "address notifications": follow_addresses(AddressMonitor(), self._dataplane, self._applier),
             "route notifications": follow_routes(
                 RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
             ),

@@ -114,7 +114,10 @@ class LinuxDataplane:
         self._programmed = rendered
         try:
             if self._devices is not None:
-                self._devices.apply(endpoint.interface for endpoint in active.values())
+                spoofing = self._config is not None and self._config.source_spoofing
+                self._devices.apply(
+                    {each.interface: spoofing and bool(each.allowed_source_prefixes) for each in active.values()}
+                )
         except ExceptionGroup as group:
             failures.append(group)
         try:

@@ -1,4 +1,4 @@
-"""Links, their addresses and neighbours, in one network namespace; and notice of links that change.
+"""Links, their addresses and neighbours, in one network namespace; and notice of links and addresses that change.
 
 Ours are recognised by their names (`cali…`, `vxlan.calico` …, conventions.md), which the callers own; nothing is kept here.
 Calls are synchronous and take about 0.1 ms, except deleting a veth (16 ms: the kernel waits for all readers), which does not
@@ -327,6 +327,28 @@ class LinkMonitor:
         # A bridge also tells of its ports with its own family; those are not links coming and going.
         messages = (each for each in self._subscription.read() if each.type in known and each.body[0] == AF_UNSPEC)
         return [LinkChange(parse_link(message), message.type == rtnetlink.RTM_NEWLINK) for message in messages]
+
+
+class AddressMonitor:
+    """Notice of addresses that devices get or lose. Wait for `fileno()`, then `read`; construct it before the first reading."""
+
+    def __init__(self, netns_fd: int | None = None) -> None:
+        groups = (rtnetlink.GROUP_IPV4_ADDRESS, rtnetlink.GROUP_IPV6_ADDRESS)
+        self._subscription = open_subscription(netns_fd, groups)
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._subscription.fileno()
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._subscription.close()
+
+    def read(self) -> list[DeviceAddress]:
+        """Addresses that came or went since the last call, in order. Overflow: some was lost, list the addresses again."""
+        known = (rtnetlink.RTM_NEWADDR, rtnetlink.RTM_DELADDR)
+        found = [_parse_device_address(message) for message in self._subscription.read() if message.type in known]
+        return [entry for entry in found if entry is not None]
 
 
 def parse_link(message: Message) -> Link:

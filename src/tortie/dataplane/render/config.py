@@ -40,19 +40,24 @@ class Failsafe:
 
 
 def _failsafes(text: str) -> tuple[Failsafe, ...]:
-    """`22`, `tcp:22`, `tcp:10.0.0.0/8:22` or `tcp:[fd00::/8]:22`, separated by commas; `none` for no port."""
+    """`22`, `tcp:22`, `tcp:10.0.0.0/8:22` and `tcp:[fd00::/8]:22`, separated by commas; `none` for no port."""
     if text.lower() == "none":
         return ()
     return tuple(_failsafe(entry.strip()) for entry in text.split(",") if entry.strip())
 
 
 def _failsafe(text: str) -> Failsafe:
-    protocol, _, rest = text.rpartition(":")
-    name, _, net = protocol.partition(":")
-    number = _TRANSPORTS.get(name.lower() or "tcp")
-    if number is None or not rest.isdecimal() or int(rest) > 65535:
-        raise ValueError(f"{text!r}: use protocol:port or protocol:network:port, the protocol tcp, udp or sctp")
-    return Failsafe(number, int(rest), parse_prefix(net.strip("[]"), strict=False) if net else None)
+    rest, _, port = text.rpartition(":")
+    name, _, net = rest.partition(":")
+    if name.lower() not in _TRANSPORTS:
+        name, net = "tcp", rest
+    try:
+        prefix = parse_prefix(net.strip("[]"), strict=False) if net else None
+    except ValueError:
+        prefix, port = None, ""
+    if not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"{text!r}: use a port, protocol:port or protocol:network:port, the protocol tcp, udp or sctp")
+    return Failsafe(_TRANSPORTS[name.lower()], int(port), prefix)
 
 
 _FAILSAFE_IN = _failsafes("tcp:22,udp:68,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp:6443,tcp:6666,tcp:6667")
