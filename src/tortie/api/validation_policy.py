@@ -144,11 +144,11 @@ def _check_protocol(findings: Findings, path: Path, rule: Rule) -> None:
         if family is not None and rule.ip_version not in (None, family.value):
             reason = f"must be {family.value} when {field} is {'ICMP' if family is Family.V4 else 'ICMPv6'}"
             findings.refuse((*path, "ipVersion"), rule.ip_version, reason)
-    if rule.icmp is not None:
-        findings.require(number in _ICMP_FAMILY, (*path, "icmp"), reason="needs protocol ICMP or ICMPv6")
-        _check_icmp(findings, (*path, "icmp"), rule.icmp)
-    if rule.not_icmp is not None:
-        _check_icmp(findings, (*path, "notICMP"), rule.not_icmp)
+    # Calico's validator lets notICMP stand without protocol, and then no dataplane knows which ICMP is meant.
+    for name, icmp in (("icmp", rule.icmp), ("notICMP", rule.not_icmp)):
+        if icmp is not None:
+            findings.require(number in _ICMP_FAMILY, (*path, name), reason="needs protocol ICMP or ICMPv6")
+            _check_icmp(findings, (*path, name), icmp)
     for side, entity in _sides(rule):
         for field, ports in (("ports", entity.ports), ("notPorts", entity.not_ports)):
             if not ports:

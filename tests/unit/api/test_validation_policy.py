@@ -36,7 +36,7 @@ def rule_problems(rule: dict[str, Any], *, kind: str = "NetworkPolicy", directio
         {"destination": {"ports": ["http"]}},
         {"protocol": "ICMP", "ipVersion": 4, "icmp": {"type": 8, "code": 0}},
         {"protocol": 58, "icmp": {"type": 128}},
-        {"notICMP": {"type": 3}},
+        {"protocol": "ICMPv6", "notICMP": {"type": 3}},
         {"source": {"nets": ["10.0.0.0/8", "192.168.1.1/32"]}, "destination": {"notNets": ["10.1.0.0/16"]}, "ipVersion": 4},
         {"source": {"namespaceSelector": "global()"}},
         {"source": {"namespaceSelector": "has(x) || all()", "selector": "a in {'b'}", "notSelector": "global()"}},
@@ -72,7 +72,8 @@ def test_good_rules_are_accepted(rule: dict[str, Any]) -> None:
         ({"protocol": "ICMP", "icmp": {"code": 1}}, "icmp.code", "needs a type"),
         ({"protocol": "ICMP", "icmp": {"type": 255}}, "icmp.type", "0 to 254"),
         ({"protocol": "ICMP", "icmp": {"type": 1, "code": 256}}, "icmp.code", "0 to 255"),
-        ({"notICMP": {"type": -1}}, "notICMP.type", "0 to 254"),
+        ({"protocol": 1, "notICMP": {"type": -1}}, "notICMP.type", "0 to 254"),
+        ({"notICMP": {"type": 3}}, "notICMP", "needs protocol ICMP"),
         ({"protocol": "ICMP", "ipVersion": 6}, "ipVersion", "must be 4"),
         ({"notProtocol": "ICMPv6", "ipVersion": 4}, "ipVersion", "must be 6"),
         ({"protocol": 1, "ipVersion": 6}, "ipVersion", "must be 4"),
@@ -123,6 +124,15 @@ def test_bad_rule_is_refused_at_its_field(rule: dict[str, Any], path: str, hint:
 def test_an_icmp_code_needs_a_type_and_a_port_number_needs_a_protocol() -> None:
     assert "needs a type" in rule_problems({"protocol": "ICMP", "icmp": {"code": 1}})["icmp.code"]
     assert "need protocol" in rule_problems({"destination": {"ports": [80]}})["destination.ports"]
+
+
+@pytest.mark.shows("PS-7.11")
+@pytest.mark.parametrize("field", ["icmp", "notICMP"])
+def test_icmp_fields_need_a_protocol_that_is_icmp(field: str) -> None:
+    for protocol in ("ICMP", "ICMPv6", 1, 58):
+        assert rule_problems({"protocol": protocol, field: {"type": 3}}) == {}
+    for other in ({}, {"protocol": "TCP"}, {"notProtocol": "ICMP"}):
+        assert rule_problems({**other, field: {"type": 3}}) == {field: "needs protocol ICMP or ICMPv6"}
 
 
 def test_services_belong_to_the_far_side_of_a_rule() -> None:
