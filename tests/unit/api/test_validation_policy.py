@@ -135,6 +135,71 @@ def test_icmp_fields_need_a_protocol_that_is_icmp(field: str) -> None:
         assert rule_problems({**other, field: {"type": 3}}) == {field: "needs protocol ICMP or ICMPv6"}
 
 
+@pytest.mark.shows("PS-7.7", "PS-7.9")
+@pytest.mark.parametrize("side", ["source", "destination"])
+def test_networks_of_a_rule_are_of_one_family_and_do_not_exclude_all_of_it(side: str) -> None:
+    assert rule_problems({side: {"nets": ["10.0.0.0/8"], "notNets": ["10.1.0.0/16"]}}) == {}
+    mixed = rule_problems({side: {"nets": ["10.0.0.0/8", "fd00::/8"]}})
+    assert mixed == {f"{side}.nets[1]": f"is IPv6, but {side}.nets of this rule is IPv4"}
+    assert list(rule_problems({side: {"nets": ["10.0.0.0/8"], "notNets": ["fd00::/8"]}})) == [f"{side}.notNets[0]"]
+    for everything in ("0.0.0.0/0", "::/0"):
+        assert list(rule_problems({side: {"notNets": [everything]}})) == [f"{side}.notNets[0]"]
+
+
+@pytest.mark.shows("PS-7.24")
+def test_lists_of_a_rule_have_their_limits() -> None:
+    nets = [f"10.{number // 256}.{number % 256}.0/24" for number in range(257)]
+    ports = list(range(1, 52))
+    for field, longest, rule in (
+        ("source.nets", 256, {"source": {"nets": nets}}),
+        ("destination.notNets", 256, {"destination": {"notNets": nets}}),
+        ("source.ports", 50, {"protocol": "TCP", "source": {"ports": ports}}),
+        ("destination.notPorts", 50, {"protocol": "TCP", "destination": {"notPorts": ports}}),
+        ("http.methods", 20, {"http": {"methods": [f"M{number}" for number in range(21)]}}),
+        ("http.paths", 20, {"http": {"paths": [{"prefix": f"/{number}"} for number in range(21)]}}),
+    ):
+        assert rule_problems(rule) == {field: f"has {longest + 1} items, at most {longest} are allowed"}
+
+
+@pytest.mark.shows("PS-7.31")
+def test_global_stands_alone_and_only_in_the_namespace_selector_of_a_rule() -> None:
+    assert rule_problems({"source": {"namespaceSelector": " global() "}}) == {}
+    for text in ("global() && has(a)", "!global()", "global() || all()"):
+        assert list(rule_problems({"source": {"namespaceSelector": text}})) == ["source.namespaceSelector"]
+    assert list(rule_problems({"source": {"selector": "global()"}})) == ["source.selector"]
+
+
+@pytest.mark.shows("PS-7.36")
+@pytest.mark.parametrize(("direction", "side"), [("ingress", "source"), ("egress", "destination")])
+def test_services_exclude_every_other_way_to_say_who(direction: str, side: str) -> None:
+    services = {"name": "s", "namespace": "n"}
+    others: dict[str, Any] = {
+        "selector": "all()",
+        "notSelector": "all()",
+        "namespaceSelector": "all()",
+        "nets": ["10.0.0.0/8"],
+        "notNets": ["10.0.0.0/8"],
+        "serviceAccounts": {"names": ["a"]},
+    }
+    if side == "destination":
+        others |= {"ports": ["web"], "notPorts": ["web"]}
+    for kind in ("NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy"):
+        assert rule_problems({side: {"services": services}}, kind=kind, direction=direction) == {}
+        for field, value in others.items():
+            found = rule_problems({side: {"services": services, field: value}}, kind=kind, direction=direction)
+            assert found == {f"{side}.{field}": "cannot be combined with services"}
+
+
+@pytest.mark.shows("PS-7.37")
+def test_http_is_for_allow_rules_of_tcp_or_of_no_protocol() -> None:
+    for protocol in ({}, {"protocol": "TCP"}, {"protocol": 6}, {"protocol": "6"}):
+        assert rule_problems({**protocol, "http": {"methods": ["GET"]}}) == {}
+    for protocol_text in ("UDP", "SCTP", "ICMP", 17):
+        assert list(rule_problems({"protocol": protocol_text, "http": {"methods": ["GET"]}})) == ["protocol"]
+    for action in ("Deny", "Log", "Pass"):
+        assert list(rule_problems({"action": action, "http": {"methods": ["GET"]}})) == ["action"]
+
+
 def test_services_belong_to_the_far_side_of_a_rule() -> None:
     far = {"destination": {"services": {"name": "s", "namespace": "n"}}}
     assert rule_problems(far, direction="egress") == {}
