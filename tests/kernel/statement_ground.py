@@ -196,7 +196,7 @@ class Ground:
         if error:
             raise OSError(error, f"conntrack flush: {os.strerror(error)}")
 
-    def dropped(self, comment: str) -> int:
+    def counted(self, comment: str) -> int:
         """Packets counted by rules of ours whose comment contains the text."""
         command = ["ip", "netns", "exec", self.node, "nft", "list", "table", "inet", "tortie"]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -271,7 +271,8 @@ class Ground:
         )
         if sender == "host":
             destination = address(receiver.partition(" via ")[0], family)
-            self._from_host[family].sendto(content, (destination, 0))
+            with contextlib.suppress(PermissionError):  # what is dropped on its way out the sender hears of
+                self._from_host[family].sendto(content, (destination, 0))
         else:
             far_mac, near_mac = self._macs[sender]
             self.write(sender, near_mac + (source_mac or far_mac) + _ETHER_TYPES[family] + content)

@@ -171,6 +171,23 @@ def test_nets_of_one_family_leave_the_other_alone(node: Ground, field: str, fami
         assert passing(node, "tcp/80", family=other) == []
 
 
+@pytest.mark.shows("PS-7.8")
+@pytest.mark.parametrize(("everything", "family", "other"), [("0.0.0.0/0", 4, 6), ("::/0", 6, 4)])
+def test_a_stored_rule_that_excludes_a_whole_family_matches_nothing(
+    node: Ground, everything: str, family: int, other: int
+) -> None:
+    def stored(action: str) -> Resource:
+        rule = Rule(action=action, source=EntityRule(not_nets=(everything,)))
+        spec = PolicySpec(selector="app == 'b'", types=("Ingress",), ingress=(rule, Rule(action="Allow", ip_version=family)))
+        return GlobalNetworkPolicy(metadata=Metadata(name="some"), spec=spec)
+
+    node.has()
+    node.stores(stored("Deny"))
+    assert passing(node, "tcp/80", family=family) == ["tcp/80"]
+    node.stores(stored("Allow"))
+    assert passing(node, "tcp/80", family=other) == []
+
+
 @pytest.mark.shows("PS-7.12")
 def test_icmp_is_ipv4_and_icmpv6_is_ipv6(node: Ground) -> None:
     everything = ("icmp/8/0", "icmpv6/128/0", "tcp/80")
