@@ -1,9 +1,11 @@
 """Netlink sockets against the kernel: answers, refusals, dumps, lost notifications, the namespace they belong to."""
 
+import errno
 import struct
 from collections.abc import Iterator
 
 import pytest
+from tests.kernel.netlink_faults import Fault, injected
 from tests.kernel.nft_ground import Ground, ground
 
 from tortie.kernel.errors import AlreadyExists, Invalid, NotFound, Overflow
@@ -103,3 +105,18 @@ def test_netfilter_speaks_the_same_framing(place: Ground) -> None:
         assert string(parse_attributes(table.body, 4)[1]) == "seen"
     finally:
         made.close()
+
+
+def test_a_dump_that_broke_off_does_not_stop_the_next(place: Ground) -> None:
+    with injected() as injector:
+        route = in_netns(place.fd, lambda: RequestSocket(NETLINK_ROUTE, strict=True))
+        everything = Request(_GETADDR, 0, struct.pack("=BBBBI", 2, 0, 0, 0, 0))
+        try:
+            route.request_many([address(number) for number in range(3000)])
+            for fault in (Fault("receive_truncates"), Fault("receive_fails", errno.ENOBUFS)):
+                injector.arm(fault, at=1)
+                with pytest.raises(Overflow):
+                    route.dump(everything, action="list addresses")
+                assert len(route.dump(everything, action="list addresses")) == 3001
+        finally:
+            route.close()

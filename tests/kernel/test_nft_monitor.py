@@ -1,10 +1,12 @@
 """The monitor tells of changes by others, and only of those."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from tests.kernel.netlink_faults import Fault, injected
 from tests.kernel.nft_ground import Ground, ground
 
 from tortie.base.net import Family, Prefix, parse_prefix
@@ -105,3 +107,22 @@ def test_a_monitor_and_a_table_together_repair_the_table(place: Ground) -> None:
                 heard.get_nowait()
 
     watching(place, scenario)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("receive_fails", errno.ENOBUFS), Fault("receive_fails", errno.ENOMEM), Fault("receive_truncates")], ids=str
+)
+def test_a_reading_that_fails_is_told_as_an_overflow_and_the_watch_goes_on(place: Ground, fault: Fault) -> None:
+    async def scenario(_: NftTable, heard: asyncio.Queue[str]) -> None:
+        injector.arm(fault, at=1)
+        await asyncio.to_thread(place.nft, script="add rule inet tortie rules drop")
+        assert await heard.get() == "overflow"
+        injector.disarm()
+        await asyncio.to_thread(place.nft, script="add chain inet tortie stray")
+        told = await heard.get()
+        while "stray" not in told:
+            assert told == "rule added in chain rules by nft", "only what was still queued"
+            told = await heard.get()
+
+    with injected() as injector:
+        watching(place, scenario)

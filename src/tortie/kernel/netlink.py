@@ -7,6 +7,7 @@ A socket belongs to the network namespace of the thread that opens it and stays 
 Integers in attributes: rtnetlink takes host order (`u16`, `u32`), nfnetlink network order (`be16`, `be32`, `be64`).
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -254,6 +255,7 @@ class RequestSocket(_Socket):
         timeout = struct.pack("@ll", _REQUEST_TIMEOUT_SECONDS, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeout)
         self._sequence = int.from_bytes(os.urandom(3), "big")
+        self._interrupted = False
 
     def next_sequence(self, count: int = 1) -> int:
         """Reserve `count` consecutive sequence numbers and return the first; never 0, which notifications carry."""
@@ -265,10 +267,28 @@ class RequestSocket(_Socket):
 
     def send(self, data: bytes) -> None:
         """Send raw messages in one datagram. EMSGSIZE is Invalid: the send buffer is smaller than `data`."""
+        if self._interrupted:
+            self._clear()
         try:
             self._socket.sendto(data, (0, 0))
         except OSError as error:
+            self._interrupted = True
             raise kernel_error(error.errno or 0, f"netlink: send {len(data)} bytes") from error
+
+    def _read(self, flags: int = 0) -> list[Message] | None:
+        try:
+            return super()._read(flags)
+        except KernelError:
+            self._interrupted = True
+            raise
+
+    def _clear(self) -> None:
+        """Read away what an exchange that broke off has left: while a dump is not read to its end, the next is refused."""
+        for _ in range(_DUMP_ATTEMPTS):
+            with contextlib.suppress(KernelError):
+                self.drain()
+                self._interrupted = False
+                return
 
     def drain(self) -> list[Message]:
         """Everything that is queued now, without waiting: the answers to what was just sent, except dumps."""

@@ -171,7 +171,7 @@ class Routes:
     def _index_of(self, device: str) -> int | None:
         try:
             found = self._socket.request(rtnetlink.get_link_by_name(device), action=f"read link {device}")
-        except KernelError:  # absent, or not a possible name: either way there is no such device
+        except (NotFound, Invalid):  # absent, or not a possible name: either way there is no such device
             return None
         return rtnetlink.link_index(found[0])
 
@@ -360,10 +360,14 @@ class RouteTable:
         """Bring the kernel to what is desired. Goes on past failures, then raises them together as an ExceptionGroup."""
         if self._settled and not self._unclaimed:
             return
-        failures = self._step()
-        if any(isinstance(failure.error, AlreadyExists) for failure in failures):
-            self.distrust()  # somebody (the CNI plugin) was faster: perhaps it is just what we want
+        try:
             failures = self._step()
+            if any(isinstance(failure.error, AlreadyExists) for failure in failures):
+                self.distrust()  # somebody (the CNI plugin) was faster: perhaps it is just what we want
+                failures = self._step()
+        except KernelError as error:
+            self.distrust()  # how far it came, only the kernel knows
+            raise ExceptionGroup("routes could not be read or changed", [error]) from error
         for failure in failures:
             if _is_waiting(failure.error):
                 self._waiting[failure.route.dst] = failure.route
