@@ -19,6 +19,7 @@ from tests.fuzz.rules import (
     SERVICES,
     THEMES,
     Theme,
+    random_host_rules,
     random_kubernetes_rule,
     random_rules,
 )
@@ -51,6 +52,7 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [
         _policy(rng, f"policy{rng.randint(0, 3)}-{index}", theme, with_hosts=with_hosts) for index in range(rng.randint(0, 6))
     ]
+    documents += [_host_policy(rng, f"host{index}") for index in range(rng.randint(0, 5) if with_hosts else 0)]
     documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
     documents += [random_cluster_policy(rng, f"cnp{index}") for index in range(rng.choice((0, 0, 0, 1, 2, 3)))]
     documents += _staged(rng, documents, theme)
@@ -62,6 +64,7 @@ def _staged(rng: Random, documents: list[Document], theme: Theme) -> list[Docume
     made: dict[tuple[str, str, str], Document] = {}
     makers: list[Callable[[str], Document]] = [
         lambda name: _policy(rng, name, theme, with_hosts=rng.random() < 0.3),
+        lambda name: _host_policy(rng, name),
         lambda name: _kubernetes_policy(rng, name),
     ]
     for index in range(rng.choice((0, 0, 0, 1, 2, 3))):
@@ -211,6 +214,27 @@ def _policy(rng: Random, name: str, theme: Theme, *, with_hosts: bool) -> Docume
     if rng.random() < 0.5 and for_hosts != "preDNAT":
         spec["types"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
     return _document(V3, "NetworkPolicy" if namespace else "GlobalNetworkPolicy", name, namespace, spec=spec)
+
+
+def _host_policy(rng: Random, name: str) -> Document:
+    """A policy that very likely selects host endpoints, of one of the four kinds."""
+    spec: dict[str, Any] = {}
+    if rng.random() < 0.5:
+        spec["tier"] = rng.choice(("default", "early", "late", "kube-admin"))
+    if rng.random() < 0.5:
+        spec["order"] = rng.choice((1, 10, 20))
+    if rng.random() < 0.6:
+        spec["selector"] = rng.choice(("all()", "!has(projectcalico.org/namespace)", random_selector(rng, depth=1)))
+    kind = rng.choice(("", "applyOnForward", "doNotTrack", "doNotTrack", "preDNAT", "preDNAT"))
+    if kind:
+        spec |= {"applyOnForward": True, kind: True}
+    spec["ingress"] = random_host_rules(rng, "Ingress")
+    if kind == "preDNAT":
+        return _document(V3, "GlobalNetworkPolicy", name, "", spec=spec)
+    spec["egress"] = random_host_rules(rng, "Egress")
+    if rng.random() < 0.4:
+        spec["types"] = rng.choice((["Ingress"], ["Egress"], ["Ingress", "Egress"]))
+    return _document(V3, "GlobalNetworkPolicy", name, "", spec=spec)
 
 
 def _kubernetes_policy(rng: Random, name: str) -> Document:

@@ -16,6 +16,10 @@ NETS = {
     6: ("fd00:65::/64", "fd00:65::/126", "fd00:65::4/126", "fd00:65::2/128", "2001:db8:9::/48", "2001:db8:9::7/128", "::/1"),
 }
 SERVICES = ("some", "other")
+HOST_NETS = {
+    4: ("192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24", "198.51.100.9/32", "192.0.2.254/32", "10.65.0.0/16"),
+    6: ("2001:db8:9::/48", "2001:db8:9::8/128", "2001:db8:a::/48", "2001:db8:a::9/128", "2001:db8:fe::1/128", "fd00:65::/64"),
+}
 NAMESPACE_KEYS = (*KEYS[:2], "projectcalico.org/name")
 NAMESPACE_VALUES = (*VALUES, *NAMESPACES)
 
@@ -33,6 +37,9 @@ class Theme:
 
 
 THEMES = (Theme(), Theme(), Theme(ports=0.1), Theme(who=0.2, ports=1.5, protocols=("TCP", "TCP", "UDP"), with_protocol=0.95))
+
+
+_LOOSE = Theme(who=0.3, ports=0.4, with_protocol=0.4)
 
 
 def random_rules(rng: Random, direction: str, *, theme: Theme, in_profile: bool = False) -> list[Rule]:
@@ -74,6 +81,28 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
             rule[side] = entity
     if rng.random() < 0.06 and not in_profile:
         return _with_service(rng, direction)
+    return rule
+
+
+def random_host_rules(rng: Random, direction: str) -> list[Rule]:
+    """Rules that packets of hosts and strangers, who seldom have labels, often meet."""
+    return [
+        random_rule(rng, direction, theme=_LOOSE) if rng.random() < 0.4 else _plain_rule(rng, direction)
+        for _ in range(rng.randint(0, 4))
+    ]
+
+
+def _plain_rule(rng: Random, direction: str) -> Rule:
+    rule: Rule = {"action": rng.choice(("Allow", "Allow", "Deny", "Deny", "Pass", "Log"))}
+    if rng.random() < 0.6:
+        rule["protocol"] = rng.choice(("TCP", "UDP", "SCTP", "UDPLite", 89))
+    if rng.random() < 0.5:
+        field = rng.choice(("nets", "nets", "notNets"))
+        far, near = ("source", "destination") if direction == "Ingress" else ("destination", "source")
+        rule[far if rng.random() < 0.7 else near] = {field: rng.sample(HOST_NETS[rng.choice((4, 6))], rng.randint(1, 2))}
+    if rule.get("protocol") in ("TCP", "UDP", "SCTP") and rng.random() < 0.6:
+        side = rule.setdefault(rng.choice(("destination", "destination", "source")), {})
+        side["ports"] = [_port(rng) for _ in range(rng.randint(1, 3))]
     return rule
 
 
