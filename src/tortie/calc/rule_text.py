@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from tortie.api.policy import EntityRule, ICMPFields, PortText, Rule
+from tortie.convert.cluster_policies import NOT_UNDERSTOOD
 
 
 def rule_text(rule: Rule) -> str:
@@ -21,6 +22,9 @@ def rule_text(rule: Rule) -> str:
             words.append(f"{word} {' and '.join(said)}")
     if rule.http is not None:
         words.append("with HTTP matches")
+    reason = rule.metadata.annotations.get(NOT_UNDERSTOOD) if rule.metadata is not None else None
+    if reason is not None:
+        words.append(f"in the place of a rule that is not understood ({reason})")
     return " ".join(words)
 
 

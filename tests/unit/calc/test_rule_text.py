@@ -19,6 +19,10 @@ from tortie.calc.rule_text import rule_text
         ({"action": "Allow", "destination": {"services": {"name": "web"}}}, "Allow to service web"),
         ({"action": "Allow", "source": {"services": {"name": "web", "namespace": "x"}}}, "Allow from service x/web"),
         (
+            {"action": "Deny", "metadata": {"annotations": {"tortie.io/not-understood": "spec.egress[0].to[0]: nodes"}}},
+            "Deny in the place of a rule that is not understood (spec.egress[0].to[0]: nodes)",
+        ),
+        (
             {
                 "action": "Allow",
                 "protocol": "TCP",
