@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from tests.fuzz.cluster_policies import random_cluster_policy
-from tests.fuzz.hosts import random_configuration, random_hosts
+from tests.fuzz.hosts import random_configuration, random_hosts, random_pools
 from tests.fuzz.layout import NODE, SPOOFS, STRANGERS
 from tests.fuzz.rules import (
     ACCOUNTS,
@@ -48,6 +48,7 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [_slice(rng, f"slice{index}", number) for index in range(rng.randint(0, 4))]
     documents += random_hosts(rng) if with_hosts else []
     documents += random_configuration(rng)
+    documents += random_pools(rng) if rng.random() < 0.4 else []
     documents += [_tier(rng, name) for name in ("early", "late") if rng.random() < 0.6]
     documents += [
         _policy(rng, f"policy{rng.randint(0, 3)}-{index}", theme, with_hosts=with_hosts) for index in range(rng.randint(0, 6))

@@ -47,6 +47,28 @@ def random_configuration(rng: Random) -> list[dict[str, Any]]:
     return documents
 
 
+def random_pools(rng: Random) -> list[dict[str, Any]]:
+    """Nodes, two of them strangers' addresses, and pools whose packets they may wrap up."""
+    addresses = {
+        NODE: ("192.0.2.254/24", "2001:db8:ff::1/64"),
+        "n2": ("192.0.2.7/24", "2001:db8:9::7/64"),
+        "n3": ("198.51.100.9/24", "2001:db8:a::9/64"),
+    }
+    documents: list[dict[str, Any]] = []
+    for name, (four, six) in addresses.items():
+        spec: dict[str, Any] = {
+            "bgp": {"ipv4Address": four, "ipv6Address": six},
+            "ipv4VXLANTunnelAddr": f"10.66.0.{name[1]}",
+            "ipv6VXLANTunnelAddr": f"fd00:66::{name[1]}",
+        }
+        documents.append({"apiVersion": V3, "kind": "Node", "metadata": {"name": name}, "spec": spec})
+    four_modes = rng.choice(({"ipipMode": "Always"}, {"vxlanMode": "CrossSubnet"}, {"vxlanMode": "Always"}, {}))
+    six_modes = rng.choice(({"vxlanMode": "Always"}, {}))
+    for name, cidr, modes in (("four", "10.65.0.0/16", four_modes), ("six", "fd00:65::/64", six_modes)):
+        documents.append({"apiVersion": V3, "kind": "IPPool", "metadata": {"name": name}, "spec": {"cidr": cidr, **modes}})
+    return documents
+
+
 def _felix(rng: Random) -> dict[str, Any]:
     every: dict[str, Any] = {
         "defaultEndpointToHostAction": rng.choice(("Accept", "Accept", "Drop", "Return")),

@@ -150,7 +150,7 @@ class _Ground:
         if protocol not in (6, 17, 132):
             return Sent(source, destination, protocol)
         near = rng.choice(PORTS) + rng.choice((-1, 1, 50, 101, 390, 400))
-        special = FAILSAFE_PORTS if node or rng.random() < 0.1 else (4789,)
+        special = (*FAILSAFE_PORTS, 4789, 4789) if node or rng.random() < 0.1 else (4789,)
         port = rng.choice((*PORTS, near, near, near, rng.randint(1, 65535), rng.choice(special)))
         mine = rng.choice((*PORTS, 40000, 40000, 40000, rng.randint(1, 65535), rng.choice(special)))
         return Sent(source, destination, protocol, source_port=mine, destination_port=port)

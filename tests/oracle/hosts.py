@@ -85,3 +85,23 @@ def service_nets(cluster: Cluster) -> list[Range]:
             spec = document.get("spec") or {}
             return [span(entry["cidr"]) for each in fields for entry in spec.get(each) or []]
     return []
+
+
+def tunnels(cluster: Cluster, sent: Sent, config: dict[str, Any]) -> bool:
+    """Is the packet one that only nodes may send each other: IPIP (IPv4) or VXLAN, where a pool of its family uses that?"""
+    if sent.protocol == 4 and sent.family == 4:
+        return _some_pool(cluster, "ipipMode", 4)
+    is_vxlan = sent.protocol == 17 and sent.destination_port == config.get("vxlanPort", 4789)
+    return is_vxlan and _some_pool(cluster, "vxlanMode", sent.family)
+
+
+def is_node(cluster: Cluster, address: str) -> bool:
+    """Is it some node's address?"""
+    fields = ("ipv4Address", "ipv6Address")
+    found = [document["spec"]["bgp"].get(field) for document in cluster.of_kind("Node") for field in fields]
+    return any(inside(address, span(text.partition("/")[0])) for text in found if text)
+
+
+def _some_pool(cluster: Cluster, mode: str, family: int) -> bool:
+    pools = [document["spec"] for document in cluster.of_kind("IPPool")]
+    return any(pool.get(mode, "Never") != "Never" and span(pool["cidr"])[0] == family for pool in pools)

@@ -1,7 +1,7 @@
 """The whole way of a connection's first packet through one node, hook after hook (sections 1 to 4 of the reference)."""
 
 from tests.oracle.cluster import Entity, Sent, inside, span
-from tests.oracle.hosts import EVERY, Layout, configuration, host_endpoint, is_failsafe, service_nets
+from tests.oracle.hosts import EVERY, Layout, configuration, host_endpoint, is_failsafe, is_node, service_nets, tunnels
 from tests.oracle.judge import Oracle
 
 _LINK_LOCAL = span("fe80::/10")
@@ -61,6 +61,8 @@ class NodeOracle:
         return self.oracle.decides(source, "Egress", sent) == "Allow"
 
     def _to_host(self, source: Entity | None, via: str, sent: Sent, *, accepted: bool) -> bool:
+        if tunnels(self.oracle.cluster, sent, self.config):
+            return is_node(self.oracle.cluster, sent.source)
         if source is not None:
             if sent.protocol == 58 and sent.icmp_type in _ALWAYS_TO_HOST:
                 return True
@@ -88,6 +90,8 @@ class NodeOracle:
         said = None if is_to_workload else self._host(out, "Egress", sent, chain="untracked")
         if said is not None:
             return said == "Allow"
+        if tunnels(self.oracle.cluster, sent, self.config) and is_node(self.oracle.cluster, sent.destination):
+            return True
         return is_to_workload or self._host(out, "Egress", sent, chain="normal") != "Deny"
 
     def _host(self, interface: str, direction: str, sent: Sent, *, chain: str) -> str | None:
