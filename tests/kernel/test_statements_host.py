@@ -248,11 +248,12 @@ def test_forward_policy_of_all_interfaces_is_for_workloads_too(node: Ground) -> 
 @pytest.mark.parametrize("first", range(5))
 def test_stages_of_forwarding_in_their_order(node: Ground, first: int) -> None:
     """All stages from `first` on deny (the fifth is the service range); the counters tell which were asked."""
+    rules = [f"[{port(80, 'Deny' if first <= number else 'Allow')}]" for number in range(4)]
     policies = [
-        gnp("stage-0", f"{HOST}, {EARLY}, types: [Ingress], ingress: {DENY if first <= 0 else ALLOW}"),
-        gnp("stage-1", f"selector: app == 'a', types: [Egress], egress: {DENY if first <= 1 else ALLOW}"),
-        gnp("stage-2", f"selector: app == 'b', types: [Ingress], ingress: {DENY if first <= 2 else ALLOW}"),
-        gnp("stage-3", f"{HOST}, {EARLY}, types: [Egress], egress: {DENY if first <= 3 else ALLOW}"),
+        gnp("stage-0", f"{HOST}, {EARLY}, types: [Ingress], ingress: {rules[0]}"),
+        gnp("stage-1", f"selector: app == 'a', types: [Egress], egress: {rules[1]}"),
+        gnp("stage-2", f"selector: app == 'b', types: [Ingress], ingress: {rules[2]}"),
+        gnp("stage-3", f"{HOST}, {EARLY}, types: [Egress], egress: {rules[3]}"),
     ]
     nets = "{kind: BGPConfiguration, metadata: {name: default}, spec: {serviceClusterIPs: [{cidr: 10.65.0.2/32}]}}"
     node.has(hep("*"), nets, *policies)

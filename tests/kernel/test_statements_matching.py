@@ -1,9 +1,13 @@
 """Sections 6 and 7 of docs/policy-semantics.md, as far as workloads go: whom a policy selects, and when a rule matches."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from tests.kernel.statement_ground import Ground, felix, gnp, ground, np, profile, workload
+
+from tortie.api.policy import EntityRule, GlobalNetworkPolicy, GlobalNetworkPolicySpec, Rule
+from tortie.api.resource import Metadata, Resource
 
 pytestmark = pytest.mark.kernel
 
@@ -176,9 +180,11 @@ def test_nets_of_one_family_leave_the_other_alone(node: Ground, field: str, fami
 def test_a_stored_rule_that_excludes_a_whole_family_matches_nothing(
     node: Ground, everything: str, family: int, other: int
 ) -> None:
-    def stored(action: str) -> Resource:
+    def stored(action: Literal["Allow", "Deny"]) -> Resource:
         rule = Rule(action=action, source=EntityRule(not_nets=(everything,)))
-        spec = PolicySpec(selector="app == 'b'", types=("Ingress",), ingress=(rule, Rule(action="Allow", ip_version=family)))
+        spec = GlobalNetworkPolicySpec(
+            selector="app == 'b'", types=("Ingress",), ingress=(rule, Rule(action="Allow", ip_version=family))
+        )
         return GlobalNetworkPolicy(metadata=Metadata(name="some"), spec=spec)
 
     node.has()
