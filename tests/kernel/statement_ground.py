@@ -110,6 +110,18 @@ class Arrival:
     seen: Seen
 
 
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is sent, beside who sends it to whom."""
+
+    sent: str
+    source: str | None = None
+    source_port: int | None = None
+    source_mac: bytes | None = None
+    flags: str = "S"
+    quoting: bytes = b""
+
+
 class Ground:
     """One node in a namespace, its far ends in another.
 
@@ -222,61 +234,47 @@ class Ground:
         `source`: whose address it carries (a name or an address), the sender's by default. A new connection each time unless
         `source_port` says which.
         """
-        answers = {}
-        for each in (family,) if family else families_of(sent):
-            arrivals = self.send(
-                sender,
-                receiver,
-                sent,
-                family=each,
-                source=source,
-                source_port=source_port,
-                source_mac=source_mac,
-                flags=flags,
-            )
-            carried = address(source or sender, each)
-            mine = [arrival for arrival in arrivals if arrival.seen.number == self._number and arrival.seen.source == carried]
-            place = receiver.partition(" via ")[2] or receiver
-            strays = [arrival.where for arrival in mine if arrival.where != place]
-            assert not strays, f"{sender} → {receiver} {sent} arrived at {strays}"
-            answers[each] = bool(mine)
+        place = receiver.partition(" via ")[2] or receiver
+        sending = Sending(sent, source=source, source_port=source_port, source_mac=source_mac, flags=flags)
+        numbers = {
+            self._emit(sender, receiver, sending, family=each): each for each in ((family,) if family else families_of(sent))
+        }
+        answers = dict.fromkeys(numbers.values(), False)
+        for arrival in self._arrivals():
+            each = numbers.get(arrival.seen.number or 0)
+            if each is not None and arrival.seen.source == address(source or sender, each):
+                assert arrival.where == place, f"{sender} → {receiver} {sent} arrived at {arrival.where}"
+                answers[each] = True
         assert len(set(answers.values())) == 1, f"{sender} → {receiver} {sent}: the families differ: {answers}"
         return next(iter(answers.values()))
 
-    def send(
-        self,
-        sender: str,
-        receiver: str,
-        sent: str,
-        *,
-        family: int,
-        source: str | None = None,
-        source_port: int | None = None,
-        source_mac: bytes | None = None,
-        quoting: bytes = b"",
-        flags: str = "S",
-    ) -> list[Arrival]:
+    def send(self, sender: str, receiver: str, sent: str, *, family: int, quoting: bytes = b"") -> list[Arrival]:
         """Send one packet; everything that arrives anywhere in consequence. `quoting`: what an ICMP error is about."""
-        if source_port is None:
+        self._emit(sender, receiver, Sending(sent, quoting=quoting), family=family)
+        return list(self._arrivals())
+
+    def _emit(self, sender: str, receiver: str, sending: "Sending", *, family: int) -> int:
+        """Send one packet; its number."""
+        if sending.source_port is None:
             self._port += 1
         self._number += 1
+        destination = address(receiver.partition(" via ")[0], family)
         content = packet(
-            what(sent, family),
-            address(source or sender, family),
-            address(receiver.partition(" via ")[0], family),
+            what(sending.sent, family),
+            address(sending.source or sender, family),
+            destination,
             number=self._number,
-            source_port=source_port or self._port,
-            flags=flags,
-            quoting=quoting,
+            source_port=sending.source_port or self._port,
+            flags=sending.flags,
+            quoting=sending.quoting,
         )
         if sender == "host":
-            destination = address(receiver.partition(" via ")[0], family)
             with contextlib.suppress(PermissionError):  # what is dropped on its way out the sender hears of
                 self._from_host[family].sendto(content, (destination, 0))
         else:
             far_mac, near_mac = self._macs[sender]
-            self.write(sender, near_mac + (source_mac or far_mac) + _ETHER_TYPES[family] + content)
-        return list(self._arrivals())
+            self.write(sender, near_mac + (sending.source_mac or far_mac) + _ETHER_TYPES[family] + content)
+        return self._number
 
     def write(self, sender: str, frame: bytes) -> None:
         """Put a frame of one's own making on the wire at a far end."""

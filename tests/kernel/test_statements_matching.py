@@ -178,7 +178,7 @@ def test_nets_of_one_family_leave_the_other_alone(node: Ground, field: str, fami
 @pytest.mark.shows("PS-7.8")
 @pytest.mark.parametrize(("everything", "family", "other"), [("0.0.0.0/0", 4, 6), ("::/0", 6, 4)])
 def test_a_stored_rule_that_excludes_a_whole_family_matches_nothing(
-    node: Ground, everything: str, family: int, other: int
+    node: Ground, everything: str, family: Literal[4, 6], other: int
 ) -> None:
     def stored(action: Literal["Allow", "Deny"]) -> Resource:
         rule = Rule(action=action, source=EntityRule(not_nets=(everything,)))
