@@ -22,6 +22,7 @@ from tortie.calc.multimap import discard
 from tortie.calc.policy_sorter import Placement, placement_order
 from tortie.calc.problems import Problems
 from tortie.calc.selectors import policy_selector, scope_selector
+from tortie.convert.errors import conversion_problems
 from tortie.intent.keys import AnyEndpointId, HostEndpointId, PolicyId
 from tortie.intent.policy import StagedAction
 
@@ -89,6 +90,7 @@ class ActivePolicies:
     def on_policy(self, key: Key, policy: PolicyResource | StagedResource | None) -> None:
         """A policy came, changed or went."""
         policy_id = PolicyId(*key)
+        self._problems.report(key, "conversion", conversion_problems(policy))
         if policy is None:
             self._problems.report(key, "selector", ())
             self._forget(policy_id)

@@ -31,7 +31,7 @@ from tortie.api.policy import (
 )
 from tortie.api.resource import Metadata
 from tortie.base.net import parse_prefix
-from tortie.convert.errors import ConversionError
+from tortie.convert.errors import ConversionError, reporting
 from tortie.convert.labels import ANY_POD, namespace_selector_text, pod_selector_text
 from tortie.convert.ports import ports_of_matches
 from tortie.convert.uid import converted_uid
@@ -55,7 +55,11 @@ def cluster_policy(policy: ClusterNetworkPolicy) -> GlobalNetworkPolicy | None:
 
     Its kind stays KubernetesClusterNetworkPolicy, so it can never collide with a GlobalNetworkPolicy of that name.
     """
-    return _convert(policy, _ignore)
+    problems: list[str] = []
+    converted = _convert(policy, problems.append)
+    if converted is None or not problems:
+        return converted
+    return structs.replace(converted, metadata=structs.replace(converted.metadata, annotations=reporting(problems)))
 
 
 def cluster_policy_problems(policy: ClusterNetworkPolicy) -> tuple[str, ...]:
@@ -63,10 +67,6 @@ def cluster_policy_problems(policy: ClusterNetworkPolicy) -> tuple[str, ...]:
     problems: list[str] = []
     _convert(policy, problems.append)
     return tuple(problems)
-
-
-def _ignore(_problem: str) -> None:
-    pass
 
 
 def _convert(policy: ClusterNetworkPolicy, report: _Report) -> GlobalNetworkPolicy | None:

@@ -6,12 +6,14 @@ selector cannot be converted selects every pod of its namespace and has no rules
 
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import structs
+
 from tortie.api.kubernetes import IPBlock, KubernetesNetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort
 from tortie.api.policy import DEFAULT_TIER, Direction, EntityRule, NetworkPolicy, NetworkPolicySpec, PortText, Rule
 from tortie.api.resource import Metadata
 from tortie.api.staged import StagedKubernetesNetworkPolicy, StagedNetworkPolicy, StagedNetworkPolicySpec
 from tortie.base.net import Prefix, parse_prefix
-from tortie.convert.errors import ConversionError
+from tortie.convert.errors import ConversionError, reporting
 from tortie.convert.labels import ANY_POD, namespace_selector_text, pod_selector_text
 from tortie.convert.ports import ports_by_protocol
 from tortie.convert.uid import converted_uid
@@ -25,7 +27,10 @@ _Report = Callable[[str], None]
 
 def network_policy(policy: KubernetesNetworkPolicy) -> NetworkPolicy:
     """The Calico form. Its kind stays KubernetesNetworkPolicy, so it can never collide with a NetworkPolicy of that name."""
-    return _convert(policy, _ignore)
+    problems: list[str] = []
+    converted = _convert(policy, problems.append)
+    metadata = structs.replace(converted.metadata, annotations=reporting(problems))
+    return structs.replace(converted, metadata=metadata) if problems else converted
 
 
 def staged_network_policy(policy: StagedKubernetesNetworkPolicy) -> StagedNetworkPolicy:

@@ -3,15 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from tests.graph import states
 from tests.graph.states import EMPTY, NODE, OTHER, State, updates
 
+from tortie.api.cluster_policy import ClusterNetworkPolicy
 from tortie.api.endpoint import EndpointPort, QoSControls
 from tortie.api.kubernetes import KubernetesNetworkPolicy
 from tortie.api.resource import Key, Metadata, Resource, Update
 from tortie.base.net import parse_address
 from tortie.calc.graph import KINDS, Graph
+from tortie.convert.feed import convert_update
 from tortie.intent.endpoint import Endpoint, PacketRate
 from tortie.intent.keys import HostEndpointId, PolicyId, ProfileId
 from tortie.intent.policy import Action, StagedAction, enforced_twin
@@ -166,6 +169,30 @@ def test_a_bad_rule_is_unenforceable_and_reported_while_the_policy_is_active() -
     assert cluster.graph.problems[policy.key] == "egress[1]: destination.nets: 'x' is not a CIDR"
     cluster.show(FAR, policy)
     assert not cluster.graph.problems
+
+
+def test_what_conversion_left_out_is_a_problem_until_it_is_repaired() -> None:
+    graph = Graph(NODE)
+
+    def show(peer: dict[str, Any]) -> None:
+        document = {
+            "metadata": {"name": "p"},
+            "spec": {
+                "tier": "Admin",
+                "priority": 1,
+                "subject": {"namespaces": {}},
+                "egress": [{"action": "Accept", "to": [peer]}],
+            },
+        }
+        policy = msgspec.convert(document, ClusterNetworkPolicy)
+        graph.on_updates([convert_update(Update(policy.key, policy))])
+
+    show({"nodes": {}})
+    assert graph.problems == {
+        Key("KubernetesClusterNetworkPolicy", "", "p"): "spec.egress[0].to[0]: nodes cannot be matched; the rule is left out"
+    }
+    show({"namespaces": {}})
+    assert not graph.problems
 
 
 def test_a_pod_cannot_claim_labels_of_namespaces_and_accounts() -> None:
