@@ -3,8 +3,8 @@
 from typing import Any
 
 from tortie.base.net import parse_prefix
-from tortie.intent.endpoint import Endpoint, Tier
-from tortie.intent.keys import EndpointId, PolicyId, ProfileId
+from tortie.intent.endpoint import Endpoint, HostEndpoint, Tier
+from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId
 from tortie.intent.policy import Action, Direction, Match, Origin, Policy, PortRange, Profile, Rule
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
@@ -80,6 +80,16 @@ def endpoint(
         tiers=tiers,
         profiles=tuple(ProfileId(text) for text in profiles),
         allowed_source_prefixes=tuple(parse_prefix(text) for text in spoof),
+    )
+
+
+def host_endpoint(interface: str = "eth0", *, name: str = "", profiles: tuple[str, ...] = (), **kinds: Any) -> HostEndpoint:
+    """A host endpoint named after its interface; `kinds` are its lists of tiers."""
+    return HostEndpoint(
+        id=HostEndpointId("node1", name or f"hep-{interface}"),
+        interface=interface,
+        profiles=tuple(ProfileId(text) for text in profiles),
+        **kinds,
     )
 
 

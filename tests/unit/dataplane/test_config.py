@@ -2,8 +2,8 @@
 
 import pytest
 
-from tortie.base.net import Family
-from tortie.dataplane.render.config import Config, ConfigError, parse
+from tortie.base.net import Family, parse_prefix
+from tortie.dataplane.render.config import Config, ConfigError, Failsafe, parse
 from tortie.kernel.nft.objects import Limit
 
 
@@ -65,3 +65,44 @@ def test_no_prefix_is_empty_for_it_would_begin_every_interface_of_the_node(text:
 def test_what_the_kernel_would_refuse_or_take_for_everything_is_not_understood(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=name):
         parse({name: text})
+
+
+def test_failsafe_ports_may_name_protocol_and_network() -> None:
+    config = parse(
+        {"FailsafeInboundHostPorts": "22, UDP:68,tcp:10.0.0.1/8:80,sctp:[fd00::/8]:90,10.1.0.0/16:91,tcp:fd00::1:92"}
+    )
+    assert config.failsafe_in == (
+        Failsafe(6, 22),
+        Failsafe(17, 68),
+        Failsafe(6, 80, parse_prefix("10.0.0.0/8")),
+        Failsafe(132, 90, parse_prefix("fd00::/8")),
+        Failsafe(6, 91, parse_prefix("10.1.0.0/16")),
+        Failsafe(6, 92, parse_prefix("fd00::1")),
+    )
+
+
+def test_none_turns_failsafe_ports_off() -> None:
+    config = parse({"FailsafeInboundHostPorts": "none", "FailsafeOutboundHostPorts": "None"})
+    assert (config.failsafe_in, config.failsafe_out) == ((), ())
+    assert (Failsafe(6, 22) in Config().failsafe_in, Failsafe(17, 53) in Config().failsafe_out) == (True, True)
+
+
+@pytest.mark.parametrize("text", ["tcp:http", "icmp:22", "tcp:70000", "tcp:10.0.0.0/33:22", ":22:", "tcp:"])
+def test_a_failsafe_port_that_is_not_understood_names_the_parameter(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"FailsafeOutboundHostPorts: .* use a port, protocol:port"):
+        parse({"FailsafeOutboundHostPorts": text})
+
+
+@pytest.mark.parametrize("name", ["NftablesFilterAllowAction", "NftablesMangleAllowAction", "ServiceLoopPrevention"])
+def test_actions_are_words_of_a_list(name: str) -> None:
+    assert parse({name: "Accept" if "Allow" in name else "Drop"}) == Config()
+    with pytest.raises(ConfigError, match=f"{name}: 'maybe' is not understood .use "):
+        parse({name: "maybe"})
+
+
+def test_encapsulation_is_left_to_the_pools_unless_it_is_configured() -> None:
+    assert (parse({}).vxlan_enabled, parse({}).ipip_enabled) == (None, None)
+    config = parse({"VXLANEnabled": "true", "IpInIpEnabled": "false", "ExternalNodesCIDRList": "192.0.2.1,2001:db8::/32"})
+    assert (config.vxlan_enabled, config.ipip_enabled) == (True, False)
+    assert config.external_nodes == (parse_prefix("192.0.2.1"), parse_prefix("2001:db8::/32"))
+    assert parse({"WireguardEnabledV6": "true"}).wireguard_ports == ((Family.V6, 51821),)

@@ -10,6 +10,7 @@ from tests.unit.dataplane.intents import (
     UDP,
     allow_all_profile,
     endpoint,
+    host_endpoint,
     nets,
     np,
     policy,
@@ -22,11 +23,14 @@ from tortie.base.net import FAMILIES, parse_address, parse_prefix
 from tortie.dataplane.render import names, static
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.render.endpoint import render_endpoint, render_spoofing_allowance
+from tortie.dataplane.render.hooks import frame_of
+from tortie.dataplane.render.host import render_dispatch, render_failsafes, render_host_endpoint, uses
 from tortie.dataplane.render.policy import render_policy, render_profile
 from tortie.dataplane.render.text import Elements, table_text
 from tortie.intent.endpoint import Tier
 from tortie.intent.keys import PolicyId
 from tortie.intent.policy import Action, Direction, Icmp, Match, PortRange, Rule
+from tortie.intent.routing import Pool
 from tortie.kernel.nft import objects as nft
 
 FOLDER = Path(__file__).parents[2] / "golden" / "dataplane"
@@ -90,6 +94,36 @@ def sets(interfaces: list[str]) -> list[tuple[nft.SetSpec, Elements]]:
     return made
 
 
+def host(config: Config) -> str:
+    """A node with a host endpoint of every kind on eth0, one for all other interfaces, and tunnels of both kinds."""
+    web = policy("web", ingress=(rule(Action.ALLOW, protocol=TCP, destination=ports(80)),))
+    asks = policy("asks", egress=(rule(Action.ALLOW, owner=np("asks"), direction=E, protocol=UDP, destination=ports(123)),))
+    ordinary = tier(ingress=("web",), egress=("asks",))
+    early = tier(ingress=("web",), egress=("asks",), default_pass=True)
+    hosts = [
+        host_endpoint(untracked=(early,), pre_dnat=(early,), forward=(ordinary,), normal=(ordinary,), profiles=("kns.shop",)),
+        host_endpoint("*", forward=(ordinary,), normal=(tier(ingress=("web",)),)),
+        host_endpoint("eth1"),
+    ]
+    pools = [Pool(prefix, True, "Always", "Always", False, False) for prefix in nets("10.0.0.0/16", "fd00::/64").nets]
+    frame = frame_of(hosts, pools, service_nets=nets("10.96.0.0/12", "fd96::/112").nets, config=config)
+    owners = {made.interface: made for made in hosts}
+    policies, profile = {made.id: made for made in (web, asks)}, allow_all_profile()
+    chains = static.render_static(config, frame) + render_failsafes(frame, config)
+    for owner, layer, direction in {use for made in hosts for use in uses(made)}:
+        made = render_policy(policies[owner], direction, layer=layer, config=config) if isinstance(owner, PolicyId) else None
+        chains += made or render_profile(profile, direction, layer=layer, config=config)
+    for interface, each in owners.items():
+        chains += render_host_endpoint(each, interface, policies=policies, profiles={profile.id}, config=config)
+    dispatches = render_dispatch(owners, frame, config)
+    chains += [dispatch.chain for dispatch in dispatches] + [static.render_spoofing_skip([])]
+    service = {4: parse_prefix("10.96.0.0/12"), 6: parse_prefix("fd96::/112")}
+    made_sets = sets([])
+    made_sets += [(dispatch.spec, dict(dispatch.members.items())) for dispatch in dispatches]
+    made_sets += [(static.address_set(names.SERVICE_NETS, family), {service[family]: None}) for family in FAMILIES]
+    return table_text(names.TABLE, chains, made_sets)
+
+
 CASES = {
     "node": node(Config(), EVERY_KIND_OF_RULE),
     "node-configured": node(
@@ -108,6 +142,22 @@ CASES = {
             }
         ),
         (rule(Action.LOG), rule(Action.DENY, index=1, protocol=TCP)),
+    ),
+    "host": host(Config()),
+    "host-configured": host(
+        parse(
+            {
+                "NftablesFilterDenyAction": "Reject",
+                "FailsafeInboundHostPorts": "tcp:10.0.0.0/8:22,tcp:[fd00::/8]:22",
+                "FailsafeOutboundHostPorts": "none",
+                "ServiceLoopPrevention": "Reject",
+                "DisableConntrackInvalidCheck": "true",
+                "IpInIpEnabled": "false",
+                "VXLANPort": "8472",
+                "WireguardEnabled": "true",
+                "InterfacePrefix": "cali,tap",
+            }
+        )
     ),
 }
 

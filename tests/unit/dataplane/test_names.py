@@ -35,3 +35,19 @@ def test_comments_can_be_quoted(text: str) -> None:
     assert len(made.encode()) <= 127
     assert '"' not in made
     assert made.isprintable()
+
+
+def test_a_host_endpoints_chain_knows_its_failsafe_chain() -> None:
+    assert names.failsafes_of("filter-cali-fh-eth0") == "filter-cali-failsafe-in"
+    assert names.failsafes_of("raw-cali-th-any-interface-at-all") == "raw-cali-failsafe-out"
+    for none in ("filter-cali-fhfw-eth0", "filter-cali-thfw-eth0", "filter-cali-fw-cali1", "filter-cali-pi-np/shop/fh-x"):
+        assert names.failsafes_of(none) is None
+
+
+def test_chains_of_every_layer_may_be_closed_but_none_of_the_frame() -> None:
+    for layer in names.Layer:
+        assert names.denies_when_closed(names.host_chain("eth0", Direction.INGRESS, layer=layer))
+        assert names.denies_when_closed(names.profile_chain(ProfileId("x"), Direction.EGRESS, layer))
+        assert not names.denies_when_closed(names.failsafe_chain(Direction.INGRESS, layer))
+        assert not names.denies_when_closed(names.host_dispatch(Direction.EGRESS, layer=layer))
+    assert not names.denies_when_closed(names.host_dispatch(Direction.INGRESS, forward=True))

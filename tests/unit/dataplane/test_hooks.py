@@ -1,0 +1,109 @@
+"""The base chains: only what is needed, and in the order in which packets must meet it."""
+
+from typing import Any
+
+import pytest
+from tests.unit.dataplane.intents import host_endpoint, nets, tier
+
+from tortie.base.net import Family, parse_prefix
+from tortie.dataplane.render import names
+from tortie.dataplane.render.config import Config, parse
+from tortie.dataplane.render.hooks import Frame, frame_of, render_hooks
+from tortie.dataplane.render.text import chain_text
+from tortie.intent.endpoint import HostEndpoint
+from tortie.intent.policy import Direction
+from tortie.intent.routing import Pool
+
+IN, OUT = Direction.INGRESS, Direction.EGRESS
+EARLY = tier(ingress=("web",), egress=("web",), default_pass=True)
+BARE = [names.FILTER_FORWARD, names.FILTER_INPUT, names.RAW_PREROUTING]
+
+
+def frame(*hosts: HostEndpoint, pools: tuple[Pool, ...] = (), services: tuple[str, ...] = (), **config: str) -> Frame:
+    return frame_of(hosts, pools, service_nets=nets(*services).nets, config=parse(config))
+
+
+def chains(wanted: Frame, config: Config | None = None) -> dict[str, list[str]]:
+    """The rules of each base chain."""
+    made = render_hooks(config or Config(), wanted)
+    return {chain.name: [line.strip() for line in chain_text(chain).splitlines()[2:-1]] for chain in made}
+
+
+def pool(cidr: str, *, ipip: str = "Never", vxlan: str = "Never") -> Pool:
+    return Pool(parse_prefix(cidr), True, ipip, vxlan, False, False)
+
+
+def test_a_node_without_host_endpoints_pays_for_none() -> None:
+    made = chains(frame())
+    assert sorted(made) == BARE
+    assert made[names.RAW_PREROUTING] == ['iifname "cali*" jump raw-cali-rpf']
+    assert made[names.FILTER_INPUT] == ['iifname "cali*" goto filter-cali-wl-to-host']
+    assert len(made[names.FILTER_FORWARD]) == 2
+    assert "mark" not in str(made)
+
+
+def test_an_ordinary_host_endpoint_brings_only_hooks_for_what_the_node_itself_sends_and_gets() -> None:
+    made = chains(frame(host_endpoint()))
+    assert sorted(made) == sorted([*BARE, names.FILTER_OUTPUT, names.MANGLE_POSTROUTING])
+    assert "hep-forward" not in str(made)
+    assert made[names.RAW_PREROUTING] == ['iifname "cali*" jump raw-cali-rpf']
+    assert made[names.FILTER_INPUT][-1] == "jump filter-cali-from-host-endpoint"
+    assert not any("allowed before" in rule for rule in made[names.FILTER_INPUT]), "nobody before it allows anything"
+
+
+def test_kinds_of_policy_bring_their_hooks() -> None:
+    assert frame(host_endpoint(untracked=(EARLY,))).untracked == {IN, OUT}
+    assert frame(host_endpoint(untracked=(tier(egress=("web",)),))).untracked == {OUT}
+    assert frame(host_endpoint("*", untracked=(EARLY,))).untracked == frozenset(), "not for all interfaces at once"
+    assert frame(host_endpoint(pre_dnat=(EARLY,))).pre_dnat
+    assert not frame(host_endpoint(pre_dnat=(tier(egress=("web",)),))).pre_dnat
+    assert frame(host_endpoint("*", forward=(EARLY,))).forward
+
+
+@pytest.mark.parametrize(
+    "kinds", [{"untracked": (EARLY,)}, {"pre_dnat": (EARLY,)}, {"untracked": (EARLY,), "pre_dnat": (EARLY,)}]
+)
+def test_the_first_hook_that_may_allow_forgets_the_mark_and_the_later_ones_believe_it(kinds: dict[str, Any]) -> None:
+    made = chains(frame(host_endpoint(forward=(EARLY,), **kinds)))
+    forget = "meta mark set meta mark & 0xfffcffff"
+    first = names.RAW_PREROUTING if "untracked" in kinds else names.MANGLE_PREROUTING
+    assert [name for name, rules in made.items() if forget in rules and "PREROUTING" in name] == [first]
+    assert made[first][0] == forget
+    assert made[names.FILTER_FORWARD][0].startswith("meta mark & 0x10000 == 0x0 jump filter-cali-from-hep-forward")
+    assert "allowed before" in made[names.FILTER_INPUT][-2]
+    if len(kinds) == 2:
+        assert "allowed before" in made[names.MANGLE_PREROUTING][0]
+
+
+def test_what_leaves_the_node_is_not_believed_unless_untracked_policy_may_have_allowed_it() -> None:
+    assert chains(frame(host_endpoint()))[names.FILTER_OUTPUT][0] == "meta mark set meta mark & 0xfffcffff"
+    made = chains(frame(host_endpoint(untracked=(EARLY,))))
+    assert made[names.RAW_OUTPUT][0] == "meta mark set meta mark & 0xfffcffff"
+    assert "allowed before" in made[names.FILTER_OUTPUT][0]
+
+
+def test_a_forwarded_packet_meets_the_stages_in_order() -> None:
+    rules = chains(frame(host_endpoint(forward=(EARLY,)), services=("10.96.0.0/12",)))[names.FILTER_FORWARD]
+    stages = ["from-hep-forward", "from-wl-dispatch", "to-wl-dispatch", "to-hep-forward", "cidr-block", "meta mark set"]
+    assert [next(stage for stage in stages if stage in rule) for rule in rules] == stages
+
+
+def test_own_tunnels_are_told_from_others_only_where_there_are_any() -> None:
+    assert frame(pools=(pool("10.0.0.0/16"),)) == Frame()
+    assert frame(pools=(pool("10.0.0.0/16", vxlan="CrossSubnet"),)).vxlan == {Family.V4}
+    assert frame(pools=(pool("fd00::/64", vxlan="Always"),)).vxlan == {Family.V6}
+    assert frame(pools=(pool("10.0.0.0/16", ipip="Always"),)).ipip
+    assert (
+        frame(pools=(pool("10.0.0.0/16", ipip="Always", vxlan="Always"),), IpInIpEnabled="false", VXLANEnabled="false")
+        == Frame()
+    )
+    assert frame(VXLANEnabled="true").vxlan == {Family.V4, Family.V6}
+    rules = chains(frame(pools=(pool("10.0.0.0/16", ipip="Always"),)))[names.FILTER_INPUT]
+    assert [rule.rpartition("comment ")[2] for rule in rules[:2]] == ['"IPIP from our hosts"', '"IPIP from others"']
+    assert "goto" in rules[2], "tunnels come before workloads"
+
+
+def test_service_networks_are_blocked_unless_that_is_disabled() -> None:
+    assert frame(services=("10.96.0.0/12",)).service_nets
+    assert not frame().service_nets
+    assert not frame(services=("10.96.0.0/12",), ServiceLoopPrevention="Disabled").service_nets
