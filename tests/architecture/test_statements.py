@@ -3,7 +3,7 @@
 import os
 import re
 
-from tests.architecture.statements import COVERAGE, ROOT, STATEMENTS, Showing, Statement, showings, statements, table
+from tests.architecture.statements import COVERAGE, ROOT, STATEMENTS, Showing, Statement, is_shown, showings, statements, table
 
 LISTED = statements(STATEMENTS.read_text())
 SHOWN = showings(ROOT)
@@ -34,6 +34,15 @@ def test_no_test_names_a_statement_that_does_not_exist() -> None:
     assert not unknown
 
 
+def test_every_statement_is_shown_and_by_packets_what_packets_can_show() -> None:
+    missing = [
+        f"{each.number} ({each.shown_by})"
+        for each in LISTED
+        if each.shown_by != "elsewhere" and not is_shown(each, [test for test in SHOWN if each.number in test.numbers])
+    ]
+    assert not missing
+
+
 def test_the_table_is_current() -> None:
     current = table(LISTED, SHOWN)
     if os.environ.get("TORTIE_GOLDEN"):
@@ -47,3 +56,5 @@ def test_a_table_says_what_is_not_shown() -> None:
     assert "| PS-1.1 | This. | `kernel/test_a.py::test_this` |" in page
     assert "| PS-1.2 | That. | **not shown** |" in page
     assert "1 of 2 for `packet`" in page
+    page = table(listed, [Showing("tests/unit/test_a.py", "test_this", ("PS-1.1",), sends=False)])
+    assert "0 of 2 for `packet`" in page, "a test that sends nothing does not show it"

@@ -23,7 +23,7 @@ def ground() -> Iterator[Ground]:
         yield made
 
 
-@pytest.mark.shows("PS-3.14", "PS-6.21", "PS-6.22", "PS-2.7", "PS-9.1", "PS-9.2", "PS-4.20")
+@pytest.mark.shows("PS-3.14", "PS-6.21", "PS-6.22", "PS-2.7")
 def test_a_host_endpoint_without_policy_closes_the_node_but_for_failsafe_ports(ground: Ground) -> None:
     assert ground.into_host(8080) == YES, "there is no host endpoint yet"
     ground.tell(hep())
@@ -43,7 +43,7 @@ def test_a_host_endpoint_without_policy_closes_the_node_but_for_failsafe_ports(g
     assert "host-endpoint" not in ground.table()
 
 
-@pytest.mark.shows("PS-3.13", "PS-3.17", "PS-4.14", "PS-4.15", "PS-9.5")
+@pytest.mark.shows("PS-3.13", "PS-3.17", "PS-4.15")
 def test_ordinary_policy_judges_what_enters_and_leaves_the_node(ground: Ground) -> None:
     ground.tell(
         policy("node", ingress=(ALLOW | dport(8080),), egress=(ALLOW | dport(443),)),
@@ -56,7 +56,7 @@ def test_ordinary_policy_judges_what_enters_and_leaves_the_node(ground: Ground) 
     assert ground.node.stage.dropped("end of tier default") > 0, "the drop is counted where it happened"
 
 
-@pytest.mark.shows("PS-3.19", "PS-4.18", "PS-5.28")
+@pytest.mark.shows("PS-4.18", "PS-5.28")
 def test_profiles_of_a_host_endpoint_come_after_its_tiers(ground: Ground) -> None:
     ground.tell(
         policy("some", ingress=(DENY | dport(8081),)), hep(tier(ingress=("some",), default_pass=True), profiles=(PROFILE,))
@@ -118,7 +118,7 @@ def test_a_pod_reaches_its_node_by_its_own_egress_and_never_by_host_ingress(grou
     assert ground.into_host(8080) == YES
 
 
-@pytest.mark.shows("PS-4.3", "PS-4.7", "PS-12.1")
+@pytest.mark.shows("PS-4.3", "PS-12.1")
 def test_a_connection_to_the_node_outlives_the_policy_that_would_deny_it(ground: Ground) -> None:
     for family in FAMILIES:
         ground.tell(gone())

@@ -25,7 +25,7 @@ def undecided(*, ingress: tuple[str, ...] = (), egress: tuple[str, ...] = ()) ->
 
 
 # ---- apply on forward ----
-@pytest.mark.shows("PS-2.2", "PS-2.3", "PS-2.9", "PS-2.10")
+@pytest.mark.shows("PS-2.3", "PS-2.9", "PS-2.10")
 def test_forward_policy_judges_what_the_node_passes_on(ground: Ground) -> None:
     ground.tell(
         policy("some", ingress=(ALLOW | dport(80),)),
@@ -75,7 +75,7 @@ def test_forward_policy_of_the_wildcard_is_for_workloads_interfaces_too(ground: 
     assert ground.to_pod(81, source=ground.second) == NO
 
 
-@pytest.mark.shows("PS-2.6", "PS-12.1")
+@pytest.mark.shows("PS-4.3", "PS-12.1")
 def test_a_forwarded_connection_outlives_the_policy_that_would_deny_it(ground: Ground) -> None:
     with tcp_server(ground.second, Family.V4, 80) as server:
         client = connect(ground.outside, Family.V4, OUTSIDE_2[Family.V4], 80)
@@ -113,7 +113,7 @@ def translate(ground: Ground) -> None:
     )
 
 
-@pytest.mark.shows("PS-1.8", "PS-4.22", "PS-4.23", "PS-3.18")
+@pytest.mark.shows("PS-1.8", "PS-4.23")
 def test_pre_dnat_policy_sees_the_port_of_the_node(ground: Ground) -> None:
     translate(ground)
     assert node_port(ground) == YES
@@ -175,7 +175,7 @@ def test_an_established_connection_is_not_asked_before_translation(ground: Groun
     assert node_port(ground) == NO
 
 
-@pytest.mark.shows("PS-8.4", "PS-5.13")
+@pytest.mark.shows("PS-8.4", "PS-5.15")
 def test_pass_in_pre_dnat_policy_goes_on_to_the_next_tier_and_then_to_the_later_hooks(ground: Ground) -> None:
     ground.tell(
         policy("first", ingress=(PASS | dport(80, 81), DENY | dport(82))),

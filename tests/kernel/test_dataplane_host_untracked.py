@@ -70,7 +70,7 @@ def test_an_untracked_datagram_passes_each_way_by_its_own_rule(ground: Ground) -
     assert ground.udp_out_of_host(5001) == NO
 
 
-@pytest.mark.shows("PS-4.22", "PS-4.23")
+@pytest.mark.shows("PS-4.23")
 def test_untracked_policy_that_denies_comes_before_all_others(ground: Ground) -> None:
     ground.tell(
         policy("none", ingress=(DENY | dport(80),), egress=(DENY | dport(443),)),
