@@ -10,7 +10,7 @@ from tortie.api.resource import Resource
 from tortie.convert.policies import network_policy
 from tortie.intent.keys import PolicyId
 from tortie.intent.messages import PolicyUpdate
-from tortie.intent.policy import Rule
+from tortie.intent.policy import Direction, Rule
 from tortie.intent.state import State
 
 
@@ -29,6 +29,17 @@ def number_as_written(state: State, resources: Iterable[Resource]) -> None:
             policy.egress, [index for index, count in enumerate(_egress_counts(resource)) for _ in range(count)]
         )
         state.apply(PolicyUpdate(policy.id, replace(policy, ingress=ingress, egress=egress)))
+
+
+def written_indices(resource: Resource, direction: Direction) -> list[int] | None:
+    """For each rule that conversion makes of a Kubernetes policy, in order, the index of the rule that it comes from.
+
+    None for a policy whose rules are converted one to one.
+    """
+    if not isinstance(resource, KubernetesNetworkPolicy):
+        return None
+    counts = _ingress_counts(resource) if direction is Direction.INGRESS else _egress_counts(resource)
+    return [index for index, count in enumerate(counts) for _ in range(count)]
 
 
 def _renumbered(rules: tuple[Rule, ...], indices: list[int]) -> tuple[Rule, ...]:
