@@ -4,7 +4,7 @@ Rules are turned into lists of checks once an endpoint, direction and family; a 
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tortie.base.net import Family, Prefix
@@ -77,18 +77,7 @@ class QuickJudge:
 
     def configured(self, config: dict[str, str]) -> "QuickJudge":
         """A judge of the same state under another node's configuration; what was worked out is shared."""
-        state = State(
-            members=self.state.members,
-            policies=self.state.policies,
-            profiles=self.state.profiles,
-            endpoints=self.state.endpoints,
-            host_endpoints=self.state.host_endpoints,
-            service_nets=self.state.service_nets,
-            pools=self.state.pools,
-            hosts=self.state.hosts,
-            config=config,
-        )
-        return QuickJudge(state, plans=self._plans)
+        return QuickJudge(replace(self.state, config=config), plans=self._plans)
 
     def at_workload(self, endpoint: EndpointId, *, direction: Direction, packet: Packet) -> Judgement:
         """As `judge`, without the walk."""
@@ -163,7 +152,7 @@ class QuickJudge:
         for rule in rules(owner, direction):
             if rule.action is Action.LOG:
                 continue
-            judgement = Judgement(rule.action is Action.ALLOW, by_rule(rule, tier=tier))
+            judgement = Judgement(rule.action is Action.ALLOW, by_rule(owner.id, rule, tier=tier))
             if rule.unenforceable is not None:
                 if rule.action is Action.DENY:
                     yield _Entry((), judgement)

@@ -119,4 +119,4 @@ def _failsafe(text: str) -> Failsafe:
     number = protocol_number(protocol)
     if number is None:
         raise ValueError(f"protocol {protocol!r} is unknown")
-    return Failsafe(number, int(port), parse_prefix(net.strip("[]"), strict=False) if net else None)
+    return Failsafe(number, int(port), parse_prefix(net.replace("[", "").replace("]", ""), strict=False) if net else None)

@@ -57,7 +57,7 @@ def _ask_tier(
         if step.verdict is Action.PASS:
             return TierStep(tier.name, tuple(steps), "passed on to the next tier"), None, None
         if step.verdict is not None:
-            decision = by_rule(step.rules[-1].rule, tier=tier.name)
+            decision = by_rule(step.owner, step.rules[-1].rule, tier=tier.name)
             return TierStep(tier.name, tuple(steps), f"{step.verdict.value.lower()} by a rule"), decision, step.verdict
     if not enforced:
         return TierStep(tier.name, tuple(steps), "only staged policies: on to the next tier"), None, None
@@ -79,7 +79,7 @@ def _ask_profiles(
         step = _ask_owner(state, profile, direction, packet)
         steps.append(step)
         if step.verdict in (Action.ALLOW, Action.DENY):
-            decision = by_rule(step.rules[-1].rule)
+            decision = by_rule(step.owner, step.rules[-1].rule)
             return TierStep(_PROFILES, tuple(steps), f"{step.verdict.value.lower()} by a rule"), decision, step.verdict
     return TierStep(_PROFILES, tuple(steps), f"denied: {_end_of_profiles(profiles)}"), no_profile(profiles), Action.DENY
 
@@ -96,9 +96,8 @@ def _ask_owner(state: State, owner: Policy | Profile, direction: Direction, pack
     return OwnerStep(owner.id, tuple(asked), None, staged)
 
 
-def by_rule(rule: Rule, *, tier: str = "") -> Decision:
-    """A rule that matched; `tier` "" if it is a profile's."""
-    owner = rule.origin.owner
+def by_rule(owner: PolicyId | ProfileId, rule: Rule, *, tier: str = "") -> Decision:
+    """A rule of `owner` that matched; `tier` "" if it is a profile's."""
     what = str(owner) if isinstance(owner, PolicyId) else f"profile {owner.name}"
     reason = f"{what} {rule.origin.direction.value.lower()} rule {rule.origin.index} says {rule.action.value}"
     if rule.unenforceable is not None:
