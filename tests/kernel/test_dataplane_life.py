@@ -200,6 +200,7 @@ def test_a_workload_that_goes_takes_its_routes_and_chains_along(built: Stage) ->
         assert "cali2" not in built.show(built.node, "nft", "list", "table", "inet", "tortie")
 
 
+@pytest.mark.shows("PS-12.3")
 def test_whoever_gets_an_address_next_is_not_reached_by_the_connections_of_the_one_before(built: Stage) -> None:
     a, b = built.pod(1), built.pod(2)
     closed = (policy("none", ingress=(DENY,)), endpoint(b, tier(ingress=("none",))))
@@ -235,6 +236,7 @@ def test_a_workload_that_changes_its_interface_moves_its_routes(built: Stage) ->
         assert made.dataplane.programmed(endpoint_id(a))
 
 
+@pytest.mark.shows("PS-6.20")
 def test_of_two_claims_to_an_interface_the_lower_id_holds_until_it_goes(built: Stage) -> None:
     a = built.pod(1)
     other = endpoint_id(a)._replace(name="aaa")
@@ -351,6 +353,7 @@ def test_a_device_that_nobody_prepared_becomes_a_first_hop_again_and_again(built
         assert values() == ["1"] * len(names)
 
 
+@pytest.mark.shows("PS-12.3")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_address_that_changed_hands_while_no_agent_ran_takes_no_connection_along(built: Stage, family: Family) -> None:
     a, b = built.pod(1), built.pod(2)

@@ -63,6 +63,7 @@ def test_a_profile_that_allows_lets_workloads_talk(ground: tuple[Node, Pod, Pod]
     assert both(b, a) == YES
 
 
+@pytest.mark.shows("PS-4.15", "PS-5.18")
 def test_ingress_policy_allows_what_it_names_and_denies_the_rest(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(policy("web", ingress=(ALLOW | dport(80, 82),)), endpoint(b, tier(ingress=("web",))))
@@ -73,6 +74,7 @@ def test_ingress_policy_allows_what_it_names_and_denies_the_rest(ground: tuple[N
     assert both(b, a, 81) == YES, "egress of the same endpoint is not governed"
 
 
+@pytest.mark.shows("PS-2.3", "PS-2.4", "PS-4.8")
 def test_egress_that_allows_does_not_skip_the_other_ends_ingress(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(
@@ -84,6 +86,7 @@ def test_egress_that_allows_does_not_skip_the_other_ends_ingress(ground: tuple[N
     assert both(a, b) == NO
 
 
+@pytest.mark.shows("PS-2.4", "PS-2.5")
 def test_egress_that_denies_is_not_opened_by_the_other_ends_ingress(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(
@@ -96,6 +99,7 @@ def test_egress_that_denies_is_not_opened_by_the_other_ends_ingress(ground: tupl
     assert both(b, a) == YES
 
 
+@pytest.mark.shows("PS-5.15", "PS-5.16", "PS-8.4")
 def test_pass_goes_on_to_the_next_tier_and_then_to_the_profile(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     rules = (PASS | dport(80, 81), DENY)
@@ -107,6 +111,7 @@ def test_pass_goes_on_to_the_next_tier_and_then_to_the_profile(ground: tuple[Nod
     assert reaches(a, b, Family.V4, 82) is False, "denied in the first tier"
 
 
+@pytest.mark.shows("PS-4.16")
 def test_a_tier_that_passes_by_default_does_not_drop(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(policy("some", ingress=(DENY | dport(81),)), endpoint(b, tier(ingress=("some",), default_pass=True)))
@@ -141,6 +146,7 @@ def test_sets_admit_their_members_as_they_come_and_go(ground: tuple[Node, Pod, P
     assert both(a, b) == [False, True]
 
 
+@pytest.mark.shows("PS-7.20")
 def test_named_and_numeric_ports_are_alternatives(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     members = [PortMember(prefix.network, TCP, 8443) for prefix in b.addresses]
@@ -196,6 +202,7 @@ def test_a_rule_that_cannot_be_enforced_denies_everything(ground: tuple[Node, Po
     assert both(a, b) == NO
 
 
+@pytest.mark.shows("PS-8.5")
 def test_log_hands_the_packet_to_the_agent_and_goes_on(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(policy("web", ingress=(LOG | {"log_prefix": "seen %p"}, ALLOW)), endpoint(b, tier(ingress=("web",))))
@@ -221,6 +228,7 @@ def test_an_interface_without_an_endpoint_is_closed(ground: tuple[Node, Pod, Pod
     assert made.stage.dropped("unknown workload interface") >= before + 3
 
 
+@pytest.mark.shows("PS-10.1", "PS-10.3")
 def test_a_source_address_that_is_not_the_workloads_is_dropped(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.stage.batch(a.netns, "addr add 10.77.0.66/32 dev eth0", "addr add fd77::66/128 dev eth0 nodad")
@@ -231,6 +239,7 @@ def test_a_source_address_that_is_not_the_workloads_is_dropped(ground: tuple[Nod
         assert made.stage.dropped("source address is not the workload's") > before
 
 
+@pytest.mark.shows("PS-10.4")
 def test_configuration_can_allow_a_source_prefix(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.stage.batch(a.netns, "addr add 10.77.0.66/32 dev eth0")
@@ -245,6 +254,7 @@ def test_configuration_can_allow_a_source_prefix(ground: tuple[Node, Pod, Pod]) 
     assert arrives()
 
 
+@pytest.mark.shows("PS-3.15")
 def test_the_host_reaches_its_workloads_whatever_their_policy(ground: tuple[Node, Pod, Pod]) -> None:
     made, _, b = ground
     made.tell(policy("none", ingress=(DENY,), egress=(DENY,)), endpoint(b, tier(ingress=("none",), egress=("none",))))
@@ -263,6 +273,7 @@ def test_workload_to_host_follows_the_configuration(ground: tuple[Node, Pod, Pod
             assert tcp_passes(a.netns, family, NODE[family], 8080) is passes
 
 
+@pytest.mark.shows("PS-3.7")
 def test_egress_policy_holds_towards_the_host_too(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, _ = ground
     made.tell(
@@ -275,6 +286,7 @@ def test_egress_policy_holds_towards_the_host_too(ground: tuple[Node, Pod, Pod])
         assert not tcp_passes(a.netns, Family.V4, NODE[Family.V4], 8081)
 
 
+@pytest.mark.shows("PS-4.9", "PS-4.10")
 def test_a_workload_cannot_send_encapsulated_packets(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     for family in FAMILIES:
@@ -285,6 +297,7 @@ def test_a_workload_cannot_send_encapsulated_packets(ground: tuple[Node, Pod, Po
     assert udp_arrives(a.netns, Family.V4, b.netns, b.address(Family.V4), 4789)
 
 
+@pytest.mark.shows("PS-4.3", "PS-12.1")
 def test_a_connection_outlives_a_policy_that_would_deny_it(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     for family in FAMILIES:
@@ -312,6 +325,7 @@ def test_the_outside_is_governed_like_any_peer(ground: tuple[Node, Pod, Pod]) ->
             assert tcp_passes(a.netns, family, OUTSIDE[family], 443)
 
 
+@pytest.mark.shows("PS-8.3")
 def test_denied_connections_are_refused_when_configured(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     made.tell(config(NftablesFilterDenyAction="Reject"), policy("none", ingress=(DENY,)), endpoint(b, tier(ingress=("none",))))
@@ -320,6 +334,7 @@ def test_denied_connections_are_refused_when_configured(ground: tuple[Node, Pod,
     assert made.stage.dropped("np/shop/none ingress 0") == 1
 
 
+@pytest.mark.shows("PS-4.17", "PS-13.3")
 def test_a_tier_with_staged_policies_only_decides_nothing(ground: tuple[Node, Pod, Pod]) -> None:
     made, a, b = ground
     staged = np("tried")._replace(kind="StagedNetworkPolicy")
