@@ -46,6 +46,7 @@ class Node:
         self._loop = asyncio.new_event_loop()
         self._fd = netns.open_named(stage.node)
         self.table = NftTable(netns_fd=self._fd)
+        self.arp = NftTable(family="arp", netns_fd=self._fd)
         self.routes = Routes(self._fd)
         self.conntrack = Conntrack(self._fd)
         self.shaper = Shaper(self._fd)
@@ -56,6 +57,7 @@ class Node:
             conntrack=self.conntrack,
             forwarding=Forwarding(self._fd),
             shaper=self.shaper,
+            arp=self.arp,
             links=self.links,
         )
 
@@ -75,6 +77,7 @@ class Node:
     def close(self) -> None:
         """End, without touching the kernel."""
         self.run(self.table.close)
+        self.run(self.arp.close)
         self.routes.close()
         self.conntrack.close()
         self.shaper.close()

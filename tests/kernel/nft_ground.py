@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 from tortie.kernel.netns import in_netns
+from tortie.kernel.nft.objects import TableFamily
 from tortie.kernel.nft.table import ApplyStats, NftTable
 
 
@@ -19,9 +20,9 @@ class Ground:
         self.name = name
         self.fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
 
-    def table(self, name: str = "tortie") -> "Driven":
+    def table(self, name: str = "tortie", family: TableFamily = "inet") -> "Driven":
         """A driver for this namespace."""
-        return Driven(NftTable(name=name, netns_fd=self.fd))
+        return Driven(NftTable(name=name, family=family, netns_fd=self.fd))
 
     def nft(self, *arguments: str, script: str | None = None) -> str:
         """Run the nft program here; a script goes to `nft -f -`."""

@@ -75,6 +75,24 @@ def test_own_changes_and_other_tables_are_not_told(place: Ground) -> None:
     watching(place, scenario)
 
 
+def test_a_monitor_of_the_arp_table_hears_of_that_alone(place: Ground) -> None:
+    async def scenario() -> None:
+        place.nft(script="table arp tortie { }\ntable inet tortie { }\n")
+        monitor = NftMonitor(family="arp", netns_fd=place.fd)
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        try:
+            async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+                watch = tasks.create_task(monitor.watch(heard.put_nowait))
+                await asyncio.to_thread(place.nft, script="add chain inet tortie wrong")
+                await asyncio.to_thread(place.nft, script="add chain arp tortie right")
+                assert await heard.get() == "chain right changed by nft"
+                watch.cancel()
+        finally:
+            monitor.close()
+
+    asyncio.run(scenario())
+
+
 def test_lost_announcements_are_told_as_an_overflow_and_the_watch_goes_on(place: Ground) -> None:
     async def scenario(table: NftTable, heard: asyncio.Queue[str]) -> None:
         members = [Prefix(Family.V4, (10 << 24) + n, 32) for n in range(150_000)]

@@ -1,6 +1,7 @@
 """Every statement means what the nft program says it means: both write the rule, the nft program prints both."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.kernel.nft_ground import Ground, ground
@@ -201,3 +202,37 @@ def test_a_rules_comment_is_printed_and_a_long_one_is_clipped_on_a_character(pla
     finally:
         driver.delete()
         driver.close()
+
+
+ARP_CASES: list[tuple[str, tuple[nft.Statement, ...]]] = [
+    ("arp operation reply", (nft.ArpReply(),)),
+    ("arp saddr ip 10.1.2.3", (nft.ArpSender(parse_address("10.1.2.3")),)),
+    (
+        "arp operation reply arp saddr ip 10.1.2.3 counter drop",
+        (nft.ArpReply(), nft.ArpSender(parse_address("10.1.2.3")), nft.Counter(), nft.DROP),
+    ),
+    ("oifname vmap @dispatch", (nft.IfNameVmap("oif", "dispatch"),)),
+]
+
+
+@pytest.mark.parametrize(("text", "statements"), ARP_CASES, ids=[text for text, _ in ARP_CASES])
+@pytest.mark.parametrize("hook", ["input", "output"])
+def test_a_statement_about_arp_prints_like_the_same_rule_of_the_nft_program(
+    place: Ground, hook: Any, text: str, statements: tuple[nft.Statement, ...]
+) -> None:
+    driver = place.table(family="arp")
+    try:
+        driver.table.put_set(nft.SetSpec("dispatch", nft.ElementType.IFNAME, is_verdict_map=True), {"cali1": nft.Goto("other")})
+        driver.table.put_chain(nft.Chain("other"))
+        driver.table.put_chain(nft.Chain("rules", (nft.Rule(statements),), nft.Hook("filter", hook, 0)))
+        driver.apply()
+        place.nft(
+            script='table arp judge { map dispatch { type ifname : verdict; elements = { "cali1" : goto other }; }\n'
+            f"chain other {{ }}\nchain rules {{ type filter hook {hook} priority 0;\n {text}\n }}\n }}"
+        )
+        ours, theirs = place.nft("-n", "list", "table", "arp", "tortie"), place.nft("-n", "list", "table", "arp", "judge")
+        assert ours == theirs.replace("judge", "tortie")
+    finally:
+        driver.delete()
+        driver.close()
+        place.nft(script="table arp judge { }\ndelete table arp judge")

@@ -58,6 +58,9 @@ def holder(run_dir: Path) -> Iterator["subprocess.Popen[str]"]:
     process.stdout.close()
 
 
+OURS = {"table inet tortie", "table arp tortie"}
+
+
 def ip(space: str, *words: str) -> str:
     return run_blocking(["ip", "-n", space, *words]).check().stdout.decode()
 
@@ -67,14 +70,16 @@ def nft(space: str, *words: str) -> str:
 
 
 def furnish(space: str) -> None:
-    """Our table and routes beside those of others, in two routing tables and both families."""
+    """Our tables and routes beside those of others, in two routing tables and both families."""
 
     async def ours() -> None:
         with netns.opened(space) as fd:
-            table = NftTable(netns_fd=fd)
+            table, arp = NftTable(netns_fd=fd), NftTable(family="arp", netns_fd=fd)
             table.put_chain(Chain("cali-FORWARD", (), Hook("filter", "forward", 0, "drop")))
-            await table.apply()
-            await table.close()
+            arp.put_chain(Chain("cali-OUTPUT", (), Hook("filter", "output", 0)))
+            for each in (table, arp):
+                await each.apply()
+                await each.close()
 
     ip(space, "link", "set", "lo", "up")
     ip(space, "link", "add", "cali1", "type", "bridge")
@@ -94,18 +99,18 @@ def everything(space: str) -> list[str]:
     """All tables and routes of a namespace but the ones that are ours."""
     routes = ip(space, "route", "show", "table", "all") + ip(space, "-6", "route", "show", "table", "all")
     lines = [*nft(space, "list", "tables").splitlines(), *routes.splitlines()]
-    return sorted(line.strip() for line in lines if "proto 80" not in line and line != "table inet tortie")
+    return sorted(line.strip() for line in lines if "proto 80" not in line and line not in OURS)
 
 
 def test_uninstall_removes_what_is_ours_and_nothing_else(space: str, run_dir: Path) -> None:
     furnish(space)
     before = everything(space)
-    assert "table inet tortie" in nft(space, "list", "tables").splitlines()
+    assert set(nft(space, "list", "tables").splitlines()) >= OURS
     line = [sys.executable, "-m", "tortie.cli.main", "node", "stop", "--run-dir", str(run_dir), "--uninstall"]
     done = run_blocking(line, netns_path=netns.path_of(space)).check()
     assert b"3 routes of ours are removed" in done.stdout
     assert everything(space) == before
-    assert "table inet tortie" not in nft(space, "list", "tables").splitlines()
+    assert OURS.isdisjoint(nft(space, "list", "tables").splitlines())
     assert "proto 80" not in ip(space, "route", "show", "table", "all") + ip(space, "-6", "route", "show", "table", "all")
     run_blocking(line, netns_path=netns.path_of(space)).check()
 

@@ -10,18 +10,22 @@ from typing import Any, Literal
 
 from tortie.base import process
 from tortie.base.errors import TortieError
+from tortie.base.net import Family
 from tortie.base.process import ProcessError
 from tortie.kernel import netns
 from tortie.kernel.errors import KernelError
 from tortie.kernel.nft.objects import (
     Chain,
+    Connections,
     CtState,
     FibType,
     Hook,
     LogGroup,
     Masquerade,
+    NfProto,
     NoReversePath,
     Rule,
+    SetDscp,
     Statement,
     Terminal,
     Verdict,
@@ -40,6 +44,8 @@ _FEATURES: Mapping[str, tuple[Statement, ...]] = {
     "conntrack": (CtState(1), _ACCEPT),
     "nflog": (LogGroup(1, "probe"), _ACCEPT),
     "masquerade": (Masquerade(),),
+    "connlimit": (Connections(1), _ACCEPT),
+    "dscp": (NfProto(Family.V4), SetDscp(Family.V4, 0)),
 }
 _FILTER = Hook("filter", "prerouting", 0)
 _NAT = Hook("nat", "postrouting", 100)

@@ -13,11 +13,13 @@ from tortie.agent.bird import Bird
 from tortie.agent.options import AgentError
 from tortie.base import process
 from tortie.bgp.errors import BgpError
+from tortie.kernel.nft.objects import TableFamily
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.route import PROTOCOL, Route, Routes
 
 _GRACE_SECONDS = 15.0
 _ALL_TABLES = 0
+_FAMILIES: tuple[TableFamily, ...] = ("inet", "arp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ async def stop_bird(run_dir: Path) -> bool:
 
 
 async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
-    """Remove our nft table and our routes, of all routing tables, from a network namespace (None: our own).
+    """Remove our nft tables and our routes, of all routing tables, from a network namespace (None: our own).
 
     Pods then have neither policy nor a way to the network. Raises AgentError while an agent runs (it would put all of it
     back) or when something of ours is still there afterwards.
@@ -77,11 +79,12 @@ async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
     pid = running_agent(run_dir)
     if pid is not None:
         raise AgentError(f"an agent (pid {pid}) runs with {run_dir}: stop it first, it would put everything back")
-    table = NftTable(netns_fd=netns_fd)
-    try:
-        await table.delete()
-    finally:
-        await table.close()
+    for family in _FAMILIES:
+        table = NftTable(family=family, netns_fd=netns_fd)
+        try:
+            await table.delete()
+        finally:
+            await table.close()
     routes = await asyncio.to_thread(_remove_routes, netns_fd)
     return Removed(routes)
 

@@ -101,6 +101,7 @@ class Agent:
         self._metrics = Metrics()
         self._links = Links()
         self._table = NftTable()
+        self._arp = NftTable(family="arp")
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._shaper = Shaper()
@@ -111,6 +112,7 @@ class Agent:
             forwarding=Forwarding(),
             shaper=self._shaper,
             links=self._links,
+            arp=self._arp,
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
@@ -173,6 +175,7 @@ class Agent:
             with contextlib.suppress(OSError):
                 self._status.write()
             await self._table.close()
+            await self._arp.close()
             self._links.close()
             self._routes.close()
             self._conntrack.close()
@@ -193,6 +196,7 @@ class Agent:
             "pod upkeep, again": aio.repeat(pod_upkeep.RETRY_SECONDS, self._pods.retry),
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
+            "nft notifications, arp": follow_table(NftMonitor(family="arp", own_ports=[self._arp.port_id]), self._applier),
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
             "address notifications": follow_addresses(AddressMonitor(), self._dataplane, self._applier),
             "route notifications": follow_routes(

@@ -1,6 +1,7 @@
 """Messages in, kernel out: the netfilter dataplane of one node.
 
-    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► bandwidth ─► one nft transaction ─► devices ─► routes
+    on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► bandwidth ─► one nft transaction
+                                                                                     ─► devices ─► arp ─► routes
 
 Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
 drops what it does not know.
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
+from tortie.dataplane.arp_manager import ArpManager
 from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
 from tortie.dataplane.dscp_manager import DscpManager
@@ -43,7 +45,8 @@ class LinuxDataplane:
     """Programs one network namespace: that of the drivers it is given. One `apply` at a time.
 
     Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
-    bandwidth limits. Without `links` no host endpoint finds its interface by address.
+    bandwidth limits. Without `links` no host endpoint finds its interface by address. `arp` is a table of family
+    arp; without it nothing guards answers to ARP.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class LinuxDataplane:
         forwarding: Forwarding | None = None,
         shaper: Shaper | None = None,
         links: Links | None = None,
+        arp: NftTable | None = None,
     ) -> None:
         self._table = table
         self._quarantine = Quarantine(table)
@@ -63,6 +67,7 @@ class LinuxDataplane:
         self._hosts = HostManager(table, links)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
+        self._arp = ArpManager(arp) if arp is not None else None
         self._routes = RouteManager(routes, conntrack)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
@@ -118,6 +123,11 @@ class LinuxDataplane:
                 self._devices.apply(
                     {each.interface: spoofing and bool(each.allowed_source_prefixes) for each in active.values()}
                 )
+        except ExceptionGroup as group:
+            failures.append(group)
+        try:
+            if self._arp is not None:
+                await self._arp.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
         try:
@@ -209,8 +219,10 @@ class LinuxDataplane:
         self.invalidate_routes()
 
     def invalidate_table(self, reason: str) -> None:
-        """The same for the nft table alone."""
+        """The same for the nft tables alone."""
         self._table.invalidate(reason)
+        if self._arp is not None:
+            self._arp.invalidate(reason)
 
     def invalidate_routes(self) -> None:
         """The same for the routes alone, and for the devices that they lead to."""

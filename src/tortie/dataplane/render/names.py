@@ -31,6 +31,9 @@ FILTER_TO_HOST = "filter-cali-wl-to-host"
 FROM_DISPATCH = "filter-cali-from-wl-dispatch"
 """Chain and verdict map of this name; nft keeps the two kinds of name apart."""
 TO_DISPATCH = "filter-cali-to-wl-dispatch"
+ARP_OUTPUT = "filter-OUTPUT"
+"""Of the table of family arp, as the two that follow."""
+ARP_DISPATCH = "filter-cali-arp-dispatch"
 MANGLE_DSCP = "mangle-cali-egress-dscp"
 FILTER_CIDR_BLOCK = "filter-cali-cidr-block"
 NAT_POSTROUTING = "nat-POSTROUTING"
@@ -97,6 +100,11 @@ def packet_rate_chain(interface: str, direction: Direction) -> str:
 def connections_chain(interface: str, direction: Direction) -> str:
     """The chain of a workload's connection limit."""
     return endpoint_chain(f"connections-of-{interface}", direction)
+
+
+def arp_chain(interface: str) -> str:
+    """The chain of answers to ARP that go to a workload."""
+    return _limited("filter-cali-arp-", interface)
 
 
 def dscp_set(value: int) -> SetId:

@@ -30,13 +30,13 @@ from tortie.kernel.nft.elements import (
 )
 from tortie.kernel.nft.encode import AnonymousLookup, EncodedRule
 from tortie.kernel.nft.expressions import lookup
-from tortie.kernel.nft.objects import Hook, SetSpec
+from tortie.kernel.nft.objects import Hook, SetSpec, TableFamily
 from tortie.kernel.nft.uapi import (
     BATCH_BEGIN,
     BATCH_END,
     BATCH_GENERATION,
+    FAMILIES,
     HOOKS,
-    INET,
     SUBSYSTEM,
     ChainAttr,
     Elements,
@@ -48,7 +48,6 @@ from tortie.kernel.nft.uapi import (
     message_type,
 )
 
-_INET_HEADER = header(INET)
 _POLICY = {"drop": 0, "accept": 1}
 
 
@@ -72,10 +71,15 @@ class Batch:
     """Messages in the order in which the kernel shall see them."""
 
     table: str
+    family: TableFamily = "inet"
+    _header: bytes = field(init=False)
     _messages: list[tuple[int, int, bytes]] = field(default_factory=list)
     _culprits: list[Culprit] = field(default_factory=list)
     _set_ids: int = 0
     _nonce: str = field(default_factory=lambda: os.urandom(4).hex())
+
+    def __post_init__(self) -> None:
+        self._header = header(FAMILIES[self.family])
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -101,7 +105,7 @@ class Batch:
         return b"".join(parts)
 
     def _add(self, message: int, flags: int, body: bytes, culprit: Culprit) -> None:
-        self._messages.append((message_type(message), flags, _INET_HEADER + body))
+        self._messages.append((message_type(message), flags, self._header + body))
         self._culprits.append(culprit)
 
     # ---- table ----
@@ -121,7 +125,7 @@ class Batch:
         if hook is not None:
             body += nested(
                 ChainAttr.HOOK,
-                be32(ChainAttr.HOOK_NUMBER, HOOKS.index(hook.hook)),
+                be32(ChainAttr.HOOK_NUMBER, HOOKS[self.family].index(hook.hook)),
                 be32(ChainAttr.HOOK_PRIORITY, hook.priority),
             )
             body += be32(ChainAttr.POLICY, _POLICY[hook.policy]) + text(ChainAttr.TYPE, hook.type)

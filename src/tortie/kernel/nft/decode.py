@@ -1,13 +1,13 @@
 """What the kernel says about our table, as the values that state.py compares. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tortie.kernel.errors import NftError
 from tortie.kernel.netlink import Message, iterate_attributes, parse_attributes, string
 from tortie.kernel.nft.elements import ElementValue, UnknownElement, decode_elements, decode_spec, key_size
-from tortie.kernel.nft.objects import Hook, SetSpec
+from tortie.kernel.nft.objects import Hook, SetSpec, TableFamily
 from tortie.kernel.nft.uapi import (
     COUNTER,
     COUNTER_BYTES,
@@ -81,23 +81,23 @@ def decode_table_flags(messages: Iterable[Message], table: str) -> int | None:
     return None
 
 
-def decode_chains(messages: Iterable[Message], table: str) -> dict[str, Hook | None]:
+def decode_chains(messages: Iterable[Message], table: str, family: TableFamily) -> dict[str, Hook | None]:
     """Name and hook of the table's chains. A hook that we cannot name (a device, another type) reads as no hook of ours."""
     found: dict[str, Hook | None] = {}
     for message in messages:
         attributes = parse_attributes(message.body, _GENMSG)
         if string(attributes[ChainAttr.TABLE]) == table:
-            found[string(attributes[ChainAttr.NAME])] = _hook(attributes)
+            found[string(attributes[ChainAttr.NAME])] = _hook(attributes, HOOKS[family])
     return found
 
 
-def _hook(attributes: Mapping[int, bytes]) -> Hook | None:
+def _hook(attributes: Mapping[int, bytes], hooks: Sequence[str]) -> Hook | None:
     if ChainAttr.HOOK not in attributes:
         return None
     hook = parse_attributes(attributes[ChainAttr.HOOK])
     number = int.from_bytes(hook[ChainAttr.HOOK_NUMBER], "big")
     policy = int.from_bytes(attributes.get(ChainAttr.POLICY, b"\1"), "big")
-    hook_number: Any = HOOKS[number] if number < len(HOOKS) else str(number)
+    hook_number: Any = hooks[number] if number < len(hooks) else str(number)
     kind: Any = string(attributes[ChainAttr.TYPE])
     policy_name: Any = _POLICIES.get(policy, str(policy))
     # What no renderer can ask for (`Any` above) equals nothing that one asked for: such a chain is made anew.

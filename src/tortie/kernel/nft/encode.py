@@ -341,10 +341,7 @@ def _arp_reply(_: nft.ArpReply) -> _Encoded:
 
 
 def _arp_sender(s: nft.ArpSender) -> _Encoded:
-    # A sender's address has its place only where hardware addresses are Ethernet's and protocol addresses have four bytes.
-    hardware = load_payload(NETWORK_HEADER, 0, 2), compare(EQ, b"\0\1")
-    length = load_payload(NETWORK_HEADER, 5, 1), compare(EQ, b"\4")
-    return *hardware, *length, load_payload(NETWORK_HEADER, 14, 4), compare(EQ, s.address.packed)
+    return load_payload(NETWORK_HEADER, 14, 4), compare(EQ, s.address.packed)
 
 
 def _masquerade(s: nft.Masquerade) -> _Encoded:

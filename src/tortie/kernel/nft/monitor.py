@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from tortie.kernel.errors import Overflow
 from tortie.kernel.netlink import NETLINK_NETFILTER, Message, Subscription, parse_attributes, string
 from tortie.kernel.netns import in_netns
-from tortie.kernel.nft.uapi import GROUP_NFTABLES, INET, SUBSYSTEM, ChainAttr, Elements, Msg, RuleAttr, SetAttr
+from tortie.kernel.nft.objects import TableFamily
+from tortie.kernel.nft.uapi import FAMILIES, GROUP_NFTABLES, SUBSYSTEM, ChainAttr, Elements, Msg, RuleAttr, SetAttr
 
 _GENMSG = 4
 _TABLE_NAME = 1  # of every object: NFTA_TABLE_NAME and each NFTA_*_TABLE
@@ -29,7 +30,7 @@ _WHAT = {
 }
 
 
-def foreign_change(messages: Iterable[Message], *, table: str, own_ports: frozenset[int]) -> str:
+def foreign_change(messages: Iterable[Message], *, table: str, own_ports: frozenset[int], family: TableFamily = "inet") -> str:
     """A sentence about the first change of the table that came from none of `own_ports`; empty if there is none. Pure."""
     found = ""
     for message in messages:
@@ -41,7 +42,7 @@ def foreign_change(messages: Iterable[Message], *, table: str, own_ports: frozen
             if found:
                 return f"{found} by {string(attributes.get(_PROCESS_NAME, b'')) or 'an unknown process'}"
             continue
-        if found or message.body[0] != INET or string(attributes.get(_TABLE_NAME, b"")) != table:
+        if found or message.body[0] != FAMILIES[family] or string(attributes.get(_TABLE_NAME, b"")) != table:
             continue
         sentence, name = _WHAT.get(kind, ("table changed", _TABLE_NAME))
         found = sentence.format(string(attributes.get(name, b"")))
@@ -51,8 +52,16 @@ def foreign_change(messages: Iterable[Message], *, table: str, own_ports: frozen
 class NftMonitor:
     """Watches one table in the given network namespace, or in the calling thread's, from construction on."""
 
-    def __init__(self, *, name: str = "tortie", own_ports: Iterable[int] = (), netns_fd: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        name: str = "tortie",
+        family: TableFamily = "inet",
+        own_ports: Iterable[int] = (),
+        netns_fd: int | None = None,
+    ) -> None:
         self._name = name
+        self._family = family
         self._own_ports = frozenset(own_ports)
         self._subscription = in_netns(netns_fd, lambda: Subscription(NETLINK_NETFILTER, (GROUP_NFTABLES,)))
 
@@ -76,7 +85,7 @@ class NftMonitor:
 
     def _read(self) -> str:
         try:
-            return foreign_change(self._subscription.read(), table=self._name, own_ports=self._own_ports)
+            return foreign_change(self._subscription.read(), table=self._name, own_ports=self._own_ports, family=self._family)
         except Overflow:
             return "overflow"
 

@@ -13,6 +13,8 @@ from tortie.base.net import Address, Family, Prefix
 
 Side = Literal["source", "destination"]
 Op = Literal["==", "!="]
+TableFamily = Literal["inet", "arp"]
+"""Whose packets a table sees: IPv4's and IPv6's, or ARP's."""
 
 # ct state bits (include/uapi/linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT)
 CT_INVALID = 1

@@ -1,5 +1,7 @@
 """Reads our table back from the kernel, as one generation of it."""
 
+from typing import NamedTuple
+
 from tortie.kernel.errors import NotFound
 from tortie.kernel.netlink import Message, Request, RequestSocket, text
 from tortie.kernel.nft.decode import (
@@ -15,7 +17,8 @@ from tortie.kernel.nft.decode import (
     decode_table_flags,
 )
 from tortie.kernel.nft.elements import list_header
-from tortie.kernel.nft.uapi import INET, Msg, RuleAttr, SetAttr, header, message_type
+from tortie.kernel.nft.objects import TableFamily
+from tortie.kernel.nft.uapi import FAMILIES, Msg, RuleAttr, SetAttr, header, message_type
 
 _ATTEMPTS = 5
 
@@ -26,14 +29,14 @@ def read_generation(socket: RequestSocket) -> int:
     return decode_generation(socket.request(request, action="nftables: read the generation"))
 
 
-def read_table(socket: RequestSocket, table: str) -> KernelTable:
+def read_table(socket: RequestSocket, table: str, *, family: TableFamily = "inet") -> KernelTable:
     """The whole table. If other transactions come between, it is read again, a few times; the generation that is
     returned was current before the reading began, so a transaction conditional on it cannot act on a mixture."""
     found = KernelTable(0)
     for _ in range(_ATTEMPTS):
         generation = read_generation(socket)
         try:
-            found = _read_once(socket, table, generation)
+            found = _read_once(socket, table, generation=generation, family=family)
         except NotFound:  # the table or a set went away in between
             continue
         if read_generation(socket) == generation:
@@ -41,30 +44,38 @@ def read_table(socket: RequestSocket, table: str) -> KernelTable:
     return found
 
 
-def read_rules(socket: RequestSocket, table: str, *, counters: bool = False) -> list[KernelRule]:
+def read_rules(socket: RequestSocket, table: str, *, counters: bool = False, family: TableFamily = "inet") -> list[KernelRule]:
     """The table's rules, chain by chain."""
-    return decode_rules(_dump(socket, Msg.GETRULE, text(RuleAttr.TABLE, table), table), counters=counters)
+    return decode_rules(_Dumps(socket, table, family)(Msg.GETRULE, text(RuleAttr.TABLE, table)), counters=counters)
 
 
-def _read_once(socket: RequestSocket, table: str, generation: int) -> KernelTable:
-    flags = decode_table_flags(_dump(socket, Msg.GETTABLE, b"", table), table)
+def _read_once(socket: RequestSocket, table: str, *, generation: int, family: TableFamily) -> KernelTable:
+    dump = _Dumps(socket, table, family)
+    flags = decode_table_flags(dump(Msg.GETTABLE), table)
     if flags is None:
         return KernelTable(generation)
-    hooks = decode_chains(_dump(socket, Msg.GETCHAIN, b"", table), table)
+    hooks = decode_chains(dump(Msg.GETCHAIN), table, family)
     digests: dict[str, list[bytes]] = {name: [] for name in hooks}
-    for rule in read_rules(socket, table):
+    for rule in read_rules(socket, table, family=family):
         digests.setdefault(rule.chain, []).append(rule.digest)
-    specs = decode_sets(_dump(socket, Msg.GETSET, text(SetAttr.TABLE, table), table))
+    specs = decode_sets(dump(Msg.GETSET, text(SetAttr.TABLE, table)))
     sets: dict[str, KernelSet] = {}
     for name, spec in specs.items():
         if spec is None:
             sets[name] = KernelSet(None, {})
         else:
-            sets[name] = decode_set(spec, _dump(socket, Msg.GETSETELEM, list_header(table, name), table))
+            sets[name] = decode_set(spec, dump(Msg.GETSETELEM, list_header(table, name)))
     chains = {name: KernelChain(hook, tuple(digests[name])) for name, hook in hooks.items()}
     return KernelTable(generation, flags, chains, sets)
 
 
-def _dump(socket: RequestSocket, message: int, filters: bytes, table: str) -> list[Message]:
-    request = Request(message_type(message), 0, header(INET) + filters)
-    return socket.dump(request, action=f"nftables: read table inet {table}")
+class _Dumps(NamedTuple):
+    """Asks for all objects of a kind, of one family."""
+
+    socket: RequestSocket
+    table: str
+    family: TableFamily
+
+    def __call__(self, message: int, filters: bytes = b"") -> list[Message]:
+        request = Request(message_type(message), 0, header(FAMILIES[self.family]) + filters)
+        return self.socket.dump(request, action=f"nftables: read table {self.family} {self.table}")

@@ -16,7 +16,7 @@ from tortie.kernel.nft.decode import KernelChain, KernelSet, KernelTable
 from tortie.kernel.nft.elements import ElementKey, ElementValue, encode_key, family_of, prefix_range, stored_spec
 from tortie.kernel.nft.encode import EncodedChain
 from tortie.kernel.nft.intervals import PrefixCover
-from tortie.kernel.nft.objects import Goto, Hook, Jump, SetSpec
+from tortie.kernel.nft.objects import Goto, Hook, Jump, SetSpec, TableFamily
 
 
 @dataclass(slots=True)
@@ -68,8 +68,9 @@ class Plan:
 class TableState:
     """Wanted and known content of one table. Not for several threads at once."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, family: TableFamily = "inet") -> None:
         self._table = table
+        self._family = family
         self._wanted_chains: dict[str, EncodedChain] = {}
         self._wanted_sets: dict[str, _WantedSet] = {}
         self._withheld: dict[str, _WantedSet] = {}
@@ -229,7 +230,7 @@ class TableState:
     # ---- the transaction ----
     def plan(self) -> Plan:
         """The transaction that makes the kernel's table the wanted one."""
-        plan = Plan(Batch(self._table))
+        plan = Plan(Batch(self._table, self._family))
         for name in sorted(self._dirty_chains):
             self._plan_chain(plan, name)
         for name in sorted(self._dirty_sets):

@@ -1,8 +1,8 @@
 """The driver: wanted state in, one atomic transaction out, nothing outside our table touched.
 
-Ours is everything in table `inet tortie` (or another name that is given). A process with no memory reads the table back and
-recognises unchanged rules by the digest in their user data, so that a restart changes nothing that is right: chains that are
-equal are not touched and their counters go on.
+Ours is everything in table `inet tortie` (or another family or name that is given). A process with no memory reads the table
+back and recognises unchanged rules by the digest in their user data, so that a restart changes nothing that is right: chains
+that are equal are not touched and their counters go on.
 
 Puts come from one thread (the event loop's) and are cheap; the kernel is talked to by the table's own single thread, so
 transactions never overlap. `apply` takes what was put before it was called; later puts wait for the next one.
@@ -23,7 +23,7 @@ from tortie.kernel.netns import in_netns
 from tortie.kernel.nft.batch import Batch, Culprit
 from tortie.kernel.nft.elements import ElementKey, ElementValue, check_member, check_spec
 from tortie.kernel.nft.encode import EncodedChain, check_name, encode_chain
-from tortie.kernel.nft.objects import Chain, SetSpec
+from tortie.kernel.nft.objects import Chain, SetSpec, TableFamily
 from tortie.kernel.nft.read import read_rules, read_table
 from tortie.kernel.nft.state import Plan, TableState
 
@@ -69,11 +69,12 @@ class NftTable:
     what was wanted before. Nothing reaches the kernel before `apply`.
     """
 
-    def __init__(self, *, name: str = "tortie", netns_fd: int | None = None) -> None:
+    def __init__(self, *, name: str = "tortie", family: TableFamily = "inet", netns_fd: int | None = None) -> None:
         check_name("table", name)
         self.name = name
+        self.family = family
         self._socket = in_netns(netns_fd, lambda: RequestSocket(NETLINK_NETFILTER, send_buffer=_SEND_BUFFER))
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"nft-{name}")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"nft-{family}-{name}")
         self._chains: dict[str, Chain] = {}
         self._specs: dict[str, SetSpec] = {}
         self._replaced: set[str] = set()
@@ -81,7 +82,7 @@ class NftTable:
         self._recorded: list[Callable[[TableState], None]] = []
         self._handed_over: deque[list[Callable[[TableState], None]]] = deque()
         # Below: only the table's thread, except that anyone may set _stale.
-        self._state = TableState(name)
+        self._state = TableState(name, family)
         self._stale = "first apply"
         self._culprits: tuple[Culprit, ...] = ()
 
@@ -244,7 +245,7 @@ class NftTable:
                 continue
             return _stats(plan, size, attempts=attempt + 1, read_back=", ".join(reasons), since=started)
         assert failure is not None
-        text = f"nftables: table inet {self.name}: {failure}"
+        text = f"nftables: table {self.family} {self.name}: {failure}"
         if self._culprits and not isinstance(failure, Busy | Overflow | PermissionDenied):
             raise NftRefused(text, failure.errno, self._culprits) from failure
         raise NftError(text, failure.errno) from failure
@@ -255,7 +256,7 @@ class NftTable:
         if self._stale:
             reasons.append(self._stale)
             self._stale = ""  # before the reading: what is invalidated during it is read next time
-            actual = read_table(self._socket, self.name)
+            actual = read_table(self._socket, self.name, family=self.family)
             generation = actual.generation if conditional else None
             self._state.adopt(actual)
         self._culprits = ()
@@ -307,7 +308,7 @@ class NftTable:
     def _delete(self) -> None:
         self._state.forget()
         self._stale = "table deleted"
-        batch = Batch(self.name)
+        batch = Batch(self.name, self.family)
         batch.delete_table()
         try:
             self._send(batch)
@@ -316,7 +317,7 @@ class NftTable:
 
     def _counters(self) -> dict[tuple[str, str | int], tuple[int, int]]:
         try:
-            rules = read_rules(self._socket, self.name, counters=True)
+            rules = read_rules(self._socket, self.name, counters=True, family=self.family)
         except NotFound:
             return {}
         found: dict[tuple[str, str | int], tuple[int, int]] = {}

@@ -8,7 +8,9 @@ import struct
 SUBSYSTEM = 10  # NFNL_SUBSYS_NFTABLES
 INET = 1  # NFPROTO_INET
 IPV4 = 2
+ARP = 3
 IPV6 = 10
+FAMILIES = {"inet": INET, "arp": ARP}
 GROUP_NFTABLES = 7  # NFNLGRP_NFTABLES
 
 BATCH_BEGIN = 0x10
@@ -107,7 +109,7 @@ class Reg:
     VERDICT, FIRST, WORDS = 0, 1, 8
 
 
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+HOOKS = {"inet": ("prerouting", "input", "forward", "output", "postrouting"), "arp": ("input", "output", "forward")}
 COUNTER = "counter"
 COUNTER_BYTES, COUNTER_PACKETS = 1, 2
 
