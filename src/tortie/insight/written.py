@@ -1,34 +1,34 @@
-"""Rules by the place where their author wrote them: a rule of a Kubernetes policy becomes several of ours."""
+"""Rules by the place where their author wrote them: a rule of a Kubernetes policy becomes several of ours, or none."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-import msgspec
+from msgspec import structs
 
+from tortie.api.cluster_policy import ClusterNetworkPolicy
 from tortie.api.kubernetes import KubernetesNetworkPolicy
-from tortie.api.resource import Resource
-from tortie.convert.policies import network_policy
+from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
+from tortie.api.resource import Resource, Update
+from tortie.api.staged import StagedKubernetesNetworkPolicy, StagedNetworkPolicy
+from tortie.convert.feed import convert_update
 from tortie.intent.keys import PolicyId
 from tortie.intent.messages import PolicyUpdate
 from tortie.intent.policy import Direction, Rule
 from tortie.intent.state import State
 
+_Written = KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy | ClusterNetworkPolicy
+_Converted = NetworkPolicy | StagedNetworkPolicy | GlobalNetworkPolicy
+
 
 def number_as_written(state: State, resources: Iterable[Resource]) -> None:
     """Give the rules of every Kubernetes policy among `resources` the index that they have in it, in the state."""
     for resource in resources:
-        if not isinstance(resource, KubernetesNetworkPolicy):
-            continue
+        ingress, egress = (written_indices(resource, direction) for direction in (Direction.INGRESS, Direction.EGRESS))
         policy = state.policies.get(PolicyId(*resource.key))
-        if policy is None:
+        if policy is None or ingress is None or egress is None:
             continue
-        ingress = _renumbered(
-            policy.ingress, [index for index, count in enumerate(_ingress_counts(resource)) for _ in range(count)]
-        )
-        egress = _renumbered(
-            policy.egress, [index for index, count in enumerate(_egress_counts(resource)) for _ in range(count)]
-        )
-        state.apply(PolicyUpdate(policy.id, replace(policy, ingress=ingress, egress=egress)))
+        renumbered = replace(policy, ingress=_renumbered(policy.ingress, ingress), egress=_renumbered(policy.egress, egress))
+        state.apply(PolicyUpdate(policy.id, renumbered))
 
 
 def written_indices(resource: Resource, direction: Direction) -> list[int] | None:
@@ -36,10 +36,9 @@ def written_indices(resource: Resource, direction: Direction) -> list[int] | Non
 
     None for a policy whose rules are converted one to one.
     """
-    if not isinstance(resource, KubernetesNetworkPolicy):
+    if not isinstance(resource, _Written):
         return None
-    counts = _ingress_counts(resource) if direction is Direction.INGRESS else _egress_counts(resource)
-    return [index for index, count in enumerate(counts) for _ in range(count)]
+    return [index for index, count in enumerate(_counts(resource, direction)) for _ in range(count)]
 
 
 def _renumbered(rules: tuple[Rule, ...], indices: list[int]) -> tuple[Rule, ...]:
@@ -51,14 +50,11 @@ def _renumbered(rules: tuple[Rule, ...], indices: list[int]) -> tuple[Rule, ...]
     )
 
 
-def _ingress_counts(policy: KubernetesNetworkPolicy) -> Iterator[int]:
-    """How many rules of ours each ingress rule becomes: converted on its own, it becomes as many as among others."""
-    for rule in policy.spec.ingress:
-        spec = msgspec.structs.replace(policy.spec, ingress=(rule,), egress=())
-        yield len(network_policy(msgspec.structs.replace(policy, spec=spec)).spec.ingress)
-
-
-def _egress_counts(policy: KubernetesNetworkPolicy) -> Iterator[int]:
-    for rule in policy.spec.egress:
-        spec = msgspec.structs.replace(policy.spec, ingress=(), egress=(rule,))
-        yield len(network_policy(msgspec.structs.replace(policy, spec=spec)).spec.egress)
+def _counts(policy: _Written, direction: Direction) -> Iterator[int]:
+    """How many rules of ours each rule becomes: converted on its own, it becomes as many as among others."""
+    field = direction.value.lower()
+    alone = structs.replace(policy.spec, ingress=(), egress=())
+    for rule in getattr(policy.spec, field):
+        single = structs.replace(policy, spec=structs.replace(alone, **{field: (rule,)}))
+        converted = convert_update(Update(policy.key, single)).value
+        yield len(getattr(converted.spec, field)) if isinstance(converted, _Converted) else 0
