@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := /usr/sbin:/sbin:$(PATH)
 
-.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden stress soak clean
+.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden stress soak kubernetes clean
 
 help:  ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ stress: setup  ## IPAM: 20 nodes x 4 processes, 20,000 addresses, 40 killed, on 
 
 soak: setup  ## Faults at length: the datastore away for a minute, agent and BIRD stopped for half a minute
 	@TORTIE_SOAK=1 $(BIN)/pytest -q --timeout 900 tests/lab/test_faults.py
+
+kubernetes:  ## Kubernetes' own programs for the lab and the tests, built once per machine; says how long it took
+	@hack/kubernetes/build
 
 clean:  ## Remove what the targets above made in this folder
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis src/*.egg-info

@@ -3,7 +3,8 @@
 The lab replaces only the kubelet and the cables; agents, BIRD, the CNI plugin and the datastore are the real ones, started as
 processes. In reading order: spec (lab.yaml), names (where everything of one lab lives), privilege (root, or a user
 namespace), inside (first steps there), fabric (the cables), serve (what a pod runs), runtime (the kubelet's part: wiring pods),
-stores (the datastore), state (what is remembered
+kubernetes_binaries (Kubernetes' own programs on this machine), kubernetes_pki (its certificates), kubernetes_plane (its control
+plane as processes), stores (the datastore), state (what is remembered
 between commands), convergence (BGP has carried every block), cluster (one lab, up to down), overview
 (its state), residue (what it left), probe (who reaches whom, observed), questions (lists of probes, truth tables), stream
 (counted traffic), capture (frames off the fabric), demo (the show), demo_expected, demo_checks, demo_faults (its steps), report
