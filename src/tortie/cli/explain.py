@@ -1,52 +1,21 @@
 """tortie explain: why a packet passes or does not, from files or from the datastore."""
 
-import asyncio
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import click
 
-from tortie.api.resource import Resource, Update
 from tortie.base.errors import TortieError
 from tortie.base.net import Family
-from tortie.convert.feed import convert_update
+from tortie.cli.worlds import inputs, open_world
 from tortie.insight.document import explanation_document, owner_name
-from tortie.insight.errors import InsightError
 from tortie.insight.explain import Explanation, Half
 from tortie.insight.explain import explain as ask
-from tortie.insight.files import Text, load
 from tortie.insight.question import EPHEMERAL_PORT, parse_question
-from tortie.insight.world import World
 from tortie.verdict.judgement import OwnerStep, RuleStep, TierStep
 from tortie.verdict.packet import Packet
 
-_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-_LIVE_KINDS = (
-    "WorkloadEndpoint",
-    "HostEndpoint",
-    "StagedNetworkPolicy",
-    "StagedGlobalNetworkPolicy",
-    "StagedKubernetesNetworkPolicy",
-    "KubernetesClusterNetworkPolicy",
-    "KubernetesService",
-    "KubernetesEndpointSlice",
-    "BGPConfiguration",
-    "NetworkPolicy",
-    "GlobalNetworkPolicy",
-    "KubernetesNetworkPolicy",
-    "Tier",
-    "Profile",
-    "Namespace",
-    "ServiceAccount",
-    "NetworkSet",
-    "GlobalNetworkSet",
-    "Node",
-    "IPPool",
-    "FelixConfiguration",
-)
 ALLOWED, FAILED, DENIED = 0, 1, 2
 
 
@@ -54,18 +23,10 @@ ALLOWED, FAILED, DENIED = 0, 1, 2
 @click.argument("source")
 @click.argument("destination")
 @click.argument("question", metavar="PROTO/PORT")
-@click.option(
-    "-f",
-    "--filename",
-    "paths",
-    multiple=True,
-    metavar="PATH",
-    help="File or directory of YAML ('-': standard input). Repeatable.",
-)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--family", type=click.Choice(["4", "6"]), help="IP version. Default: what both ends have, IPv4 first.")
 @click.option("--source-port", type=click.IntRange(1, 65535), default=EPHEMERAL_PORT, show_default=True)
-@click.option("--config", "config_file", help="calicoctl.cfg of the datastore, without -f.")
+@inputs
 def explain(
     source: str,
     destination: str,
@@ -87,62 +48,18 @@ def explain(
     """
     try:
         asked = parse_question(question, source_port=source_port, family=Family(int(family)) if family else None)
-        world, notes = _from_files(paths) if paths else (_live(config_file), [])
-        explanation = ask(world, source, destination, question=asked)
+        explanation = ask(open_world(paths, config_file), source, destination, question=asked)
     except TortieError as error:
         click.echo(f"tortie explain: {error}", err=True)
         sys.exit(FAILED)
     if output == "json":
         click.echo(json.dumps(explanation_document(explanation), indent=2))
     else:
-        for note in notes:
-            click.echo(note, err=True)
-        click.echo("\n".join(_lines(explanation)))
+        click.echo("\n".join(explanation_lines(explanation)))
     sys.exit(ALLOWED if explanation.allowed else DENIED)
 
 
-def _from_files(paths: Iterable[str]) -> tuple[World, list[str]]:
-    loaded = load(_texts(paths))
-    notes = []
-    if loaded.ignored:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(loaded.ignored.items()))
-        notes.append(f"Not looked at, because policy does not depend on it: {kinds}.")
-    return loaded.world(), notes
-
-
-def _texts(paths: Iterable[str]) -> Iterator[Text]:
-    for given in paths:
-        if given == "-":
-            yield Text("standard input", sys.stdin.read())
-            continue
-        path = Path(given)
-        found = sorted(p for p in path.rglob("*") if p.suffix in _SUFFIXES and p.is_file()) if path.is_dir() else [path]
-        if not found:
-            raise InsightError(f"{given}: the directory holds no .yaml, .yml or .json file")
-        for file in found:
-            try:
-                yield Text(str(file), file.read_text())
-            except (OSError, UnicodeDecodeError) as error:
-                raise InsightError(f"{file}: cannot be read: {error}") from error
-
-
-def _live(config_file: str | None) -> World:
-    from tortie.datastore.config import open_client
-    from tortie.datastore.unreadable import stand_in
-
-    async def listed() -> Sequence[Resource]:
-        client = open_client(os.environ, config_file)
-        try:
-            listing = await client.list_many(_LIVE_KINDS)
-        finally:
-            await client.close()
-        return (*listing.items, *filter(None, map(stand_in, listing.unreadable)))
-
-    resources = asyncio.run(listed())
-    return World.from_updates([convert_update(Update(resource.key, resource)) for resource in resources], written=resources)
-
-
-def _lines(explanation: Explanation) -> Iterator[str]:
+def explanation_lines(explanation: Explanation) -> Iterator[str]:
     """The deciding line first, then the walk of each direction."""
     verdict = "ALLOW" if explanation.allowed else "DENY"
     colour = "green" if explanation.allowed else "red"

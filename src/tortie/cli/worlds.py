@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import click
 
-from tortie.api.kinds import KINDS
 from tortie.api.kubernetes import Pod
 from tortie.api.resource import Key, Resource, Update
 from tortie.calc.graph import KINDS as CALCULATED
@@ -19,7 +18,7 @@ from tortie.insight.files import Loaded, Text, load
 from tortie.insight.world import World
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-_NOT_POLICY = frozenset({"BlockAffinity", "BGPConfiguration", "BGPPeer", "BGPFilter"})
+_LIVE_KINDS = (*(kind for kind in CALCULATED if kind not in ("BlockAffinity", "BGPPeer", "BGPFilter")), "KubernetesService")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 YES, NO = 0, 2
@@ -90,7 +89,7 @@ def live_resources(config_file: str | None) -> list[Resource]:
     async def listed() -> list[Resource]:
         client = open_client(os.environ, config_file)
         try:
-            listing = await client.list_many([kind for kind in CALCULATED if kind in KINDS and kind not in _NOT_POLICY])
+            listing = await client.list_many(_LIVE_KINDS)
         finally:
             await client.close()
         return [*listing.items, *filter(None, map(stand_in, listing.unreadable))]
