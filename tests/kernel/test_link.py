@@ -8,7 +8,7 @@ from tests.kernel.spaces import spaces
 
 from tortie.base.net import parse_address, parse_interface
 from tortie.kernel.errors import AlreadyExists, Invalid, NotFound
-from tortie.kernel.link import LinkMonitor, Links
+from tortie.kernel.link import AddressMonitor, LinkMonitor, Links
 
 pytestmark = pytest.mark.kernel
 
@@ -146,5 +146,22 @@ def test_a_monitor_hears_only_its_own_namespace(pair: tuple[int, int]) -> None:
         with Links(pair[1]) as links:
             links.create_veth("a", "b")
         assert monitor.read() == []
+    finally:
+        monitor.close()
+
+
+def test_addresses_that_come_and_go_are_noticed(pair: tuple[int, int]) -> None:
+    monitor = AddressMonitor(pair[0])
+    try:
+        with Links(pair[0]) as links, Links(pair[1]) as other:
+            index = links.create_bridge("br0").index
+            other.create_bridge("br1")
+            for text in ("192.0.2.1/24", "2001:db8::1/64"):
+                address = parse_interface(text)
+                other.add_address("br1", address)
+                links.add_address("br0", address)
+                links.delete_address("br0", address)
+                assert select.select([monitor], [], [], 2)[0]
+                assert [(entry.index, entry.interface) for entry in monitor.read()] == [(index, address)] * 2
     finally:
         monitor.close()
