@@ -47,6 +47,8 @@ def find(world: World, text: str) -> End:
     if kind == "svc":
         return _by_service(world, name)
     workload = world.workloads.get((kind, name))
+    if workload is None and (kind, name) in world.host_pods:
+        return replace(of_node(world, world.host_pods[kind, name]), text=text)
     if workload is None:
         known = [f"{namespace}/{pod}" for namespace, pod in world.workloads]
         raise UnknownEnd(f"pod {text} is not in the input, or has no endpoint{_nearest(text, known)}")

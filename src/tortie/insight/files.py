@@ -9,9 +9,11 @@ import msgspec
 from tortie.api.documents import Document, load_documents, load_raw
 from tortie.api.kinds import KINDS
 from tortie.api.kubernetes import Pod
+from tortie.api.node import Node
 from tortie.api.resource import Key, Resource
 from tortie.api.validation import check_document
 from tortie.insight.errors import InsightError
+from tortie.insight.nodes import is_kubernetes_node, node_of
 from tortie.insight.workloads import is_workload, template_pod
 from tortie.insight.world import World
 
@@ -32,12 +34,16 @@ class Loaded:
 
     resources: list[Resource] = field(default_factory=list)
     templates: list[Pod] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    """Kubernetes' nodes; a Calico Node of the same name counts instead."""
     locations: dict[tuple[Key, str], str] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
 
     def world(self) -> World:
         """The world they describe. Raises InsightError, ConversionError."""
-        return World.from_resources(self.resources, templates=self.templates, locations=self.locations)
+        known = {resource.key for resource in self.resources}
+        resources = [*self.resources, *(node for node in self.nodes if node.key not in known)]
+        return World.from_resources(resources, templates=self.templates, locations=self.locations)
 
 
 def load(texts: Iterable[Text]) -> Loaded:
@@ -50,6 +56,8 @@ def load(texts: Iterable[Text]) -> Loaded:
         for raw in _expanded(load_raw(text, origin=origin)):
             if is_workload(raw):
                 loaded.templates.append(template_pod(raw))
+            elif is_kubernetes_node(raw):
+                loaded.nodes.append(node_of(raw))
             elif _is_foreign(raw) and not _is_test(raw):
                 kind = str(raw["kind"])
                 loaded.ignored[kind] = loaded.ignored.get(kind, 0) + 1

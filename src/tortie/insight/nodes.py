@@ -1,7 +1,8 @@
 """Nodes: those that the input only mentions, and the configuration of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,8 @@ from tortie.api.resource import Metadata, Resource, Update
 from tortie.calc.config import ConfigStage
 from tortie.calc.pools_hosts import host
 from tortie.calc.problems import Problems
+from tortie.convert.nodes import calico_node
+from tortie.insight.errors import InsightError
 from tortie.insight.synthetic import Supply
 
 
@@ -47,6 +50,28 @@ def complete_nodes(resources: Sequence[Resource], pods: Iterable[Pod], supply: S
         spec = msgspec.structs.replace(node.spec, addresses=(*node.spec.addresses, *listed))
         placed.append(PlacedNode(msgspec.structs.replace(node, spec=spec), synthetic_address=not said))
     return placed
+
+
+def is_kubernetes_node(document: Mapping[str, Any]) -> bool:
+    """True for a raw core/v1 Node."""
+    return (document.get("apiVersion"), document.get("kind")) == ("v1", "Node")
+
+
+def node_of(document: Mapping[str, Any]) -> Node:
+    """The Calico Node of a Kubernetes Node. Raises InsightError, naming the field, if it is malformed."""
+    meta, status, spec = (document.get(part) or {} for part in ("metadata", "status", "spec"))
+    where = f"Node {meta.get('name')}"
+    try:
+        metadata = msgspec.convert(
+            {key: value for key, value in meta.items() if key in ("name", "labels", "annotations") and value}, Metadata
+        )
+        addresses = msgspec.convert(status.get("addresses") or [], tuple[NodeAddress, ...])
+        pod_cidrs = msgspec.convert(spec.get("podCIDRs") or [], tuple[str, ...])
+    except msgspec.ValidationError as error:
+        raise InsightError(f"{where}: {error}") from error
+    if not metadata.name:
+        raise InsightError(f"{where}: metadata.name is missing")
+    return calico_node(metadata, addresses=[(each.type, each.address) for each in addresses], pod_cidrs=pod_cidrs)
 
 
 def configurations(updates: Sequence[Update], names: Iterable[str]) -> dict[str, dict[str, str]]:

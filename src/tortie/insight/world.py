@@ -70,13 +70,15 @@ _POLICY_KINDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class MadeUp:
-    """What of a world is made up."""
+    """What of a world is made up, and what the pods say that their endpoints do not."""
 
     pods: Mapping[tuple[str, str], tuple[bool, bool]] = field(default_factory=dict)
     """By namespace and name: the address, the node."""
     nodes: frozenset[str] = frozenset()
     """Nodes whose addresses are."""
     slices: tuple[EndpointSlice, ...] = ()
+    host_pods: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Pods on their node's network, which have no endpoint: the node of each, by namespace and name."""
 
 
 @dataclass(slots=True)
@@ -106,6 +108,8 @@ class World:
     """Effective configuration of the nodes that have one of their own; `state.config` is that of the others."""
     synthetic_nodes: frozenset[str] = frozenset()
     """Nodes whose addresses are made up."""
+    host_pods: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """The node of each pod that is on its node's network, by namespace and name."""
     _asked: _Asked = field(default_factory=_Asked, compare=False, repr=False)
 
     @classmethod
@@ -135,6 +139,11 @@ class World:
             },
             nodes=frozenset(entry.node.metadata.name for entry in nodes if entry.synthetic_address),
             slices=tuple(slices),
+            host_pods={
+                (pod.metadata.namespace or "default", pod.metadata.name): pod.spec.node_name
+                for pod in ready
+                if pod.spec.host_network
+            },
         )
         return cls.from_updates(updates, written=given, made_up=made_up, locations=locations)
 
@@ -180,6 +189,7 @@ class World:
             services=services_of(known, synthetic=made_up.slices),
             configs=configurations(known, names),
             synthetic_nodes=made_up.nodes,
+            host_pods=made_up.host_pods,
         )
 
     @property

@@ -1,0 +1,143 @@
+"""Services as ends, and slices for those that have none."""
+
+import pytest
+from tests.unit.insight.asking import ask, global_policy, host_endpoint, node, pod, world_of
+
+from tortie.base.net import Family
+from tortie.insight.document import explanation_document
+from tortie.insight.errors import InsightError, NoAddress, UnknownEnd
+
+PODS = (
+    pod("web-1", "10.0.0.1", labels="{app: web}"),
+    pod("web-2", "10.0.0.2", labels="{app: web, canary: x}"),
+    pod("client", "10.0.0.9", namespace="dev"),
+    node("n1", "192.0.2.1"),
+)
+
+
+def service(spec: str, name: str = "web") -> str:
+    return f"""\
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: prod}}
+spec: {{{spec}}}
+"""
+
+
+WEB = service("clusterIP: 10.96.0.7, selector: {app: web}, ports: [{name: www, port: 80, targetPort: http}]")
+SLICE = """\
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-x, namespace: prod, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: www, port: 9090, protocol: TCP}]
+endpoints:
+- {addresses: [10.0.0.1], conditions: {ready: true}}
+- {addresses: [10.0.0.2], conditions: {ready: false}}
+"""
+NO_CANARY = """\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: shut, namespace: prod}
+spec: {selector: has(canary), types: [Ingress]}
+"""
+
+
+@pytest.mark.parametrize("asked", ["svc/prod/web", "10.96.0.7"])
+@pytest.mark.parametrize("port", ["tcp/80", "tcp/www"])
+def test_a_service_is_answered_for_each_of_its_backends(asked: str, port: str) -> None:
+    answer = ask(world_of(*PODS, WEB), "dev/client", asked, port)
+    assert answer.allowed
+    assert [(backend.destination.text, backend.packet.destination_port) for backend in answer.backends] == [
+        ("prod/web-1", 8080),
+        ("prod/web-2", 8080),
+    ]
+    document = explanation_document(answer)["service"]
+    assert document["syntheticEndpoints"] is True
+    assert [backend["verdict"] for backend in document["backends"]] == ["allow", "allow"]
+
+
+def test_one_backend_that_is_denied_denies() -> None:
+    answer = ask(world_of(*PODS, WEB, NO_CANARY), "dev/client", "svc/prod/web", "tcp/80")
+    assert not answer.allowed
+    assert answer.destination.text == "prod/web-2"
+    assert [backend.allowed for backend in answer.backends] == [True, False]
+
+
+def test_slices_of_the_input_count_and_only_their_ready_endpoints() -> None:
+    answer = ask(world_of(*PODS, WEB, SLICE), "dev/client", "svc/prod/web", "tcp/80")
+    assert [(backend.destination.text, backend.packet.destination_port) for backend in answer.backends] == [
+        ("prod/web-1", 9090)
+    ]
+    assert "syntheticEndpoints" not in explanation_document(answer)["service"]
+
+
+@pytest.mark.shows("PS-1.8")
+def test_policy_before_translation_sees_the_services_address() -> None:
+    shut = global_policy(
+        "shut",
+        "has(host)",
+        "types: [Ingress]\ningress: [{action: Deny, destination: {nets: [10.96.0.7/32]}}]",
+        more="preDNAT: true\napplyOnForward: true",
+    )
+    world = world_of(*PODS, WEB, host_endpoint("all", "n1", "*"), shut)
+    assert not ask(world, "dev/client", "svc/prod/web", "tcp/80").allowed
+    assert ask(world, "dev/client", "prod/web-1", "tcp/8080").allowed
+
+
+def test_rules_about_services_work_without_slices_in_the_input() -> None:
+    only_to_web = """\
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: out, namespace: dev}
+spec:
+  types: [Egress]
+  egress: [{action: Allow, destination: {services: {name: web, namespace: prod}}}]
+"""
+    world = world_of(*PODS, WEB, only_to_web)
+    assert ask(world, "dev/client", "svc/prod/web", "tcp/80").allowed
+    assert ask(world, "dev/client", "prod/web-2", "tcp/8080").allowed
+    assert not ask(world, "dev/client", "prod/web-2", "tcp/8081").allowed
+
+
+def test_deployments_stand_behind_services_too() -> None:
+    deployment = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api, namespace: prod}
+spec:
+  template:
+    metadata: {labels: {app: api}}
+    spec: {containers: [{name: c, image: i}]}
+"""
+    world = world_of(*PODS, deployment, service("selector: {app: api}, ports: [{port: 5000}]", "api"))
+    answer = ask(world, "dev/client", "svc/prod/api", "tcp/5000")
+    assert [(backend.destination.text, backend.packet.destination_port) for backend in answer.backends] == [("prod/api", 5000)]
+
+
+def test_pods_that_give_one_port_name_two_numbers_are_asked_at_their_own() -> None:
+    other = pod("web-3", "10.0.0.3", labels="{app: web}").replace("8080", "7070")
+    answer = ask(world_of(*PODS, other, WEB), "dev/client", "svc/prod/web", "tcp/80")
+    ports = {backend.destination.text: backend.packet.destination_port for backend in answer.backends}
+    assert ports == {"prod/web-1": 8080, "prod/web-2": 8080, "prod/web-3": 7070}
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "question", "message"),
+    [
+        ("dev/client", "svc/prod/web", "tcp/81", r"no TCP port 81; its ports: tcp/80"),
+        ("dev/client", "svc/prod/web", "udp/80", r"no UDP port 80"),
+        ("dev/client", "svc/prod/wep", "tcp/80", r"did you mean svc/prod/web or"),
+        ("dev/client", "svc/prod/empty", "tcp/80", r"no ready backend"),
+        ("svc/prod/web", "dev/client", "tcp/80", r"sends nothing"),
+    ],
+)
+def test_questions_about_services_that_have_no_answer(source: str, destination: str, question: str, message: str) -> None:
+    world = world_of(*PODS, WEB, service("selector: {app: nobody}, ports: [{port: 80}]", "empty"))
+    with pytest.raises((InsightError, NoAddress, UnknownEnd), match=message):
+        ask(world, source, destination, question)
+
+
+def test_a_family_that_no_backend_has_is_refused() -> None:
+    with pytest.raises(InsightError, match="no ready IPv6 backend"):
+        ask(world_of(*PODS, WEB), "fd00::9", "svc/prod/web", "tcp/80", Family.V6)
