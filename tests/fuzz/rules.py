@@ -81,6 +81,8 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
             rule[side] = entity
     if rng.random() < 0.06 and not in_profile:
         return _with_service(rng, direction)
+    if rng.random() < 0.02 and not in_profile and direction == "Ingress":
+        return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}
     return rule
 
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.mutants.catalogue import MUTANTS, Mutant
+from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mutant import Mutant
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PASSED, _FAILED = 0, 1  # pytest's; anything else means that the tests did not run

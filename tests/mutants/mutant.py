@@ -1,0 +1,27 @@
+"""What a planted bug is, and which tests may be asked to notice it."""
+
+from dataclasses import dataclass
+
+EVALUATOR = ("tests/fuzz/test_differential.py", 250)
+"""Oracle against conversion, calculation and evaluation, staged policies included; how many clusters are enough."""
+KERNEL = ("tests/fuzz/test_kernel.py", 150)
+"""The same with the kernel as third judge."""
+INCREMENTAL = ("tests/fuzz/test_incremental.py", 40)
+"""One agent's graph, and one kernel, through many changes."""
+TABLE = ("tests/kernel/test_nft_table.py", 0)
+"""The driver of our nft table in a namespace of its own."""
+LIMITS = ("tests/kernel/test_dataplane_qos.py", 0)
+"""Packet rates, connection limits and DSCP by counted packets."""
+UNTRACKED = ("tests/kernel/test_dataplane_host_untracked.py", 0)
+"""Untracked policy and what becomes of its connections."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug, and the test file (with the number of fuzzed clusters) that must notice it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    check: tuple[str, int]
