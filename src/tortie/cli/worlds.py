@@ -12,13 +12,18 @@ import click
 from tortie.api.kubernetes import Pod
 from tortie.api.resource import Key, Resource, Update
 from tortie.calc.graph import KINDS as CALCULATED
+from tortie.calc.graph import STAGED_KINDS
 from tortie.convert.feed import convert_update
 from tortie.insight.errors import InsightError
 from tortie.insight.files import Loaded, Text, load
 from tortie.insight.world import World
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-_LIVE_KINDS = (*(kind for kind in CALCULATED if kind not in ("BlockAffinity", "BGPPeer", "BGPFilter")), "KubernetesService")
+_LIVE_KINDS = (
+    *(kind for kind in CALCULATED if kind not in ("BlockAffinity", "BGPPeer", "BGPFilter")),
+    *STAGED_KINDS,
+    "KubernetesService",
+)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 YES, NO = 0, 2

@@ -84,7 +84,9 @@ class Explanation:
         for half in (self.egress, *self.way, self.ingress):
             if not half.allowed:
                 return half
-        return self.egress if self.ingress.judgement is None else self.ingress
+        if self.ingress.judgement is not None or (self.egress.judgement is None and self.destination.workload is not None):
+            return self.ingress
+        return self.egress
 
     @property
     def replies(self) -> str:

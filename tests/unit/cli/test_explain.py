@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.unit.insight.asking import felix, global_policy, host_endpoint, node, pod
 from tests.unit.insight.test_explain import DEPLOYMENT, KUBERNETES, PODS
 
 from tortie.api.documents import load_documents
@@ -80,6 +81,44 @@ def test_a_question_without_an_answer_exits_with_1_and_says_what_to_do(
     assert not result.stdout
 
 
+STAGED = "StagedGlobalNetworkPolicy"
+SERVED = (
+    pod("web-1", "10.0.0.1", labels="{app: web}"),
+    pod("web-2", "10.0.0.2", labels="{app: web}", node="n2"),
+    node("n1", "192.0.2.1"),
+    node("n2", "192.0.2.2"),
+    "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: prod}\n"
+    "spec: {clusterIP: 10.96.0.7, selector: {app: web}, ports: [{port: 80, targetPort: http}]}\n",
+    host_endpoint("one", "n1", "eth0"),
+    global_policy("draft", "app == 'web'", "types: [Ingress]\ningress: [{action: Deny}]", kind=STAGED),
+)
+
+
+def test_a_service_is_followed_to_its_backends_and_drafts_are_previewed(tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text("\n---\n".join(SERVED))
+    result = run("192.0.2.2", "svc/prod/web", "tcp/80", "-f", str(file))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "ALLOW  node/n2 -> prod/web-1  (TCP 192.0.2.2:49152 -> 10.0.0.1:8080)"
+    assert lines[2].startswith("  with staged policies: deny, because ingress of prod/web-1: StagedGlobalNetworkPolicy draft")
+    assert lines[3] == "svc/prod/web leads to 2 backends, worked out from its selector:"
+    assert "  allow  prod/web-2 (10.0.0.2, port 8080): a node always reaches its own pods (health checks depend on it)" in lines
+    assert any("StagedGlobalNetworkPolicy draft (staged: asked for the record, not enforced)" in line for line in lines)
+    assert "Note: traffic of node/n1 is assumed to pass by eth0 (one)." in lines
+
+
+def test_the_hooks_of_host_endpoints_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text("\n---\n".join(SERVED))
+    result = run("203.0.113.9", "node/n1", "tcp/80", "-f", str(file))
+    assert result.exit_code == 2
+    where = "ngress of node/n1 (normal policy of host endpoint one, filter input): "
+    assert f"I{where}deny, the endpoint has no profile, and the end of all rules denies" in result.stdout
+    assert f"  i{where}" in result.stdout.splitlines()[1]
+    assert "with staged policies: deny, as now" in result.stdout
+
+
 def test_without_files_the_datastore_is_asked(tmp_path: Path) -> None:
     env = {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(tmp_path / "store.sqlite")}
     endpoints = """\
@@ -101,6 +140,10 @@ spec:
         endpoints.replace("NAME", "client").replace("ADDRESS", "10.0.0.2"),
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n",
         policy,
+        felix("default", "defaultEndpointToHostAction: Drop"),
+        felix("node.n1", "defaultEndpointToHostAction: Accept"),
+        node("n1", "192.0.2.1"),
+        global_policy("draft", "app == 'web'", "types: [Ingress]\ningress: [{action: Deny}]", kind=STAGED, more="order: 1"),
     ]
 
     async def fill() -> None:
@@ -115,3 +158,8 @@ spec:
     denied = run("prod/client", "prod/web", "tcp/443", env=env)
     assert denied.exit_code == 2, denied.output
     assert "KubernetesNetworkPolicy prod/web" in denied.stdout
+    drafted = run("prod/client", "prod/web", "tcp/80", "-o", "json", env=env)
+    assert json.loads(drafted.stdout)["pending"]["verdict"] == "deny"
+    to_node = run("prod/client", "node/n1", "tcp/80", env=env)
+    assert to_node.exit_code == 0, "its node's own configuration counts"
+    assert "DefaultEndpointToHostAction is Accept" in to_node.stdout
