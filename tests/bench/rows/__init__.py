@@ -1,9 +1,9 @@
-"""The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, footprint,
+"""The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, repair, footprint,
 status.
 """
 
 from tests.bench.measuring import Bench
-from tests.bench.rows import calculation, change, cni, first_block, footprint, ipam, programming, status, traffic
+from tests.bench.rows import calculation, change, cni, first_block, footprint, ipam, programming, repair, status, traffic
 
 
 def all_benches() -> list[Bench]:
@@ -16,6 +16,7 @@ def all_benches() -> list[Bench]:
         ipam.BENCH,
         programming.BENCH,
         calculation.BENCH,
+        repair.BENCH,
         footprint.BENCH,
         status.BENCH,
     ]
