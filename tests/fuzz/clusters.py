@@ -30,12 +30,15 @@ V3 = "projectcalico.org/v3"
 ORDERS = (None, 1, 1, 10, 1000, 1000, 5000.5)
 _HOSTS = 0.55
 """How many of the clusters have host endpoints."""
+_PLAIN = 0.3
+"""How many have pods, sets and ordinary policies alone, which then meet each other more often."""
 
 
 def random_cluster(rng: Random) -> list[Document]:
     """Documents of one cluster, all on one node."""
     theme = rng.choice(THEMES)
-    with_hosts = rng.random() < _HOSTS
+    is_plain = rng.random() < _PLAIN
+    with_hosts = not is_plain and rng.random() < _HOSTS
     documents = [_document("v1", "Namespace", name, "", labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.9]
     documents += [
         _document("v1", "ServiceAccount", "robot", name, labels=random_labels(rng)) for name in NAMESPACES if rng.random() < 0.5
@@ -47,7 +50,7 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 4))]
     documents += [_slice(rng, f"slice{index}", number) for index in range(rng.randint(0, 4))]
     documents += random_hosts(rng) if with_hosts else []
-    documents += random_configuration(rng)
+    documents += [] if is_plain else random_configuration(rng)
     documents += random_pools(rng) if rng.random() < 0.4 else []
     documents += [_tier(rng, name) for name in ("early", "late") if rng.random() < 0.6]
     documents += [
@@ -55,9 +58,10 @@ def random_cluster(rng: Random) -> list[Document]:
     ]
     documents += [_host_policy(rng, f"host{index}") for index in range(rng.randint(0, 5) if with_hosts else 0)]
     documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
+    if is_plain:
+        return documents
     documents += [random_cluster_policy(rng, f"cnp{index}") for index in range(rng.choice((0, 0, 0, 1, 2, 3)))]
-    documents += _staged(rng, documents, theme)
-    return documents
+    return documents + _staged(rng, documents, theme)
 
 
 def _staged(rng: Random, documents: list[Document], theme: Theme) -> list[Document]:

@@ -20,7 +20,7 @@ def random_hosts(rng: Random) -> list[dict[str, Any]]:
 def _host_endpoint(rng: Random, name: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"node": NODE if rng.random() < 0.93 else "n2"}
     if rng.random() < 0.75:
-        spec["interfaceName"] = rng.choice((*LAYOUT.interfaces, *LAYOUT.interfaces, "*", "eth9"))
+        spec["interfaceName"] = rng.choice(("ext0", "ext0", "ext1", "*", "*", "eth9"))
     if rng.random() < 0.4 or "interfaceName" not in spec:
         addresses = [address for own in LAYOUT.interfaces.values() for address in own]
         spec["expectedIPs"] = rng.sample((*addresses, "192.0.2.250"), rng.randint(1, 2))
@@ -71,7 +71,6 @@ def random_pools(rng: Random) -> list[dict[str, Any]]:
 
 def _felix(rng: Random) -> dict[str, Any]:
     every: dict[str, Any] = {
-        "defaultEndpointToHostAction": rng.choice(("Accept", "Accept", "Drop", "Return")),
         "workloadSourceSpoofing": rng.choice(("Any", "Any", "Disabled")),
         "allowVXLANPacketsFromWorkloads": rng.random() < 0.7,
         "allowIPIPPacketsFromWorkloads": rng.random() < 0.7,
@@ -80,7 +79,10 @@ def _felix(rng: Random) -> dict[str, Any]:
         "failsafeOutboundHostPorts": _failsafes(rng),
         "disableConntrackInvalidCheck": rng.random() < 0.5,
     }
-    return {name: every[name] for name in every if rng.random() < 0.35}
+    chosen = {name: every[name] for name in every if rng.random() < 0.35}
+    if rng.random() < 0.8:
+        chosen["defaultEndpointToHostAction"] = rng.choice(("Accept", "Return", "Return", "Drop"))
+    return chosen
 
 
 def _failsafes(rng: Random) -> list[dict[str, Any]]:

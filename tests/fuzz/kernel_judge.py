@@ -45,8 +45,12 @@ class LivingKernel:
 
     async def apply(self, messages: Iterable[Message]) -> None:
         """Program one flush; endpoints are moved to the stage's interfaces."""
-        self._dataplane.on_messages(_on_stage(message) for message in messages)
+        self.tell(messages)
         await self._dataplane.apply()
+
+    def tell(self, messages: Iterable[Message]) -> None:
+        """What a flush says, to be programmed with the next."""
+        self._dataplane.on_messages(_on_stage(message) for message in messages)
 
     def judge(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         """Whether each probe arrives at its destination. One that arrives anywhere else raises AssertionError."""

@@ -24,3 +24,8 @@ WORKLOADS = 10
 def own(family: int) -> list[str]:
     """The node's addresses."""
     return [text for texts in LAYOUT.interfaces.values() for text in texts if (":" in text) is (family == 6)]
+
+
+def is_strange(address: str) -> bool:
+    """Is somebody there who is not of the cluster?"""
+    return any(address in there[family] for there in STRANGERS.values() for family in (4, 6))

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from random import Random
 
-from tests.fuzz.layout import FAILSAFE_PORTS, NOBODY, STRANGERS, own
+from tests.fuzz.layout import FAILSAFE_PORTS, NOBODY, STRANGERS, is_strange, own
 from tests.fuzz.rules import PORTS
-from tests.oracle.cluster import Cluster, Entity, Sent
+from tests.oracle.cluster import Cluster, Entity, Sent, protocol_number
 
 _PROTOCOLS = (6, 6, 6, 6, 17, 17, 132, "icmp", "icmp", 89, 136, 47, 4)
 _TO_HOST_ICMPV6 = (128, 130, 131, 132, 133, 134, 135, 136, 139)
@@ -58,8 +58,17 @@ class _Ground:
         self.rng = rng
         self.workloads = [each for each in cluster.entities if each.is_endpoint and not each.is_host and each.nets]
         with_hosts = any(each.is_host for each in cluster.entities)
+        self.served = [
+            (address, protocol_number(port.get("protocol", "TCP")), port["port"])
+            for document in cluster.of_kind("EndpointSlice")
+            for endpoint in document["endpoints"]
+            for address in endpoint["addresses"]
+            for port in document["ports"]
+            if "port" in port and (cluster.endpoint_with(address) is not None or is_strange(address))
+        ]
         self.kinds = [self._between_pods] * 6 + [self._outward, self._inward] * 2 + [self._pod_to_node, self._node_to_pod]
         self.kinds += [self._to_node, self._from_node, self._through] * (5 if with_hosts else 1)
+        self.kinds += [self._pod_to_node] * (2 if with_hosts else 0) + [self._to_service] * (3 if self.served else 0)
 
     def probe(self) -> Probe | None:
         family = self.rng.choice((4, 6))
@@ -100,6 +109,15 @@ class _Ground:
         if not pods:
             return None
         return Probe(None, self._packet(family, self._stranger(family, via), _address(pods[0], family), pods[0]), via)
+
+    def _to_service(self, family: int) -> Probe | None:
+        """From a pod to where a slice says that a service is, mostly with the right protocol."""
+        to, protocol, port = self.rng.choice(self.served)
+        pods = self._pods(family, 1)
+        if family != (6 if ":" in to else 4) or not pods or pods[0].has_address(to):
+            return None
+        protocol = self.rng.choice((protocol, protocol, 6, 17))
+        return Probe(_id(pods[0]), Sent(_address(pods[0], family), to, protocol, 40000, port))
 
     def _through(self, family: int) -> Probe:
         via = self.rng.choice(("ext0", "ext1"))

@@ -79,7 +79,7 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
         )
         if entity:
             rule[side] = entity
-    if rng.random() < 0.06 and not in_profile:
+    if rng.random() < 0.1 and not in_profile:
         return _with_service(rng, direction)
     if rng.random() < 0.02 and not in_profile and direction == "Ingress":
         return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}

@@ -107,7 +107,11 @@ async def _live(rng: Random, built: Stage, seed: int) -> None:
             documents = random_cluster(rng)
             wanted = resources(documents)
             for messages in flushes(rng, graph, changes(rng, feed, wanted)):
-                await kernel.apply(messages)
+                if rng.random() < 0.5:
+                    kernel.tell(messages)  # several flushes in one transaction
+                else:
+                    await kernel.apply(messages)
+            await kernel.apply(())
             feed = wanted
             oracle, product = Oracle(documents), Product(documents)
             node = NodeOracle(oracle, LAYOUT)

@@ -74,10 +74,10 @@ RENDERER = (
         KERNEL,
     ),
     Mutant(
-        "the node's packets to its own pods meet host policy",
+        "IPIP to whomever passes host policy",
         "dataplane/render/hooks.py",
-        '*(nft.Rule((nft.IfName("oif", prefix), nft.ACCEPT), "to a workload of this node") for prefix in _prefixes(config)),',
-        "",
+        'from_us, _is_host("destination", Family.V4))',
+        "from_us)",
         KERNEL,
     ),
     Mutant(
