@@ -297,7 +297,8 @@ class _Passage:
         else:
             return None
         hosts = self._judge.state.hosts.values()
-        if any(found is not None and found.address == far for host in hosts for found in (host.ipv4, host.ipv6)):
+        known = any(found is not None and found.address == far for host in hosts for found in (host.ipv4, host.ipv6))
+        if known or any(net.contains(far) for net in settings.external_nodes):
             return passed(Decider.TUNNEL, f"{what} between nodes is the cluster's own")
         return denied(Decider.TUNNEL, f"{what} from {far}, which is no node's address") if inbound else None
 

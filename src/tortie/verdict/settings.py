@@ -48,6 +48,8 @@ class Settings:
     """None: the pools say."""
     ipip_enabled: bool | None
     wireguard_ports: tuple[tuple[Family, int], ...]
+    external_nodes: tuple[Prefix, ...]
+    """Machines outside the cluster that may tunnel to a node."""
 
 
 def settings_of(config: Mapping[str, str]) -> Settings:
@@ -89,6 +91,7 @@ def _read(config: tuple[tuple[str, str], ...]) -> Settings:
         vxlan_enabled=read("VXLANEnabled", _optional_boolean),
         ipip_enabled=read("IpInIpEnabled", _optional_boolean),
         wireguard_ports=tuple(wireguard),
+        external_nodes=read("ExternalNodesCIDRList", _prefixes),
     )
 
 
@@ -104,6 +107,10 @@ def _boolean(text: str) -> bool:
 
 def _optional_boolean(text: str) -> bool | None:
     return _boolean(text) if text else None
+
+
+def _prefixes(text: str) -> tuple[Prefix, ...]:
+    return tuple(parse_prefix(entry.strip(), strict=False) for entry in text.split(",") if entry.strip())
 
 
 def _failsafes(text: str) -> tuple[Failsafe, ...]:

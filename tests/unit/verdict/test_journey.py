@@ -292,6 +292,8 @@ def test_tunnels_between_nodes_pass_every_host_endpoint_and_strangers_tunnels_no
     assert cross(tunnelling, says(closed), AtNode(), from_node).allowed
     assert cross(tunnelling, AtNode(), says(closed), to_node).allowed
     assert not cross(tunnelling, says(opened), AtNode(), from_stranger).allowed
+    invited = replace(tunnelling, config={"ExternalNodesCIDRList": "203.0.113.0/24"})
+    assert cross(invited, says(closed), AtNode(), from_stranger).allowed
     # Without such a pool they are packets like any other.
     assert not cross(state, says(closed), AtNode(), from_node).allowed
     assert cross(state, says(opened), AtNode(), from_stranger).allowed
