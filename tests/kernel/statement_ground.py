@@ -273,26 +273,12 @@ class Ground:
                 self._from_host[family].sendto(content, (destination, 0))
         else:
             far_mac, near_mac = self._macs[sender]
-            self.write(sender, near_mac + (sending.source_mac or far_mac) + _ETHER_TYPES[family] + content)
+            self._put(sender, near_mac + (sending.source_mac or far_mac) + _ETHER_TYPES[family] + content)
         return self._number
 
-    def write(self, sender: str, frame: bytes) -> None:
-        """Put a frame of one's own making on the wire at a far end."""
+    def _put(self, sender: str, frame: bytes) -> None:
+        """Put a frame on the wire at a far end."""
         self._senders[sender].send(frame)
-
-    def hardware_address(self, name: str) -> bytes:
-        """Of a far end."""
-        return self._macs[name][0]
-
-    def answers_arp(self, sender: str, question: bytes) -> bool:
-        """Whether an ARP question gets an answer."""
-        self.write(sender, question)
-        device = f"p-{DEVICES[sender]}"
-        while select.select([self._receiver], [], [], _QUIET_SECONDS)[0]:
-            content, (where, _, kind, *_) = self._receiver.recvfrom(4096)
-            if where == device and kind != _PACKET_OUTGOING and content[12:14] == b"\x08\x06" and content[21] == 2:
-                return True
-        return False
 
     def burst(self, sender: str, receiver: str, sent: str, *, family: int, source_port: int, count: int) -> int:
         """How many of so many packets of one connection arrive, sent as fast as possible."""
@@ -302,7 +288,7 @@ class Ground:
         self._number += count
         for number in numbers:
             content = packet(what(sent, family), *ends, number=number, source_port=source_port, flags="A")
-            self.write(sender, near_mac + far_mac + _ETHER_TYPES[family] + content)
+            self._put(sender, near_mac + far_mac + _ETHER_TYPES[family] + content)
         return sum(arrival.where == receiver and arrival.seen.number in numbers for arrival in self._arrivals())
 
     def flow(self, sender: str, receiver: str, sent: str, *, family: int = 4) -> "Flow":
@@ -348,21 +334,17 @@ class Ground:
     def _build(self, node: str, far: str) -> None:
         netns.run_in_named(node, lambda: _write(_SYSCTLS))
         lines = ["link set lo up"]
-        proxies: dict[str, str] = {}
         for index, (name, device) in enumerate(DEVICES.items()):
             far_mac, near_mac = f"02:00:00:00:01:{index:02x}", f"02:00:00:00:02:{index:02x}"
             self._macs[name] = (bytes.fromhex(far_mac.replace(":", "")), bytes.fromhex(near_mac.replace(":", "")))
             lines.append(f"link add {device} address {near_mac} type veth peer name p-{device} address {far_mac} netns {far}")
             lines.append(f"link set {device} up")
-            if name in PODS:  # as the CNI plugin does it
-                proxies |= {f"net/ipv4/conf/{device}/proxy_arp": "1", f"net/ipv4/neigh/{device}/proxy_delay": "0"}
             lines += [f"neigh replace {each} lladdr {far_mac} dev {device} nud permanent" for each in ADDRESSES[name]]
         lines += ["address add 192.0.2.254/32 dev ext0", "route add default via 192.0.2.7 dev ext0 onlink"]
         lines += ["address add 2001:db8:9::fe/128 dev ext0", "route add default via 2001:db8:9::7 dev ext0 onlink"]
         lines += ["address add 198.51.100.254/32 dev ext1", "route add 198.51.100.0/24 via 198.51.100.7 dev ext1 onlink"]
         lines += ["address add 2001:db8:a::fe/128 dev ext1", "route add 2001:db8:a::/64 via 2001:db8:a::7 dev ext1 onlink"]
         _ip(node, lines)
-        netns.run_in_named(node, lambda: _write(proxies))
         quiet = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
         netns.run_in_named(far, lambda: _write(quiet))
         _ip(far, [f"link set p-{device} up" for device in DEVICES.values()])

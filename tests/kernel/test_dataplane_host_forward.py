@@ -209,6 +209,7 @@ def test_an_approval_that_a_packet_brings_along_does_not_count(ground: Ground) -
     assert ground.into_host(8080) == YES
 
 
+@pytest.mark.shows("PS-8.3")
 def test_denied_before_translation_is_dropped_even_where_denials_are_rejected(ground: Ground) -> None:
     ground.tell(
         config(NftablesFilterDenyAction="Reject"),

@@ -342,6 +342,7 @@ def test_a_tier_with_staged_policies_only_decides_nothing(ground: tuple[Node, Po
     assert both(a, b) == YES
 
 
+@pytest.mark.shows("PS-3.9", "PS-3.10")
 @pytest.mark.parametrize("action", ["Accept", "Return"])
 def test_a_workload_that_may_reach_the_host_does_not_reach_its_loopback(ground: tuple[Node, Pod, Pod], action: str) -> None:
     """What listens on 127.0.0.1 counts on nobody but the node itself (CVE-2020-8558); devices of workloads route there."""

@@ -1,6 +1,5 @@
 """Sections 1, 2, 3, 10, 12, 13 and 16 of docs/policy-semantics.md, as far as workloads go: connections, sources, the host."""
 
-import struct
 from collections.abc import Iterator
 
 import pytest
@@ -101,6 +100,16 @@ def test_a_workload_cannot_send_as_somebody_else(node: Ground) -> None:
             assert not node.lets("a", "c", sent, source=stolen), f"as {stolen}"
 
 
+@pytest.mark.shows("PS-10.1", "PS-16.1")
+def test_neighbour_discovery_may_come_from_link_local_addresses_and_from_none(node: Ground) -> None:
+    """Where we differ: without it a workload could not even try out its address."""
+    node.has(felix("defaultEndpointToHostAction: Accept"))
+    for source in ("fe80::1", "::"):
+        assert node.lets("a", "host", "icmpv6/135/0", source=source)
+    assert not node.lets("a", "host", "icmpv6/128/0", source="::"), "nothing else from there"
+    assert not node.lets("a", "host", "udp/53", source="::", family=6)
+
+
 @pytest.mark.shows("PS-10.2")
 @pytest.mark.parametrize("family", [4, 6])
 def test_a_workload_cannot_join_somebody_elses_connection(node: Ground, family: int) -> None:
@@ -158,21 +167,6 @@ def test_allowed_prefixes_need_the_configurations_consent(node: Ground) -> None:
     assert not node.lets("a", "out", "tcp/80", family=4, source="10.99.0.7")
     node.gets(SPOOFING)
     assert node.lets("a", "out", "tcp/80", family=4, source="10.99.0.7")
-
-
-@pytest.mark.shows("PS-10.10")
-def test_nobody_tells_a_workload_that_its_address_is_taken(node: Ground) -> None:
-    node.has()
-    assert answers_arp(node, "a", "c"), "the node answers for other addresses"
-    assert not answers_arp(node, "a", "a"), "for the workload's own it does not"
-
-
-def answers_arp(node: Ground, sender: str, about: str) -> bool:
-    """Whether the node tells a workload that it has this IPv4 address."""
-    mac = node.hardware_address(sender)
-    own, wanted = (bytes(int(part) for part in address(name, 4).split(".")) for name in (sender, about))
-    question = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + own + bytes(6) + wanted
-    return node.answers_arp(sender, b"\xff" * 6 + mac + b"\x08\x06" + question)
 
 
 @pytest.mark.shows("PS-10.12")

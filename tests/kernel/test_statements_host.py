@@ -179,8 +179,9 @@ def test_the_nodes_own_packets_meet_ordinary_policy_then_profiles(node: Ground) 
 
 
 @pytest.mark.shows("PS-3.11")
-def test_host_ingress_is_not_asked_about_workloads(node: Ground) -> None:
-    node.has(hep("*"), felix("defaultEndpointToHostAction: Accept"), gnp("shut", f"{HOST}, ingress: {DENY}"))
+@pytest.mark.parametrize("action", ["Accept", "Return"])
+def test_host_ingress_is_not_asked_about_workloads(node: Ground, action: str) -> None:
+    node.has(hep("*"), felix(f"defaultEndpointToHostAction: {action}"), gnp("shut", f"{HOST}, ingress: {DENY}"))
     assert node.lets("a", "host", "tcp/80")
     assert entering(node, 80) == []
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.dataplane.intents import ICMP, ICMPV6, TCP, UDP, nets, np, policy, ports, rule
@@ -136,12 +137,14 @@ def test_pass_marks_and_returns() -> None:
     ]
 
 
+@pytest.mark.shows("PS-8.5", "PS-8.7")
 def test_log_goes_to_the_directions_group_at_a_bounded_rate_and_does_not_decide() -> None:
     text = 'limit rate 100/second burst 100 packets log prefix "calico-packet" group {} snaplen 128 comment "np/shop/web {} 0"'
     assert lines(rule(Action.LOG)) == [text.format(1, "ingress")]
     assert lines(rule(Action.LOG, direction=Direction.EGRESS)) == [text.format(2, "egress")]
 
 
+@pytest.mark.shows("PS-8.6")
 def test_log_prefix_fields_are_filled_in() -> None:
     def prefix(config: Config = CONFIG, **fields: Any) -> str:
         return log_prefix(rule(Action.LOG, **fields), tier="sec", config=config)
