@@ -96,7 +96,8 @@ def _service_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.service is None or explanation.service.service is None:
         return
     made_up = ", worked out from its selector" if explanation.service.service.synthetic else ""
-    yield f"{explanation.service.text} leads to {len(explanation.backends)} backends{made_up}:"
+    count = len(explanation.backends)
+    yield f"{explanation.service.text} leads to {count} backend{'' if count == 1 else 's'}{made_up}:"
     for backend in explanation.backends:
         verdict = "allow" if backend.allowed else "deny"
         where = f"{backend.destination.text} ({backend.packet.destination}, port {backend.packet.destination_port})"
