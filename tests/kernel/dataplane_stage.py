@@ -235,6 +235,8 @@ def udp_arrives(name: str, family: Family, target: str, address: str, port: int,
     receiver = open_socket(target, family, socket.SOCK_DGRAM)
     sender = open_socket(name, family, socket.SOCK_DGRAM)
     with receiver, sender:
+        # A process that is just being started holds the last receiver open until it executes its program.
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         receiver.bind(("", port))
         if source is not None:
             sender.bind((source, 0))
