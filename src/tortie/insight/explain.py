@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from tortie.base.net import Family
+from tortie.insight.bystanders import Bystander, bystanders
 from tortie.insight.ends import End, at_address, common_family, find, of_workload
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question
 from tortie.insight.route import route
-from tortie.insight.world import Workload, World
-from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId
+from tortie.insight.world import World
+from tortie.intent.keys import EndpointId, HostEndpointId
 from tortie.intent.policy import Direction
 from tortie.verdict.journey import Hook, Journey, Judge, Step, journey, replies
 from tortie.verdict.judgement import Decider, Judgement
@@ -21,13 +21,6 @@ _TO_ITSELF = "a pod that talks to itself never leaves its own network namespace"
 _NODE_SENDS = frozenset({Hook.RAW_OUTPUT, Hook.FILTER_OUTPUT, Hook.MANGLE_POSTROUTING})
 _NODE_RECEIVES = frozenset({Hook.RAW_PREROUTING, Hook.MANGLE_PREROUTING, Hook.FILTER_INPUT})
 _WITHOUT_POLICY = frozenset({Decider.HOST_ACTION, Decider.NOT_POLICED})
-
-
-class Bystander(NamedTuple):
-    """A policy that was not asked, and why."""
-
-    policy: PolicyId
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +231,9 @@ def _unasked_ingress(source: End, destination: End) -> Half:
 def _half(world: World, step: Step, *, end: End, traced: bool) -> Half:
     decision = step.judgement.decided_by
     location = world.location(decision.owner, step.direction, decision.rule_index)
-    bystanders: tuple[Bystander, ...] = ()
-    if traced and end.workload is not None and step.judgement.trace:
-        bystanders = _bystanders(world, end.workload, step.direction)
+    others = bystanders(world, step) if traced and step.judgement.trace else ()
     judgement = None if decision.decider in _WITHOUT_POLICY else step.judgement
-    return Half(step.direction, end, step.judgement.allowed, decision.reason, judgement, location, bystanders, hook=_hook(step))
+    return Half(step.direction, end, step.judgement.allowed, decision.reason, judgement, location, others, hook=_hook(step))
 
 
 def _hook(step: Step) -> str:
@@ -258,14 +249,3 @@ def _end_of(world: World, step: Step) -> End:
         if found is not None:
             return of_workload(found)
     return End(f"node/{step.node}", (), node=step.node)
-
-
-def _bystanders(world: World, workload: Workload, direction: Direction) -> tuple[Bystander, ...]:
-    endpoint = world.state.endpoints[workload.id]
-    asked = {policy for tier in endpoint.tiers for policy in tier.policies(direction)}
-    selecting = {policy for tier in endpoint.tiers for policy in (*tier.ingress, *tier.egress)}
-    return tuple(
-        Bystander(policy, f"is not about {direction.value.lower()}" if policy in selecting else "does not select it")
-        for policy in world.policies
-        if policy not in asked and policy.namespace in ("", workload.namespace)
-    )
