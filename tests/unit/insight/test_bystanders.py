@@ -36,6 +36,5 @@ def test_at_a_host_endpoint_each_hook_tells_why_the_policies_of_the_others_were_
 
 def test_at_a_pod_policies_for_nodes_do_not_select_it() -> None:
     found = ask(world_of(*CLUSTER), "203.0.113.9", "prod/web", "tcp/80").ingress.bystanders
-    assert {policy.name: reason for policy, reason in found} == dict.fromkeys(
-        ("early", "forward", "ordinary", "out"), "does not select it"
-    )
+    others = ("early", "forward", "ordinary", "out")
+    assert {policy.name: reason for policy, reason in found} == dict.fromkeys(others, "does not select it")
