@@ -44,6 +44,8 @@ _LOOSE = Theme(who=0.3, ports=0.4, with_protocol=0.4)
 
 def random_rules(rng: Random, direction: str, *, theme: Theme, in_profile: bool = False) -> list[Rule]:
     """A list as it stands under spec.ingress or spec.egress."""
+    if rng.random() < 0.12:
+        return [_mixed_rule(rng, direction) for _ in range(rng.randint(2, 4))]
     return [random_rule(rng, direction, theme=theme, in_profile=in_profile) for _ in range(rng.randint(0, 4))]
 
 
@@ -83,6 +85,15 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
         return _with_service(rng, direction)
     if rng.random() < 0.02 and not in_profile and direction == "Ingress":
         return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}
+    return rule
+
+
+def _mixed_rule(rng: Random, direction: str) -> Rule:
+    """Ports by name and by number for whom a selector selects: what the kernel takes several rules and a mark for."""
+    rule: Rule = {"action": rng.choice(("Allow", "Allow", "Deny")), "protocol": rng.choice(("TCP", "TCP", "UDP"))}
+    rule["destination"] = {"ports": [rng.choice(PORT_NAMES), *rng.sample(PORTS, rng.randint(1, 2))]}
+    key, value = rng.choice(KEYS), rng.choice(VALUES)
+    rule.setdefault(rng.choice(("source", "destination")), {})["selector"] = f"{key} == '{value}'"
     return rule
 
 

@@ -29,6 +29,7 @@ BATCHES = 2
 STEPS = 4
 """Clusters that one agent lives through."""
 PROBES = 120
+_MAY_STAY = ("NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy", "NetworkSet", "EndpointSlice", "Tier", "Profile")
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(budget.timeout(60))]
 
 
@@ -36,6 +37,17 @@ def resources(documents: Sequence[Document]) -> dict[Key, Resource]:
     """What the graph is fed for these documents."""
     updates = convert_offline([check(decode(document)) for document in documents])
     return {update.key: update.value for update in updates if update.value is not None}
+
+
+def evolved(rng: Random, old: Sequence[Document], new: Sequence[Document]) -> list[Document]:
+    """The new cluster, with some of what the old one had: so that endpoints change under policies that stay."""
+    kept = {_identity(each): each for each in old if each["kind"] in _MAY_STAY and rng.random() < 0.6}
+    return list(({_identity(each): each for each in new} | kept).values())
+
+
+def _identity(document: Document) -> tuple[str, ...]:
+    metadata = document["metadata"]
+    return document["apiVersion"], document["kind"], metadata.get("namespace", ""), metadata["name"]
 
 
 def changes(rng: Random, old: dict[Key, Resource], new: dict[Key, Resource]) -> list[Update]:
@@ -72,8 +84,10 @@ def test_a_state_reached_step_by_step_is_the_state_of_a_fresh_start(batch: int) 
         graph.on_in_sync()
         state.apply_all(graph.flush())
         feed: dict[Key, Resource] = {}
+        documents: list[Document] = []
         for step in range(STEPS):
-            wanted = resources(random_cluster(rng))
+            documents = evolved(rng, documents, random_cluster(rng))
+            wanted = resources(documents)
             for messages in flushes(rng, graph, changes(rng, feed, wanted)):
                 state.apply_all(messages)
             feed = wanted
@@ -101,10 +115,11 @@ async def _live(rng: Random, built: Stage, seed: int) -> None:
     graph = Graph(NODE)
     graph.on_in_sync()
     feed: dict[Key, Resource] = {}
+    documents: list[Document] = []
     async with LivingKernel(built) as kernel:
         await kernel.apply(graph.flush())
         for _ in range(STEPS):
-            documents = random_cluster(rng)
+            documents = evolved(rng, documents, random_cluster(rng))
             wanted = resources(documents)
             for messages in flushes(rng, graph, changes(rng, feed, wanted)):
                 if rng.random() < 0.5:

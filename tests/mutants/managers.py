@@ -1,6 +1,6 @@
 """Bugs in what the dataplane remembers from one change to the next."""
 
-from tests.mutants.mutant import INCREMENTAL, Mutant
+from tests.mutants.mutant import INCREMENTAL, SETS, Mutant
 
 MANAGERS = (
     Mutant(
@@ -22,7 +22,7 @@ MANAGERS = (
         "dataplane/set_manager.py",
         "                change.removed.difference_update(added)\n                change.added.update(added)\n",
         "                change.added.update(added - change.removed)\n",
-        INCREMENTAL,
+        SETS,
     ),
     Mutant(
         "a policy's chain goes with the first of its endpoints",

@@ -10,6 +10,8 @@ INCREMENTAL = ("tests/fuzz/test_incremental.py", 40)
 """One agent's graph, and one kernel, through many changes."""
 TABLE = ("tests/kernel/test_nft_table.py", 0)
 """The driver of our nft table in a namespace of its own."""
+SETS = ("tests/kernel/test_dataplane_sets.py", 0)
+"""What messages of sets add up to."""
 LIMITS = ("tests/kernel/test_dataplane_qos.py", 0)
 """Packet rates, connection limits and DSCP by counted packets."""
 UNTRACKED = ("tests/kernel/test_dataplane_host_untracked.py", 0)
