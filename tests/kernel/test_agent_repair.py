@@ -1,6 +1,8 @@
 """Hands in our tables while the agent lives: it hears of it and puts right what is ours within a second, and what others have
 beside it stays as it is."""
 
+import contextlib
+import subprocess
 import time
 from collections.abc import Iterator
 
@@ -66,8 +68,8 @@ class Watch:
         return time.monotonic() - done
 
 
-@pytest.fixture(scope="module")
-def watch() -> Iterator[Watch]:
+@contextlib.contextmanager
+def watched(*flags: str) -> Iterator[Watch]:
     with agent_node() as node:
         pod = node.pod(1)
         node.apply(
@@ -90,12 +92,20 @@ def watch() -> Iterator[Watch]:
                 ),
             ),
         )
-        node.start()
+        node.start(*flags)
         node.until(lambda: POLICY in node.stage.show(node.stage.node, "nft", "list", "table", "inet", "tortie"))
         node.until(lambda: node.status().get("problems") == {})
         watching = Watch(node, pod)
-        yield watching
-        watching.close()
+        try:
+            yield watching
+        finally:
+            watching.close()
+
+
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Watch]:
+    with watched() as made:
+        yield made
 
 
 HARMLESS = [
@@ -129,6 +139,25 @@ def test_what_is_damaged_is_repaired_within_a_second(watch: Watch, command: str)
     assert took < WITHIN_SECONDS
 
 
+@contextlib.contextmanager
+def traffic(watch: Watch) -> Iterator[None]:
+    """A stream that is allowed and one that is denied while the block runs: none of the one cut, none of the other leaked."""
+    running = streams(watch)
+    for _, stream in running:
+        stream.start()
+    try:
+        time.sleep(0.3)
+        yield
+    finally:
+        counts = [(port, stream.stop()) for port, stream in running]
+    for port, count in counts:
+        assert count.sent > 100
+        if port == OPEN:
+            assert count.lost == 0, f"{count.name}: {count.lost} of {count.sent} cut"
+        else:
+            assert count.received == 0, f"{count.name}: {count.received} of {count.sent} leaked"
+
+
 def streams(watch: Watch) -> list[tuple[int, Stream]]:
     outside = watch.node.stage.outside
     made = []
@@ -149,21 +178,29 @@ def streams(watch: Watch) -> list[tuple[int, Stream]]:
 
 
 def test_repairs_cut_nothing_and_leak_nothing_by_themselves(watch: Watch) -> None:
-    running = streams(watch)
-    for _, stream in running:
-        stream.start()
-    try:
-        time.sleep(0.3)
+    with traffic(watch):
         for command in HARMLESS:
             watch.damage(command.replace("SET", watch.set))
-    finally:
-        counts = [(port, stream.stop()) for port, stream in running]
-    for port, count in counts:
-        assert count.sent > 100
-        if port == OPEN:
-            assert count.lost == 0, f"{count.name}: {count.lost} of {count.sent} cut"
-        else:
-            assert count.received == 0, f"{count.name}: {count.received} of {count.sent} leaked"
+
+
+def test_an_agent_that_owns_its_tables_leaks_nothing_whatever_is_tried() -> None:
+    with watched("--own-tables") as watch:
+        node = watch.node
+        with traffic(watch):
+            for command in (*HARMLESS, *OPENING):
+                text = command.replace("SET", watch.set).replace("HANDLE", "1")
+                refused = ["ip", "netns", "exec", node.stage.node, "nft", text]
+                done = subprocess.run(refused, capture_output=True, text=True, check=False)
+                assert done.returncode == 0 if command == "flush ruleset" else "not permitted" in done.stderr, command
+                assert watch.is_whole(), command
+            assert node.process is not None
+            node.process.kill()
+            node.process.wait()
+            time.sleep(0.2)
+            node.start("--own-tables")
+            time.sleep(0.2)
+        assert not node.log().count("will be read back: rule")
+        node.stop()
 
 
 def test_tables_of_others_and_their_changes_are_nobodys_business_of_ours(watch: Watch) -> None:

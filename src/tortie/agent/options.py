@@ -33,6 +33,9 @@ class AgentOptions:
     accept_datastore: bool = False
     """Follow the datastore that answers even if it is another cluster's than the one before (`datastore.identity`)."""
 
+    own_tables: bool = False
+    """Let nobody else change our nft tables while the agent lives (Linux 6.9)."""
+
     @property
     def cni_socket(self) -> Path:
         """Where CNI is served."""
@@ -57,6 +60,7 @@ def read_options(
     state_dir: str = "",
     log_level: str = "",
     accept_datastore: bool = False,
+    own_tables: bool = False,
 ) -> AgentOptions:
     """Complete what was given on the command line. Raises AgentError with the name of what is wrong."""
     backend = environment.get("CALICO_NETWORKING_BACKEND", "bird")
@@ -71,6 +75,7 @@ def read_options(
         networking_backend=backend,
         overrides={"LogSeverityScreen": log_level} if log_level else {},
         accept_datastore=accept_datastore,
+        own_tables=own_tables or environment.get("TORTIE_OWN_TABLES", "") == "true",
     )
     for path in (options.cni_socket, options.run_dir / "bird" / "bird.ctl"):
         if len(os.fsencode(path)) > UNIX_PATH_LIMIT:

@@ -100,8 +100,8 @@ class Agent:
         self._settings = settings
         self._metrics = Metrics()
         self._links = Links()
-        self._table = NftTable()
-        self._arp = NftTable(family="arp")
+        self._table = NftTable(owned=options.own_tables)
+        self._arp = NftTable(family="arp", owned=options.own_tables)
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._shaper = Shaper()

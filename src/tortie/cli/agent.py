@@ -20,7 +20,14 @@ import click
 @click.option(
     "--accept-datastore", is_flag=True, help="Follow the datastore even if it is another cluster's, or empty, all of a sudden."
 )
-def agent(*, node: str, run_dir: str, state_dir: str, log_level: str, log_format: str, accept_datastore: bool) -> None:
+@click.option(
+    "--own-tables",
+    is_flag=True,
+    help="Let nobody else change our nft tables while the agent lives (Linux 6.9; default: TORTIE_OWN_TABLES).",
+)
+def agent(
+    *, node: str, run_dir: str, state_dir: str, log_level: str, log_format: str, accept_datastore: bool, own_tables: bool
+) -> None:
     """Run this node's agent until SIGTERM. The kernel and BIRD keep what they have when it ends.
 
     SIGHUP makes it start again in place, with the same pid, and read its configuration file anew.
@@ -38,6 +45,7 @@ def agent(*, node: str, run_dir: str, state_dir: str, log_level: str, log_format
         state_dir=state_dir,
         log_level=log_level,
         accept_datastore=accept_datastore,
+        own_tables=own_tables,
     )
     try:
         log.configure(options.log_level, log_format or os.environ.get("TORTIE_LOG_FORMAT", "text"))

@@ -109,9 +109,9 @@ class Batch:
         self._culprits.append(culprit)
 
     # ---- table ----
-    def put_table(self) -> None:
-        """Create the table."""
-        body = text(Table.NAME, self.table) + be32(Table.FLAGS, 0)
+    def put_table(self, flags: int = 0) -> None:
+        """Create the table, or take over one that has lost its owner."""
+        body = text(Table.NAME, self.table) + be32(Table.FLAGS, flags)
         self._add(Msg.NEWTABLE, NLM_F_CREATE, body, Culprit("table", self.table))
 
     def delete_table(self) -> None:

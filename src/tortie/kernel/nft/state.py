@@ -17,6 +17,7 @@ from tortie.kernel.nft.elements import ElementKey, ElementValue, encode_key, fam
 from tortie.kernel.nft.encode import EncodedChain
 from tortie.kernel.nft.intervals import PrefixCover
 from tortie.kernel.nft.objects import Goto, Hook, Jump, SetSpec, TableFamily
+from tortie.kernel.nft.uapi import Table
 
 
 @dataclass(slots=True)
@@ -68,14 +69,16 @@ class Plan:
 class TableState:
     """Wanted and known content of one table. Not for several threads at once."""
 
-    def __init__(self, table: str, family: TableFamily = "inet") -> None:
+    def __init__(self, table: str, family: TableFamily = "inet", *, owned: bool = False) -> None:
         self._table = table
         self._family = family
+        self._flags = Table.OWNER | Table.PERSIST if owned else 0
         self._wanted_chains: dict[str, EncodedChain] = {}
         self._wanted_sets: dict[str, _WantedSet] = {}
         self._withheld: dict[str, _WantedSet] = {}
         self._known_flags: int | None = None
         self._replace = False
+        self._take_over = False
         self._known_chains: dict[str, KernelChain] = {}
         self._known_sets: dict[str, _KnownSet] = {}
         self._dirty_chains: set[str] = set()
@@ -175,6 +178,11 @@ class TableState:
             if wanted.dirty is not None:
                 wanted.dirty.add(key)
 
+    def disown(self) -> bool:
+        """Want the table as one that anybody may change. False if that is wanted already."""
+        owned, self._flags = bool(self._flags), 0
+        return owned
+
     def forget(self) -> None:
         """Want nothing and know nothing."""
         self._wanted_chains.clear()
@@ -199,10 +207,12 @@ class TableState:
     def adopt(self, actual: KernelTable) -> None:
         """Replace what is known by a read-back; mark whatever differs from it, leftovers included.
 
-        A table with flags was put to sleep by hand. The kernel refuses to wake it and to add base chains in one transaction,
-        so it is known as "to be replaced" and as empty.
+        A table with other flags was put to sleep by hand, or is of another kind of life. The kernel refuses to wake it and to
+        add base chains in one transaction, so it is known as "to be replaced" and as empty. One that outlived its owner is
+        taken over as it is.
         """
-        self._replace = bool(actual.flags)
+        self._take_over = bool(self._flags) and actual.flags == Table.PERSIST
+        self._replace = actual.flags not in (None, self._flags) and not self._take_over
         if self._replace:
             actual = KernelTable(actual.generation)
         self._known_flags = actual.flags
@@ -299,8 +309,8 @@ class TableState:
         work = plan.put_chains or plan.write_chains or plan.delete_chains or plan.sets or plan.delete_sets
         if self._replace:
             batch.delete_table()
-        if work and self._known_flags is None:
-            batch.put_table()
+        if (work and self._known_flags is None) or self._take_over:
+            batch.put_table(self._flags)
             plan.puts_table = True
         for name in sorted(plan.write_chains.keys() | plan.delete_chains):
             if name in self._known_chains:
@@ -324,8 +334,8 @@ class TableState:
     def committed(self, plan: Plan) -> None:
         """The kernel took the plan: what was wanted is known. Nothing may have been put in between."""
         if plan.puts_table:
-            self._known_flags = 0
-        self._replace = False
+            self._known_flags = self._flags
+        self._replace = self._take_over = False
         for name in plan.delete_chains:
             del self._known_chains[name]
         for name, chain in (plan.put_chains | plan.write_chains).items():

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from tortie.kernel.errors import ERESTART, Busy, KernelError, NftError, NotFound, Overflow, PermissionDenied, kernel_error
+from tortie.kernel.errors import (
+    ERESTART,
+    Busy,
+    KernelError,
+    NftError,
+    NotFound,
+    Overflow,
+    PermissionDenied,
+    Unsupported,
+    kernel_error,
+)
 from tortie.kernel.netlink import NETLINK_NETFILTER, NLMSG_ERROR, Acknowledgement, RequestSocket, parse_acknowledgement
 from tortie.kernel.netns import in_netns
 from tortie.kernel.nft.batch import Batch, Culprit
@@ -65,11 +75,16 @@ class NftRefused(NftError):
 class NftTable:
     """One table of ours in the given network namespace, or in the calling thread's.
 
+    With `owned` the kernel lets nobody else change the table while this driver lives, and keeps it afterwards, until another
+    takes it over or anybody deletes it. Kernels before 6.9 cannot; there the table is one that anybody may change.
+
     put_* and remove_* are idempotent and only record; a value that cannot be programmed raises NftError at once and leaves
     what was wanted before. Nothing reaches the kernel before `apply`.
     """
 
-    def __init__(self, *, name: str = "tortie", family: TableFamily = "inet", netns_fd: int | None = None) -> None:
+    def __init__(
+        self, *, name: str = "tortie", family: TableFamily = "inet", netns_fd: int | None = None, owned: bool = False
+    ) -> None:
         check_name("table", name)
         self.name = name
         self.family = family
@@ -82,7 +97,7 @@ class NftTable:
         self._recorded: list[Callable[[TableState], None]] = []
         self._handed_over: deque[list[Callable[[TableState], None]]] = deque()
         # Below: only the table's thread, except that anyone may set _stale.
-        self._state = TableState(name, family)
+        self._state = TableState(name, family, owned=owned)
         self._stale = "first apply"
         self._culprits: tuple[Culprit, ...] = ()
 
@@ -242,6 +257,8 @@ class NftTable:
             except KernelError as error:
                 failure = error
                 self._stale = "a transaction failed"
+                if isinstance(error, Unsupported) and any(each.kind == "table" for each in self._culprits):
+                    self._state.disown()
                 continue
             return _stats(plan, size, attempts=attempt + 1, read_back=", ".join(reasons), since=started)
         assert failure is not None

@@ -43,9 +43,10 @@ LIST_ELEMENT = 1  # NFTA_LIST_ELEM
 
 
 class Table:
-    """NFTA_TABLE_*."""
+    """NFTA_TABLE_* and NFT_TABLE_F_*."""
 
     NAME, FLAGS = 1, 2
+    OWNER, PERSIST = 2, 4
 
 
 class ChainAttr:
