@@ -9,6 +9,7 @@ import click
 from tortie.base.errors import TortieError
 from tortie.base.net import Family
 from tortie.cli.worlds import inputs, open_world
+from tortie.convert.cluster_policies import NOT_UNDERSTOOD
 from tortie.insight.document import explanation_document, owner_name
 from tortie.insight.explain import Explanation, Half
 from tortie.insight.explain import explain as ask
@@ -17,6 +18,8 @@ from tortie.verdict.judgement import OwnerStep, RuleStep, TierStep
 from tortie.verdict.packet import Packet
 
 ALLOWED, FAILED, DENIED = 0, 1, 2
+_TOLD = NOT_UNDERSTOOD
+"""The annotation that a rule's text tells already."""
 
 
 @click.command()
@@ -155,11 +158,18 @@ def _owner_lines(step: OwnerStep) -> Iterator[str]:
 def _rule_line(asked: RuleStep) -> str:
     rule = asked.rule
     outcome = "matches" if asked.matched else f"no: {asked.failed}"
-    return f"{'>' if asked.matched else ' '} rule {rule.origin.index}, {rule.text or rule.action.value}: {outcome}"
+    comments = "".join(f" [{key}={text}]" for key, text in rule.comments if key != _TOLD)
+    return f"{'>' if asked.matched else ' '} rule {rule.origin.index}, {rule.text or rule.action.value}{comments}: {outcome}"
 
 
 def _synthetic_lines(explanation: Explanation) -> Iterator[str]:
     for end in (explanation.source, explanation.destination):
-        if end.synthetic_address or (end.workload is not None and end.workload.synthetic_address):
-            shown = ", ".join(str(address) for address in end.addresses)
-            yield f"Note: {end.text} has no address yet; {shown} stand in for it."
+        workload = end.workload
+        address = end.synthetic_address or (workload is not None and workload.synthetic_address)
+        node = workload is not None and workload.synthetic_node
+        missing = [what for what, absent in (("address", address), ("node", node)) if absent]
+        if missing:
+            stand_ins = [str(each) for each in end.addresses] if address else []
+            stand_ins += [f"node/{workload.node}"] if workload is not None and node else []
+            verb = "stands" if len(stand_ins) == 1 else "stand"
+            yield f"Note: {end.text} has no {' and no '.join(missing)} yet; {', '.join(stand_ins)} {verb} in for it."

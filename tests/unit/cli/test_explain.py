@@ -56,7 +56,8 @@ def test_json_is_one_document_and_nothing_else(folder: Path) -> None:
 
 
 def test_made_up_addresses_are_marked(folder: Path) -> None:
-    assert "prod/api has no address yet; 198.18.0.1" in run("dev/client", "prod/api", "tcp/81", "-f", str(folder)).stdout
+    shown = run("dev/client", "prod/api", "tcp/81", "-f", str(folder)).stdout
+    assert "prod/api has no address and no node yet; 198.18.0.1, 2001:db8::1, node/offline stand in for it." in shown
 
 
 def test_standard_input_is_a_file_too() -> None:
@@ -106,6 +107,13 @@ def test_a_service_is_followed_to_its_backends_and_drafts_are_previewed(tmp_path
     assert "  allow  prod/web-2 (10.0.0.2, port 8080): a node always reaches its own pods (health checks depend on it)" in lines
     assert any("StagedGlobalNetworkPolicy draft (staged: asked for the record, not enforced)" in line for line in lines)
     assert "Note: traffic of node/n1 is assumed to pass by eth0 (one)." in lines
+
+
+def test_annotations_of_rules_are_shown_beside_them(tmp_path: Path) -> None:
+    rules = "types: [Ingress]\ningress: [{action: Allow, metadata: {annotations: {owner: shop}}}]"
+    file = tmp_path / "all.yaml"
+    file.write_text("\n---\n".join((*SERVED, global_policy("noted", "app == 'web'", rules))))
+    assert "> rule 0, Allow [owner=shop]: matches" in run("192.0.2.2", "prod/web-1", "tcp/80", "-f", str(file)).stdout
 
 
 def test_the_hooks_of_host_endpoints_are_named(tmp_path: Path) -> None:
