@@ -11,6 +11,7 @@ READ_BY_OTHERS = {
     "cli/ipam.py",  # how old a released address is
     "cni/sources.py",  # when an address was assigned
     "datastore/requests.py",  # creationTimestamp
+    "lab/kubernetes_objects.py",  # since when a pod runs
     "ipam/allocator.py",  # how old a released address is
 }
 

@@ -5,12 +5,13 @@ No shell, ever. Every wait has a limit. A process that is to live in another net
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -91,6 +92,50 @@ async def run(
             await process.wait()
     assert process.returncode is not None
     return Completed(tuple(argv), process.returncode, stdout, stderr)
+
+
+@contextlib.asynccontextmanager
+async def reading(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    netns_path: str | None = None,
+    line_limit: int = 1 << 24,
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The lines that a program writes, as they come, for the length of a block; then it is killed and waited for.
+
+    The lines end when its output does; raises ProcessError then if it failed, and at once if it cannot be started.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *in_namespace(argv, netns_path),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=None if env is None else dict(env),
+            limit=line_limit,
+        )
+    except OSError as error:
+        raise ProcessError(f"{argv[0]}: cannot be started: {error.strerror}") from error
+    output, errors = process.stdout, process.stderr
+    assert output is not None
+    assert errors is not None
+
+    async def lines() -> AsyncIterator[bytes]:
+        try:
+            async for line in output:
+                yield line
+        except ValueError as error:
+            raise ProcessError(f"{argv[0]}: a line of more than {line_limit} bytes") from error
+        words = await errors.read()
+        Completed(tuple(argv), await process.wait(), b"", words).check()
+
+    try:
+        yield lines()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def run_blocking(argv: Sequence[str], *, stdin: bytes = b"", timeout: float = 60.0, netns_path: str | None = None) -> Completed:

@@ -20,6 +20,8 @@ NAME = click.option(
     "--name", "-N", default="lab", show_default=True, help="Name of the lab; labs of different names run side by side."
 )
 
+DATASTORES = ["sqlite", "etcd", "kubernetes"]
+
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(coroutine)
@@ -42,7 +44,7 @@ def lab() -> None:
 @click.option("--name", "-N", default=None, help="Name of the lab (default: the file's, else `lab`).")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many nodes, without a file.")
 @click.option("--family", type=click.Choice(["4", "6", "46"]), default=None, help="IP versions (default: both, or the file's).")
-@click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default=None, help="Default: the file's, else sqlite.")
+@click.option("--datastore", type=click.Choice(DATASTORES), default=None, help="Default: the file's, else sqlite.")
 def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: Datastore | None) -> None:
     """Build a lab and leave it running."""
     import msgspec
@@ -64,6 +66,8 @@ def up(path: Path | None, name: str | None, nodes: int, family: str | None, data
         built = await Lab.up(spec, progress=lambda text: click.echo(f"  {text}", err=True))
         await built.client.close()
         click.echo(f"lab {spec.name} is up: {len(spec.nodes)} nodes, {len(built.state.pods)} pods")
+        if spec.datastore == "kubernetes":
+            click.echo(f"`tortie lab kubectl --name {spec.name} get pods -A` asks its API server as the administrator")
         if os.environ.get(INSIDE):
             # The user namespace ends with this command, and the lab with it.
             click.echo("not root: the lab lives as long as this command; Ctrl-C removes it")
@@ -195,10 +199,10 @@ def pod_remove(pod_name: str, name: str) -> None:
 
 @lab.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--name", "-N", default="lab", show_default=True, help="Name of the lab.")
-@click.argument("where", metavar="NAMESPACE/POD|node/NAME")
+@click.argument("where", metavar="NAMESPACE/POD|node/NAME|fabric")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def execute(name: str, where: str, command: tuple[str, ...]) -> None:
-    """Run a command in the network namespace of a pod or a node: tortie lab exec prod/db -- ip addr."""
+    """Run a command in the network namespace of a pod, a node or the fabric: tortie lab exec prod/db -- ip addr."""
     from tortie.lab.cluster import lab_environment
     from tortie.lab.names import LabNames, netns_path
     from tortie.lab.state import load_state
@@ -208,6 +212,8 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
     kind, _, rest = where.partition("/")
     if kind == "node" and rest in {entry.name for entry in state.spec.nodes}:
         namespace = names.node(rest)
+    elif where == "fabric":
+        namespace = names.fabric
     elif where in state.pods:
         namespace = state.pods[where].netns
     else:
@@ -217,6 +223,23 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
         raise LabError("which command? tortie lab exec NAMESPACE/POD -- ip address")
     arguments = ["nsenter", f"--net={netns_path(namespace)}", "--", *words]
     os.execvpe(arguments[0], arguments, {**os.environ, **lab_environment(names)})  # noqa: S606  (becomes the user's command)
+
+
+@lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})
+@click.option("--name", "-N", default="lab", show_default=True, help="Name of the lab.")
+@click.argument("words", nargs=-1, required=True, type=click.UNPROCESSED)
+def kubectl(name: str, words: tuple[str, ...]) -> None:
+    """kubectl as the administrator of a lab on Kubernetes: tortie lab kubectl get pods -A."""
+    from tortie.lab import kubernetes_store
+    from tortie.lab.kubernetes_plane import administration
+    from tortie.lab.names import LabNames
+    from tortie.lab.state import load_state
+
+    names = LabNames(name)
+    if load_state(names).spec.datastore != "kubernetes":
+        raise LabError(f"lab {name} is not on Kubernetes: `tortie lab up --datastore kubernetes` builds one that is")
+    arguments = kubernetes_store.kubectl(names, "admin").inside(*words)
+    os.execvpe(arguments[0], arguments, administration(os.environ))  # noqa: S606  (becomes the user's command)
 
 
 # ---- questions ----
@@ -272,7 +295,7 @@ def matrix(name: str, ports: tuple[str, ...], family: str, output: str) -> None:
     "--json", "json_path", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the result here."
 )
 @click.option("--name", "-N", default="demo", show_default=True, help="Name of the lab.")
-@click.option("--datastore", type=click.Choice(["sqlite", "etcd"]), default="sqlite", show_default=True)
+@click.option("--datastore", type=click.Choice(DATASTORES), default="sqlite", show_default=True)
 def demo(json_path: Path | None, name: str, datastore: Datastore) -> None:
     """Three nodes, seven pods, BGP, one policy: everything shown and checked. Exit code 2 if anything is not as expected."""
     from tortie.lab.demo import run_demo

@@ -6,17 +6,13 @@ import os
 import shutil
 import signal
 import sys
-import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec
 from tortie.api.defaults import with_defaults
 from tortie.api.ippool import IPPool, IPPoolSpec
-from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, ServiceAccount
-from tortie.api.kubernetes import PodSpec as KubernetesPodSpec
-from tortie.api.node import Node
-from tortie.api.resource import Key, Metadata, Resource
+from tortie.api.resource import V3, Metadata, Resource
 from tortie.base import process
 from tortie.base.errors import TortieError
 from tortie.base.net import Family, parse_prefix
@@ -25,13 +21,15 @@ from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
-from tortie.lab import fabric, stores
+from tortie.lab import fabric, kubernetes_store, stores
 from tortie.lab.convergence import wait_for_routes
+from tortie.lab.kubernetes_workloads import KubernetesWorkloads
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
-from tortie.lab.runtime import Runtime, Sandbox
+from tortie.lab.runtime import Runtime
 from tortie.lab.spec import LabError, LabSpec, PodSpec, check_pod
 from tortie.lab.state import LabState, PodState, load_state, read_agent_status, save_state
+from tortie.lab.workloads import StoredWorkloads
 
 Progress = Callable[[str], None]
 READY_SECONDS = 20.0
@@ -44,7 +42,11 @@ class Lab:
         self.names = names
         self.state = state
         self.client = client
-        self._runtime = Runtime(names)
+        self._workloads: StoredWorkloads | KubernetesWorkloads
+        if self._is_on_kubernetes:
+            self._workloads = KubernetesWorkloads(names, self.families)
+        else:
+            self._workloads = StoredWorkloads(names, client)
 
     # ---- life ----
     @classmethod
@@ -58,7 +60,7 @@ class Lab:
         names.folder.mkdir(parents=True, mode=0o755)
         lab = None
         try:
-            stores.lay_out(names, spec.datastore)
+            stores.lay_out(names, spec)
             client = open_client(lab_environment(names), None)
             lab = cls(names, LabState(spec=spec), client)
             save_state(names, lab.state)
@@ -89,17 +91,18 @@ class Lab:
         for index, node in enumerate(spec.nodes):
             fabric.connect_node(self.names, node.name, index=index, families=self.families)
         progress("datastore")
-        await stores.start(self.names)
+        await stores.start(self.names, spec)
         await self._fill_datastore()
         progress("agents and BIRD")
         async with asyncio.TaskGroup() as tasks:
             for node in spec.nodes:
                 tasks.create_task(self.start_agent(node.name))
+        if self._is_on_kubernetes:
+            await kubernetes_store.start_kubelet(self.names)
         if spec.pods:
             progress(f"{len(spec.pods)} pods")
-            async with asyncio.TaskGroup() as tasks:
-                for index, pod in enumerate(spec.pods):
-                    tasks.create_task(self.add_pod(pod, default_node=spec.nodes[index % len(spec.nodes)].name))
+            nodes = [spec.nodes[index % len(spec.nodes)].name for index in range(len(spec.pods))]
+            await self._add_pods(spec.pods, nodes)
         for path in spec.apply:
             await self.apply_file(Path(path))
         save_state(self.names, self.state)
@@ -110,6 +113,10 @@ class Lab:
     async def wait_for_routes(self) -> None:
         """Return once every node knows the way to every block. Raises LabError naming what is missing."""
         await wait_for_routes(self.client, self.names, [node.name for node in self.state.spec.nodes])
+
+    @property
+    def _is_on_kubernetes(self) -> bool:
+        return self.state.spec.datastore == "kubernetes"
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -132,8 +139,7 @@ class Lab:
                 )
         for namespace in spec.namespaces:
             await self.add_namespace(namespace.name, namespace.labels)
-        for node in spec.nodes:
-            await self._create(Node(metadata=Metadata(name=node.name, labels=node.labels)))
+        await self._workloads.add_nodes(spec.nodes)
 
     async def _create(self, resource: Resource) -> None:
         await operations.apply(self.client, with_defaults(resource))
@@ -193,90 +199,55 @@ class Lab:
     # ---- what users bring ----
     async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
         """A Kubernetes Namespace and its default ServiceAccount."""
-        full = {"kubernetes.io/metadata.name": name, **labels}
-        await self._create(Namespace(metadata=Metadata(name=name, labels=full)))
-        await self._create(ServiceAccount(metadata=Metadata(name="default", namespace=name)))
+        await self._workloads.add_namespace(name, labels)
 
-    async def apply_file(self, path: Path) -> list[Resource]:
-        """What `tortie apply -f` does. Raises TortieError before anything is written."""
+    async def apply_file(self, path: Path) -> None:
+        """What `tortie apply -f` does, and on Kubernetes `kubectl apply -f` for what is Kubernetes' own.
+
+        Raises TortieError before anything is written.
+        """
         from tortie.api.documents import load_documents
         from tortie.api.validation import check
 
         documents = load_documents(path.read_text(), origin=str(path))
         checked = [check(document.resource) for document in documents]
+        if self._is_on_kubernetes and all(resource.api_version != V3 for resource in checked):
+            await kubernetes_store.kubectl(self.names, "admin").run("apply", "-f", str(path))
+            return
         for resource in checked:
             await operations.apply(self.client, resource)
-        return checked
 
     # ---- pods ----
     async def add_pod(self, pod: PodSpec, *, default_node: str = "") -> PodState:
         """Create the Pod object, its sandbox, its wiring by CNI, and the servers in it."""
-        problems = check_pod(pod)
-        node = pod.node or default_node
-        if node not in {entry.name for entry in self.state.spec.nodes}:
-            problems.append(f"node {node!r}: there is no such node in this lab")
-        if pod.name in self.state.pods:
-            problems.append(f"pod {pod.name} is there already")
+        await self._add_pods([pod], [default_node])
+        return self.pod(pod.name)
+
+    async def _add_pods(self, pods: Sequence[PodSpec], default_nodes: Sequence[str]) -> None:
+        problems: list[str] = []
+        placed: list[tuple[PodSpec, str]] = []
+        for pod, default in zip(pods, default_nodes, strict=True):
+            problems += check_pod(pod)
+            node = pod.node or default
+            if node not in {entry.name for entry in self.state.spec.nodes}:
+                problems.append(f"node {node!r}: there is no such node in this lab")
+            if pod.name in self.state.pods:
+                problems.append(f"pod {pod.name} is there already")
+            placed.append((pod, node))
         if problems:
             raise LabError("; ".join(problems))
-        await self._require_namespace(pod.namespace, pod.service_account)
-        await self._create(_pod_object(pod, node))
-        name = self.names.pod(pod.namespace, pod.pod)
-        sandbox = Sandbox(pod.namespace, pod.pod, node, uuid.uuid4().hex, name, {})
-        netns.create(name)
-        try:
-            sandbox = await self._runtime.add(sandbox)
-            server = await self._start_server(pod, node, name)
-        except BaseException:
-            netns.delete(name)
-            await asyncio.shield(operations.delete(self.client, Key("Pod", pod.namespace, pod.pod)))
-            raise
-        state = PodState(
-            namespace=pod.namespace, pod=pod.pod, node=node, container_id=sandbox.container_id, netns=name,
-            result=sandbox.result, server_pid=server, serve=pod.serve,
-        )  # fmt: skip
-        self.state.pods[pod.name] = state
+        self.state.pods.update(await self._workloads.add_pods(placed))
         save_state(self.names, self.state)
-        return state
-
-    async def _require_namespace(self, namespace: str, service_account: str) -> None:
-        stored = await self.client.list("Namespace", name_prefix=namespace)
-        if not any(item.metadata.name == namespace for item in stored.items):
-            await self.add_namespace(namespace, {})
-        if service_account != "default":
-            await self._create(ServiceAccount(metadata=Metadata(name=service_account, namespace=namespace)))
-
-    async def _start_server(self, pod: PodSpec, node: str, netns_name: str) -> int:
-        if not pod.serve:
-            return 0
-        log_path = self.names.run_dir(node) / f"serve-{pod.namespace}.{pod.pod}.log"
-        log_path.unlink(missing_ok=True)
-        pid = await process.start_detached(
-            [sys.executable, "-m", "tortie.lab.serve", pod.name, *pod.serve],
-            log_path=log_path,
-            netns_path=netns_path(netns_name),
-        )
-        deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        while "ready" not in log_path.read_text(errors="replace"):
-            if asyncio.get_running_loop().time() > deadline or not process.is_alive(pid):
-                raise LabError(f"pod {pod.name}: its servers did not start: {log_path.read_text(errors='replace')[-500:]}")
-            await asyncio.sleep(0.02)
-        return pid
 
     async def remove_pod(self, name: str) -> None:
         """Stop the servers, CNI DEL, delete the namespace and the Pod object. Raises LabError for an unknown pod."""
-        state = self.pod(name)
-        if state.server_pid:
-            await process.stop(state.server_pid)
-        await self._runtime.delete(state.sandbox)
-        netns.delete(state.netns)
-        await operations.delete(self.client, Key("Pod", state.namespace, state.pod))
+        await self._workloads.remove_pod(self.pod(name))
         del self.state.pods[name]
         save_state(self.names, self.state)
 
     async def check_pod_wiring(self, name: str) -> None:
         """CNI CHECK of one pod. Raises LabError when it finds a fault."""
-        await self._runtime.check(self.pod(name).sandbox)
+        await Runtime(self.names).check(self.pod(name).sandbox)
 
     def pod(self, name: str) -> PodState:
         """A running pod by namespace/name. Raises LabError."""
@@ -286,11 +257,8 @@ class Lab:
 
     async def down(self) -> None:
         """Remove all pods by CNI DEL as a kubelet would, then everything else."""
-        for name in list(self.state.pods):
-            try:
-                await self.remove_pod(name)
-            except TortieError:
-                break  # an agent or the datastore is gone: the others would wait for it too, and all goes in any case
+        with contextlib.suppress(TortieError):  # an agent or the datastore is gone: all the rest goes in any case
+            await self._workloads.remove_all(list(self.state.pods.values()))
         await self.client.close()
         await tear_down(self.names)
 
@@ -312,18 +280,3 @@ async def tear_down(names: LabNames) -> None:
 def lab_environment(names: LabNames) -> dict[str, str]:
     """The variables by which every process of a lab finds its datastore."""
     return stores.environment(names)
-
-
-def _pod_object(pod: PodSpec, node: str) -> Pod:
-    ports = tuple(
-        ContainerPort(name=name, container_port=int(text.partition(":")[2]), protocol=text.partition(":")[0].upper())
-        for name, text in pod.ports.items()
-    )
-    return Pod(
-        metadata=Metadata(name=pod.pod, namespace=pod.namespace, labels=pod.labels, annotations=pod.annotations),
-        spec=KubernetesPodSpec(
-            node_name=node,
-            service_account_name=pod.service_account,
-            containers=(Container(name="main", image="lab", ports=ports),),
-        ),
-    )

@@ -7,6 +7,7 @@ is started in. Authorisation is Node and RBAC, every request is in audit.log, an
 
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,6 +163,11 @@ class ControlPlane:
             # No kubelet renews leases here: nodes would be given up for lost, and their pods evicted.
             "--controllers=*,-node-lifecycle-controller,-node-ipam-controller",
         ]  # fmt: skip
+
+
+def administration(own: Mapping[str, str]) -> dict[str, str]:
+    """A person's environment for kubectl: as it is, but no proxy stands between."""
+    return {name: value for name, value in own.items() if name.lower() not in ("http_proxy", "https_proxy", "all_proxy")}
 
 
 def environment() -> dict[str, str]:

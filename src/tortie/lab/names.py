@@ -60,6 +60,16 @@ class LabNames:
         """Sockets and data of the lab's etcd; there only in a lab that has one."""
         return self.folder / "etcd"
 
+    @property
+    def kubernetes(self) -> Path:
+        """The lab's Kubernetes control plane: secrets, kubeconfigs, logs; there only in a lab that has one."""
+        return self.folder / "kubernetes"
+
+    @property
+    def kubelet_file(self) -> Path:
+        """The pods that the lab's kubelet has wired."""
+        return self.folder / "kubelet.json"
+
     def run_dir(self, node: str) -> Path:
         """A node's run directory."""
         return self.folder / node

@@ -23,11 +23,12 @@ def overview(lab: Lab) -> dict[str, Any]:
         {"name": name, "node": pod.node, "addresses": pod.sandbox.addresses, "netns": pod.netns, "serve": list(pod.serve)}
         for name, pod in sorted(lab.state.pods.items())
     ]
+    datastore = lab.state.spec.datastore
     return {
         "apiVersion": "tortie.io/v1",
         "kind": "LabStatus",
         "name": lab.state.spec.name,
-        "datastore": str(lab.names.etcd if lab.state.spec.datastore == "etcd" else lab.names.datastore),
+        "datastore": str({"etcd": lab.names.etcd, "kubernetes": lab.names.kubernetes}.get(datastore, lab.names.datastore)),
         "nodes": nodes,
         "pods": pods,
     }

@@ -24,7 +24,7 @@ from tortie.base.errors import TortieError
 NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$")
 SERVE = re.compile(r"^(tcp|udp):([0-9]{1,5})$")
 Protocol = Literal["tcp", "udp", "icmp"]
-Datastore = Literal["sqlite", "etcd"]
+Datastore = Literal["sqlite", "etcd", "kubernetes"]
 
 
 class LabError(TortieError):

@@ -1,6 +1,10 @@
-"""What `lab up` remembers for the commands that follow: lab.json in the lab's folder, replaced as a whole."""
+"""What `lab up` remembers for the commands that follow: lab.json in the lab's folder, replaced as a whole.
+
+In a lab on Kubernetes the pods are the kubelet's to remember, in kubelet.json.
+"""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +25,8 @@ class PodState(msgspec.Struct, kw_only=True, rename="camel"):
     result: dict[str, Any]
     server_pid: int = 0
     serve: tuple[str, ...] = ()
+    uid: str = ""
+    """Of the Pod object, where an API server gave it one."""
 
     @property
     def sandbox(self) -> Sandbox:
@@ -41,7 +47,10 @@ class LabState(msgspec.Struct, kw_only=True, rename="camel"):
 def load_state(names: LabNames) -> LabState:
     """Read it. Raises LabError when there is no such lab."""
     try:
-        return msgspec.json.decode(names.state_file.read_bytes(), type=LabState)
+        state = msgspec.json.decode(names.state_file.read_bytes(), type=LabState)
+        if names.kubelet_file.exists():
+            state.pods = load_kubelet_pods(names)
+        return state
     except FileNotFoundError:
         raise LabError(f"there is no lab named {names.lab!r}: `tortie lab up --name {names.lab}` makes one") from None
     except msgspec.DecodeError as error:
@@ -50,10 +59,29 @@ def load_state(names: LabNames) -> LabState:
 
 def save_state(names: LabNames, state: LabState) -> None:
     """Write it; never seen half-written."""
-    temporary = names.state_file.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2))
+    _replace(names.state_file, state)
+
+
+def load_kubelet_pods(names: LabNames) -> dict[str, PodState]:
+    """The pods that the lab's kubelet has wired, by namespace/name; none where it has not begun. Raises LabError."""
+    try:
+        return msgspec.json.decode(names.kubelet_file.read_bytes(), type=dict[str, PodState])
+    except FileNotFoundError:
+        return {}
+    except msgspec.DecodeError as error:
+        raise LabError(f"{names.kubelet_file}: {error}; `tortie lab down --name {names.lab}` clears up") from error
+
+
+def save_kubelet_pods(names: LabNames, pods: dict[str, PodState]) -> None:
+    """Write them; never seen half-written."""
+    _replace(names.kubelet_file, pods)
+
+
+def _replace(path: Path, value: object) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2))
     os.chmod(temporary, 0o600)
-    temporary.replace(names.state_file)
+    temporary.replace(path)
 
 
 def read_agent_status(names: LabNames, node: str) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The datastore of a lab: a sqlite file, or an etcd that the lab runs.
+"""The datastore of a lab: a sqlite file, an etcd that the lab runs, or a Kubernetes that it runs (kubernetes_store).
 
 etcd listens on unix sockets in the lab's folder and on nothing else: they are reached from every network namespace, the
 nodes' and the machine's own, without a route, and no port of the machine is taken. It ends with the lab's other processes.
@@ -8,17 +8,20 @@ import asyncio
 import shutil
 
 from tortie.base import process
+from tortie.lab import kubernetes_store
 from tortie.lab.names import LabNames, netns_path
-from tortie.lab.spec import Datastore, LabError
+from tortie.lab.spec import LabError, LabSpec
 
 _START_SECONDS = 20.0
 _CLIENTS, _PEERS = "clients:0", "peers:0"
 """etcd makes sockets of these names in its working directory; it insists on the form host:port."""
 
 
-def lay_out(names: LabNames, datastore: Datastore) -> None:
-    """Decide what the lab's datastore is: from now on `environment` answers. Raises LabError when etcd is not installed."""
-    if datastore == "etcd":
+def lay_out(names: LabNames, spec: LabSpec) -> None:
+    """Decide what the lab's datastore is: from now on `environment` answers. Raises LabError when its programs are missing."""
+    if spec.datastore == "kubernetes":
+        kubernetes_store.lay_out(names, spec)
+    elif spec.datastore == "etcd":
         if shutil.which("etcd") is None:
             raise LabError("etcd is not installed: on Debian, `apt-get install etcd-server` or `make setup`")
         names.etcd.mkdir(mode=0o700)
@@ -26,13 +29,17 @@ def lay_out(names: LabNames, datastore: Datastore) -> None:
 
 def environment(names: LabNames) -> dict[str, str]:
     """The variables by which every process of a lab finds its datastore."""
+    if names.kubernetes.is_dir():
+        return {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(names.kubernetes / "agent.kubeconfig")}
     if names.etcd.is_dir():
         return {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": f"unix://{names.etcd / _CLIENTS}"}
     return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
 
 
-async def start(names: LabNames) -> None:
+async def start(names: LabNames, spec: LabSpec) -> None:
     """Start what there is to start, and return when it listens. Raises LabError with the end of its log."""
+    if names.kubernetes.is_dir():
+        await kubernetes_store.start(names, spec)
     if not names.etcd.is_dir():
         return
     peers = f"unix://{_PEERS}"

@@ -71,3 +71,37 @@ except OSError:
     assert (first[0], second[0]) == ("first", "second")
     assert first[1] == second[1]
     assert "words" in first[1]
+
+
+def test_lines_are_read_as_they_come_and_the_program_ends_with_the_block() -> None:
+    async def scenario() -> tuple[list[bytes], int]:
+        seen = []
+        async with process.reading(["sh", "-c", "echo $$; echo two; exec sleep 30"]) as lines:
+            async for line in lines:
+                seen.append(line.strip())
+                if len(seen) == 2:
+                    break
+        return seen[1:], int(seen[0])
+
+    seen, pid = asyncio.run(scenario())
+    assert seen == [b"two"]
+    assert not process.is_alive(pid)
+
+
+def test_lines_of_a_program_that_fails_end_with_its_own_words() -> None:
+    async def scenario(script: str) -> list[bytes]:
+        async with process.reading(["sh", "-c", script], line_limit=1000) as lines:
+            return [line async for line in lines]
+
+    assert asyncio.run(scenario("echo one; echo two")) == [b"one\n", b"two\n"]
+    with pytest.raises(process.ProcessError, match="exit status 4: went wrong"):
+        asyncio.run(scenario("echo one; echo went wrong >&2; exit 4"))
+    with pytest.raises(process.ProcessError, match="a line of more than 1000 bytes"):
+        asyncio.run(scenario("head -c 5000 /dev/zero; sleep 30"))
+    with pytest.raises(process.ProcessError, match="cannot be started"):
+        asyncio.run(_read_nothing())
+
+
+async def _read_nothing() -> None:
+    async with process.reading(["no-such-program"]):
+        raise AssertionError("it is not there")
