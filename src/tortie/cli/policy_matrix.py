@@ -55,8 +55,7 @@ def matrix(
     outside = [_external(world, text) for text in external]
     table = build(world, _ends(world, source, outside), _ends(world, destination, outside), questions=questions)
     if output == "json":
-        for line in matrix_json(table):
-            click.echo(line)
+        click.echo("\n".join(matrix_json(table)))
     elif output == "html":
         from tortie.insight.html import matrix_html
 

@@ -5,13 +5,11 @@ explanation may depend on, except whether both ends are on one node: pairs of tw
 answer for every port.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TypeVar
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix, masked, single
-from tortie.insight.document import explanation_document
 from tortie.insight.ends import End
-from tortie.insight.explain import Explanation
 from tortie.insight.world import World
 from tortie.intent.policy import Match, Policy, Profile, Rule
 from tortie.intent.sets import PortMember
@@ -119,9 +117,3 @@ class Numbering:
 
     def __getitem__(self, value: Hashable) -> int:
         return self._numbers.setdefault(value, len(self._numbers))
-
-
-def half_document(explanation: Explanation, side: str) -> Mapping[str, Any]:
-    """`egress` or `ingress` of an explanation's document without its walk: verdict, who decided, and where it is written."""
-    half: Mapping[str, Any] = explanation_document(explanation)[side]
-    return {key: value for key, value in half.items() if key != "endpoint" and not isinstance(value, list | dict)}

@@ -14,7 +14,9 @@ from tortie.insight.document import API_VERSION
 from tortie.insight.ends import End, of_workload
 from tortie.insight.interesting import Interest, interests, strangers
 from tortie.insight.matrix import Answer, ask, same_end
+from tortie.insight.sameness import Sameness
 from tortie.insight.world import World
+from tortie.intent.policy import Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +124,13 @@ def _compare(
 ) -> None:
     groups: dict[int, list[_Ends]] = {}
     old, new, numbers = Memberships(before), Memberships(after), Numbering()
+    same = Sameness(before, after)
     for each in ends:
         groups.setdefault(numbers[old.of_end(each.before), new.of_end(each.after)], []).append(each)
     for sources in groups.values():
         for destinations in groups.values():
+            if same.frame and _alike(same, sources[0], destinations[0]):
+                continue
             for near, (source, destination) in _pairs(sources, destinations).items():
                 for port in ports:
                     question = replace(port.question, family=family)
@@ -133,6 +138,11 @@ def _compare(
                     now = ask(after, source.after, destination.after, question=question)
                     if was is not None and now is not None and was.allowed != now.allowed:
                         found.add(sources, destinations, port.text, near=near, family=family, answers=(was, now))
+
+
+def _alike(same: Sameness, source: _Ends, destination: _Ends) -> bool:
+    """True if both worlds judge alike all that one class sends to another."""
+    return same.of_end(*source, Direction.EGRESS) and same.of_end(*destination, Direction.INGRESS)
 
 
 _Near = tuple[bool, bool]
@@ -215,13 +225,12 @@ def _mutual(merged: Mapping[_Group, list[str]]) -> dict[_Group, list[str]]:
     result: dict[_Group, list[str]] = {}
     for group, sources in merged.items():
         if len(sources) > 1:
-            result[group] = sources
+            result[group] = [*sources]
             continue
         key, asked, destinations = group
         rings.setdefault((key, asked, destinations | {sources[0]}), []).append((group, sources[0]))
     for ring, members in rings.items():
-        if len(members) > 1 and ring not in result:
-            result[ring] = [source for _, source in members]
-        else:
-            result.update({group: [source] for group, source in members})
+        for group, source in members:
+            # That a source may stand among the destinations already, as another's, changes nothing: each to every other.
+            result.setdefault(ring if len(members) > 1 else group, []).append(source)
     return result

@@ -21,9 +21,9 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
         "source": _end(explanation.source),
         "destination": _end(explanation.destination),
         "packet": _packet(explanation.packet),
-        "egress": _half(explanation.egress),
-        "way": [_half(half) for half in explanation.way],
-        "ingress": _half(explanation.ingress),
+        "egress": half_document(explanation.egress),
+        "way": [half_document(half) for half in explanation.way],
+        "ingress": half_document(explanation.ingress),
         "replies": explanation.replies,
     }
     if explanation.notes:
@@ -58,9 +58,9 @@ def _pending(explanation: Explanation, *, differs: bool) -> dict[str, Any]:
         "verdict": _verdict(explanation.allowed),
         "differs": differs,
         "reason": explanation.deciding.reason,
-        "egress": _half(explanation.egress),
-        "way": [_half(half) for half in explanation.way],
-        "ingress": _half(explanation.ingress),
+        "egress": half_document(explanation.egress),
+        "way": [half_document(half) for half in explanation.way],
+        "ingress": half_document(explanation.ingress),
     }
 
 
@@ -95,7 +95,8 @@ def _packet(packet: Packet) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _half(half: Half) -> dict[str, Any]:
+def half_document(half: Half) -> dict[str, Any]:
+    """What one end says."""
     document: dict[str, Any] = {
         "endpoint": half.end.text,
         "verdict": _verdict(half.allowed),

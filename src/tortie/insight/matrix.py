@@ -1,30 +1,55 @@
 """Who reaches whom: the whole table for some ports. It costs what its distinct classes of ends cost (see `classes`)."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from tortie.insight.classes import Memberships, Numbering, few_of, half_document, node_of, on_one_node
-from tortie.insight.document import API_VERSION
+from tortie.insight.classes import Memberships, Numbering, few_of, node_of, on_one_node
+from tortie.insight.document import API_VERSION, half_document
 from tortie.insight.ends import End
 from tortie.insight.errors import InsightError
-from tortie.insight.explain import explain_ends
+from tortie.insight.explain import Explanation, Half, explain_ends
 from tortie.insight.question import Question
 from tortie.insight.world import World
 from tortie.verdict.packet import PROTOCOL_NAMES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
-    """What one pair and port gets. Each half is the document of it without its walk (see `classes.half_document`)."""
+    """What one pair and port gets."""
 
-    allowed: bool
-    egress: Mapping[str, Any]
-    ingress: Mapping[str, Any]
-    reason: str
-    """What a person wants to hear: direction, reason and place of what decided."""
+    explanation: Explanation
+
+    @property
+    def allowed(self) -> bool:
+        """True if the packet arrives."""
+        return self.explanation.allowed
+
+    @cached_property
+    def egress(self) -> Mapping[str, Any]:
+        """The document of the sender's half, without its walk."""
+        return _half(self.explanation.egress)
+
+    @cached_property
+    def ingress(self) -> Mapping[str, Any]:
+        """The document of the receiver's half, without its walk."""
+        return _half(self.explanation.ingress)
+
+    @cached_property
+    def reason(self) -> str:
+        """What a person wants to hear: direction, reason and place of what decided."""
+        half = self.explanation.deciding
+        place = f" ({half.location})" if half.location else ""
+        return f"{half.direction.value.lower()}: {half.reason}{place}"
+
+
+def _half(half: Half) -> Mapping[str, Any]:
+    document = half_document(half)
+    return {key: value for key, value in document.items() if key != "endpoint" and not isinstance(value, list | dict)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +111,9 @@ def matrix(world: World, sources: Sequence[End], destinations: Sequence[End], *,
 def ask(world: World, source: End, destination: End, *, question: Question) -> Answer | None:
     """One cell; None where the question makes no sense for these two (no common family, no such named port)."""
     try:
-        explanation = explain_ends(world, source, destination, question=question)
+        return Answer(explain_ends(world, source, destination, question=question, traced=False))
     except InsightError:
         return None
-    half = explanation.deciding
-    place = f" ({half.location})" if half.location else ""
-    return Answer(
-        allowed=explanation.allowed,
-        egress=half_document(explanation, "egress"),
-        ingress=half_document(explanation, "ingress"),
-        reason=f"{half.direction.value.lower()}: {half.reason}{place}",
-    )
 
 
 def same_end(source: End, destination: End) -> bool:
@@ -137,20 +154,27 @@ def matrix_document(table: Matrix) -> dict[str, Any]:
 def matrix_json(table: Matrix) -> Iterator[str]:
     """The same document as lines of text, one an item: tables may be large."""
     yield f'{{"apiVersion": "{API_VERSION}", "kind": "PolicyMatrix", "items": ['
+    tails: dict[int, str] = {}
     last = ""
     for cell in table.cells():
         if last:
             yield last + ","
-        last = msgspec.json.encode(_item(cell)).decode()
+        tail = tails.get(id(cell.answer))
+        if tail is None:
+            tail = tails[id(cell.answer)] = msgspec.json.encode(_answered(cell)).decode()[1:]
+        last = f'{{"from":{json.dumps(cell.source)},"to":{json.dumps(cell.destination)},{tail}'
     if last:
         yield last
     yield "]}"
 
 
 def _item(cell: Cell) -> dict[str, Any]:
+    return {"from": cell.source, "to": cell.destination} | _answered(cell)
+
+
+def _answered(cell: Cell) -> dict[str, Any]:
+    """All of an item but its ends: the same for all pairs that share the answer."""
     return {
-        "from": cell.source,
-        "to": cell.destination,
         "protocol": question_protocol(cell.question),
         "port": cell.question.port,
         "verdict": "allow" if cell.answer.allowed else "deny",
