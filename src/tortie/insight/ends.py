@@ -4,11 +4,13 @@ import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.base.net import Address, Family, parse_address
 from tortie.insight.errors import NoAddress, UnknownEnd
 from tortie.insight.services import Service, by_address
-from tortie.insight.world import Workload, World
+from tortie.insight.world import NamedPort, Workload, World
 from tortie.intent.routing import Host
+from tortie.verdict.packet import protocol_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class End:
     service: Service | None = None
     synthetic_address: bool = False
     """True for a node whose addresses are made up."""
+    node_ports: tuple[NamedPort, ...] = ()
+    """What a node's host endpoints call its ports."""
 
     def address(self, family: Family) -> Address:
         """Its first address of a family. Raises NoAddress."""
@@ -62,13 +66,25 @@ def of_workload(workload: Workload) -> End:
 
 def of_node(world: World, name: str) -> End:
     """A node as an end; one that only host endpoints tell of has the addresses that they expect. Raises UnknownEnd."""
-    host = world.state.hosts.get(name)
+    host, ports = world.state.hosts.get(name), _node_ports(world, name)
     if host is not None:
-        return End(f"node/{name}", _host_addresses(host), node=name, synthetic_address=name in world.synthetic_nodes)
+        made_up = name in world.synthetic_nodes
+        return End(f"node/{name}", _host_addresses(host), node=name, synthetic_address=made_up, node_ports=ports)
     endpoints = [each for each in world.state.host_endpoints.values() if each.id.node == name]
     if not endpoints:
         raise UnknownEnd(f"node {name} is not in the input{_nearest(name, world.state.hosts)}")
-    return End(f"node/{name}", tuple(address for each in endpoints for address in each.expected_addresses), node=name)
+    expected = tuple(address for each in endpoints for address in each.expected_addresses)
+    return End(f"node/{name}", expected, node=name, node_ports=ports)
+
+
+def _node_ports(world: World, name: str) -> tuple[NamedPort, ...]:
+    return tuple(
+        NamedPort(port.name, number, port.port)
+        for update in world.updates
+        if isinstance(update.value, HostEndpoint) and update.value.spec.node == name
+        for port in update.value.spec.ports
+        if (number := protocol_number(port.protocol)) is not None
+    )
 
 
 def of_service(service: Service) -> End:
@@ -118,10 +134,10 @@ def _by_address(world: World, text: str) -> End:
             return End(f"{workload.namespace}/{workload.name}", (address,), workload=workload)
     for name, host in world.state.hosts.items():
         if address in _host_addresses(host):
-            return End(f"node/{name}", (address,), node=name, synthetic_address=name in world.synthetic_nodes)
+            return replace(of_node(world, name), addresses=(address,))
     for endpoint in world.state.host_endpoints.values():
         if address in endpoint.expected_addresses:
-            return End(f"node/{endpoint.id.node}", (address,), node=endpoint.id.node)
+            return replace(of_node(world, endpoint.id.node), addresses=(address,))
     service = by_address(world.services, address)
     if service is not None:
         return replace(of_service(service), addresses=(address,))

@@ -177,7 +177,7 @@ def _packet(source: End, destination: End, *, family: Family, question: Question
 
 
 def _named_port(destination: End, name: str, *, protocol: int) -> int:
-    ports = () if destination.workload is None else destination.workload.ports
+    ports = destination.node_ports if destination.workload is None else destination.workload.ports
     for port in ports:
         if port.name == name and port.protocol == protocol:
             return port.number

@@ -186,3 +186,13 @@ status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 
     assert [str(address) for address in ask(both, "node/n1", "prod/web", "tcp/80").source.addresses] == ["192.0.2.1"]
     with pytest.raises(InsightError, match="Node n1"):
         world_of(kubernetes.replace("addresses: [", "addresses: [7, "))
+
+
+def test_a_port_of_a_node_can_be_asked_by_the_name_that_its_host_endpoint_gives_it() -> None:
+    endpoint = host_endpoint("one", "n1", "eth0").replace(
+        "interfaceName", "ports: [{name: api, protocol: TCP, port: 6443}], interfaceName"
+    )
+    world = world_of(*CLUSTER, endpoint)
+    assert ask(world, STRANGER, "192.0.2.1", "tcp/api").packet.destination_port == 6443
+    with pytest.raises(InsightError, match="its named ports: tcp/api"):
+        ask(world, STRANGER, "node/n1", "udp/api")

@@ -1,13 +1,20 @@
 """Answers for tables are the same answers, without the walks."""
 
 from itertools import permutations
+from random import Random
 
+import pytest
+from tests.fuzz.clusters import random_cluster
 from tests.unit.insight.asking import felix, global_policy, host_endpoint, node, pod, world_of
 from tests.unit.insight.test_services import NO_CANARY, WEB
 
-from tortie.insight.ends import find
+from tortie.api.documents import decode
+from tortie.api.validation import check
+from tortie.insight.ends import find, of_workload
+from tortie.insight.errors import NoAddress
 from tortie.insight.explain import Explanation, explain_ends
 from tortie.insight.question import parse_question
+from tortie.insight.world import World
 
 WORLD = world_of(
     pod("web-1", "10.0.0.1", labels="{app: web}"),
@@ -60,3 +67,19 @@ def test_for_all_pairs_and_questions_the_answers_agree() -> None:
             assert thorough.pending is not None
             verdicts.append(quick.allowed)
     assert 20 < sum(verdicts) < len(verdicts) - 20, "both answers occur often"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_random_clusters_answers_agree_and_the_verdict_is_that_of_the_way(seed: int) -> None:
+    world = World.from_resources([check(decode(document)) for document in random_cluster(Random(seed))])
+    ends = [*map(of_workload, [*world.workloads.values()][:4]), *(find(world, f"node/{name}") for name in world.state.hosts)]
+    ends += [find(world, text) for text in ("203.0.113.9", "2001:db8:9::9")]
+    for source, destination in permutations(ends, 2):
+        for text in ("tcp/80", "udp/53", "icmp", "4"):
+            question = parse_question(text)
+            try:
+                thorough = explain_ends(world, source, destination, question=question)
+            except NoAddress:
+                continue
+            assert gist(explain_ends(world, source, destination, question=question, traced=False)) == gist(thorough)
+            assert thorough.allowed == thorough.journey.allowed
