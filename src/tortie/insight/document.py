@@ -141,6 +141,7 @@ def _owner(step: OwnerStep) -> dict[str, Any]:
     document["rules"] = [
         {"index": asked.rule.origin.index, "action": asked.rule.action.value, "matched": asked.matched}
         | ({"failed": asked.failed} if asked.failed else {})
+        | ({"annotations": dict(asked.rule.comments)} if asked.rule.comments else {})
         for asked in step.rules
     ]
     return document

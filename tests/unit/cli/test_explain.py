@@ -113,7 +113,9 @@ def test_annotations_of_rules_are_shown_beside_them(tmp_path: Path) -> None:
     rules = "types: [Ingress]\ningress: [{action: Allow, metadata: {annotations: {owner: shop}}}]"
     file = tmp_path / "all.yaml"
     file.write_text("\n---\n".join((*SERVED, global_policy("noted", "app == 'web'", rules))))
-    assert "> rule 0, Allow [owner=shop]: matches" in run("192.0.2.2", "prod/web-1", "tcp/80", "-f", str(file)).stdout
+    asked = ("192.0.2.2", "prod/web-1", "tcp/80", "-f", str(file))
+    assert "> rule 0, Allow [owner=shop]: matches" in run(*asked).stdout
+    assert '"owner": "shop"' in run(*asked, "-o", "json").stdout
 
 
 def test_the_hooks_of_host_endpoints_are_named(tmp_path: Path) -> None:
