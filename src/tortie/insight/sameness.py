@@ -73,11 +73,11 @@ class Sameness:
             return False
         if old.host_endpoints != new.host_endpoints:
             return False
-        owners: set[_Owner] = {
-            owner for endpoint in old.host_endpoints.values() for owner in (*endpoint.profiles, *_asked(endpoint.normal))
-        }
+        owners: set[_Owner] = set()
         for endpoint in old.host_endpoints.values():
-            owners.update((*_asked(endpoint.untracked), *_asked(endpoint.pre_dnat), *_asked(endpoint.forward)))
+            owners.update(endpoint.profiles)
+            for tiers in (endpoint.untracked, endpoint.pre_dnat, endpoint.forward, endpoint.normal):
+                owners.update(_asked(tiers))
         return all(self._same_owner(owner, owner, direction) for owner in owners for direction in Direction)
 
 
