@@ -13,7 +13,7 @@ def random_cluster_policy(rng: Random, name: str) -> dict[str, Any]:
     """One policy of either tier."""
     spec: dict[str, Any] = {
         "tier": rng.choice(("Admin", "Baseline")),
-        "priority": rng.choice((0, 1, 10, 10, 1000)),
+        "priority": rng.choice((0, 1, 10, 1000)),
         "subject": _pods(rng),
     }
     for field in ("ingress", "egress"):

@@ -16,6 +16,7 @@ from tests.fuzz.rules import (
     NETS,
     PORT_NAMES,
     PORTS,
+    SERVICE_NAMESPACES,
     SERVICES,
     THEMES,
     Theme,
@@ -48,7 +49,7 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [_profile(rng, name, theme) for name in ("p1", "p2") if rng.random() < 0.7]
     documents += [_workload(rng, number + index) for index in range(1, rng.randint(1, 3))]
     documents += [_network_set(rng, f"set{index}") for index in range(rng.randint(0, 4))]
-    documents += [_slice(rng, f"slice{index}", number) for index in range(rng.randint(0, 4))]
+    documents += [_slice(rng, f"slice{index}", number) for index in range(rng.randint(0, 5))]
     documents += random_hosts(rng) if with_hosts else []
     documents += [] if is_plain else random_configuration(rng)
     documents += random_pools(rng) if rng.random() < 0.4 else []
@@ -60,7 +61,7 @@ def random_cluster(rng: Random) -> list[Document]:
     documents += [_kubernetes_policy(rng, f"np{index}") for index in range(rng.randint(0, 4))]
     if is_plain:
         return documents
-    documents += [random_cluster_policy(rng, f"cnp{index}") for index in range(rng.choice((0, 0, 0, 1, 2, 3)))]
+    documents += [random_cluster_policy(rng, f"cnp{index}") for index in range(rng.choice((0, 0, 2, 3, 4)))]
     return documents + _staged(rng, documents, theme)
 
 
@@ -155,7 +156,7 @@ def _profile(rng: Random, name: str, theme: Theme) -> Document:
 
 
 def _slice(rng: Random, name: str, pods: int) -> Document:
-    service, namespace = rng.choice(SERVICES), rng.choice(NAMESPACES)
+    service, namespace = rng.choice(SERVICES), rng.choice(SERVICE_NAMESPACES)
     family = rng.choice((4, 6))
     members = [f"10.65.0.{index}" if family == 4 else f"fd00:65::{index:x}" for index in range(1, pods + 1)]
     addresses = rng.sample((*members, *STRANGERS["ext0"][family], *STRANGERS["ext1"][family]), rng.randint(1, 4))

@@ -16,6 +16,7 @@ NETS = {
     6: ("fd00:65::/64", "fd00:65::/126", "fd00:65::4/126", "fd00:65::2/128", "2001:db8:9::/48", "2001:db8:9::7/128", "::/1"),
 }
 SERVICES = ("some", "other")
+SERVICE_NAMESPACES = NAMESPACES[:2]
 HOST_NETS = {
     4: ("192.0.2.0/24", "192.0.2.7/32", "198.51.100.0/24", "198.51.100.9/32", "192.0.2.254/32", "10.65.0.0/16"),
     6: ("2001:db8:9::/48", "2001:db8:9::8/128", "2001:db8:a::/48", "2001:db8:a::9/128", "2001:db8:fe::1/128", "fd00:65::/64"),
@@ -81,7 +82,7 @@ def random_rule(rng: Random, direction: str, *, theme: Theme, in_profile: bool =
         )
         if entity:
             rule[side] = entity
-    if rng.random() < 0.1 and not in_profile:
+    if rng.random() < (0.1 if direction == "Ingress" else 0.16) and not in_profile:
         return _with_service(rng, direction)
     if rng.random() < 0.02 and not in_profile and direction == "Ingress":
         return {"action": "Allow", "protocol": "TCP", "http": {"methods": ["GET"]}}
@@ -120,7 +121,7 @@ def _plain_rule(rng: Random, direction: str) -> Rule:
 
 
 def _with_service(rng: Random, direction: str) -> Rule:
-    services = {"services": {"name": rng.choice(SERVICES), "namespace": rng.choice(NAMESPACES)}}
+    services = {"services": {"name": rng.choice(SERVICES), "namespace": rng.choice(SERVICE_NAMESPACES)}}
     rule: Rule = {"action": rng.choice(("Allow", "Allow", "Deny", "Pass"))}
     if rng.random() < 0.5:
         rule["protocol"] = rng.choice(("TCP", "UDP", "SCTP"))

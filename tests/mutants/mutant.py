@@ -10,8 +10,10 @@ INCREMENTAL = ("tests/fuzz/test_incremental.py", 40)
 """One agent's graph, and one kernel, through many changes."""
 TABLE = ("tests/kernel/test_nft_table.py", 0)
 """The driver of our nft table in a namespace of its own."""
-SETS = ("tests/kernel/test_dataplane_sets.py", 0)
+SETS = ("tests/unit/dataplane/test_set_manager.py", 0)
 """What messages of sets add up to."""
+TO_HOST = ("tests/kernel/test_statements_host.py::test_host_ingress_is_not_asked_about_workloads", 0)
+"""The fuzzer needs thirty seconds for a pod that its node's own rules let in and the wildcard host endpoint would not."""
 LIMITS = ("tests/kernel/test_dataplane_qos.py", 0)
 """Packet rates, connection limits and DSCP by counted packets."""
 UNTRACKED = ("tests/kernel/test_dataplane_host_untracked.py", 0)

@@ -1,6 +1,6 @@
 """Bugs in the rules that the kernel is given."""
 
-from tests.mutants.mutant import KERNEL, LIMITS, UNTRACKED, Mutant
+from tests.mutants.mutant import KERNEL, LIMITS, TO_HOST, UNTRACKED, Mutant
 
 RENDERER = (
     Mutant(
@@ -71,7 +71,7 @@ RENDERER = (
         "dataplane/render/hooks.py",
         "nft.Goto(names.FILTER_TO_HOST)",
         "nft.Jump(names.FILTER_TO_HOST)",
-        KERNEL,
+        TO_HOST,
     ),
     Mutant(
         "IPIP to whomever passes host policy",
