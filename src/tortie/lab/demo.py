@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tortie.base.errors import TortieError
-from tortie.lab import demo_checks, demo_faults
+from tortie.lab import demo_checks, demo_faults, demo_kubernetes
 from tortie.lab.cluster import Lab, tear_down
 from tortie.lab.demo_expected import BEFORE, EXPECTED_AFTER, EXPECTED_BEFORE, names_of
 from tortie.lab.names import LabNames
@@ -69,8 +69,15 @@ async def _run_steps(spec: LabSpec, report: Report, findings: Findings) -> None:
     with report.step("Three nodes, each with its own agent, BIRD and run directory; seven pods wired by tortie-cni"):
         lab = await Lab.up(spec, progress=report.note)
         demo_checks.show_pods(lab, report, findings)
+    on_kubernetes = spec.datastore == "kubernetes"
     try:
+        if on_kubernetes:
+            with report.step("The same by kubectl, from a real API server: it knows what CNI did"):
+                await demo_kubernetes.show_cluster(lab, report, findings)
         await _show(lab, report, findings)
+        if on_kubernetes:
+            with report.step("What the agents asked the API server for"):
+                demo_kubernetes.show_audit(lab, report, findings)
     finally:
         with report.step("Tear down, and look for anything that is left"):
             try:

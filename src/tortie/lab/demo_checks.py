@@ -15,7 +15,7 @@ from tortie.convert.feed import convert_update
 from tortie.insight.explain import explain
 from tortie.insight.question import parse_question
 from tortie.insight.world import World
-from tortie.lab import fabric
+from tortie.lab import fabric, stores
 from tortie.lab.capture import Capture
 from tortie.lab.cluster import Lab, lab_environment
 from tortie.lab.demo_expected import Table
@@ -188,7 +188,9 @@ async def explain_pairs(lab: Lab, report: Report, findings: Findings) -> None:
     environment = {**os.environ, **lab_environment(lab.names)}
     for source, allowed in (("prod/frontend-1", False), ("prod/backend-2", True)):
         command = ["explain", source, "prod/database", "tcp/5432"]
-        done = await process.run([sys.executable, "-m", "tortie.cli.main", *command], env=environment)
+        done = await process.run(
+            [sys.executable, "-m", "tortie.cli.main", *command], env=environment, netns_path=stores.way(lab.names)
+        )
         text = done.stdout.decode(errors="replace")
         report.note(f"$ tortie {' '.join(command)}")
         report.block(text or done.stderr.decode(errors="replace"))

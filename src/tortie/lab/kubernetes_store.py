@@ -16,6 +16,7 @@ from tortie.lab.spec import LabError, LabSpec
 
 PORT = 6443
 START_SECONDS = 60.0
+AGENT_USER = "tortie-agent"
 
 
 def plane_of(names: LabNames, spec: LabSpec) -> ControlPlane:
@@ -30,7 +31,7 @@ def lay_out(names: LabNames, spec: LabSpec) -> None:
     plane = plane_of(names, spec)
     plane.lay_out()
     plane.kubeconfig("kubelet", user="tortie-lab-kubelet", groups=(MASTERS,))
-    plane.kubeconfig("agent", user="tortie-agent", groups=(MASTERS,))
+    plane.kubeconfig("agent", user=AGENT_USER, groups=(MASTERS,))
 
 
 async def start(names: LabNames, spec: LabSpec) -> None:

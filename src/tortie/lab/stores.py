@@ -36,6 +36,11 @@ def environment(names: LabNames) -> dict[str, str]:
     return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
 
 
+def way(names: LabNames) -> str | None:
+    """The network namespace from which the datastore is reached, as a path; None where it is reached from everywhere."""
+    return netns_path(names.fabric) if names.kubernetes.is_dir() else None
+
+
 async def start(names: LabNames, spec: LabSpec) -> None:
     """Start what there is to start, and return when it listens. Raises LabError with the end of its log."""
     if names.kubernetes.is_dir():
