@@ -13,6 +13,7 @@ from tortie.insight.ends import End
 from tortie.insight.world import World
 from tortie.intent.policy import Match, Policy, Profile, Rule
 from tortie.intent.sets import PortMember
+from tortie.verdict.settings import Settings, settings_of
 
 EndT = TypeVar("EndT")
 
@@ -106,7 +107,17 @@ def nets_of(world: World) -> set[Prefix]:
     for rule in rules_of(world):
         for side in sides_of(rule):
             found.update(side.nets, side.not_nets)
+    for settings in settings_in(world):
+        found.update(each.net for each in (*settings.failsafe_inbound, *settings.failsafe_outbound) if each.net is not None)
+        found.update(settings.external_nodes)
     return found
+
+
+def settings_in(world: World) -> Iterator[Settings]:
+    """What the configuration of any node says about packets of nodes; nothing where no host endpoint asks for it."""
+    if world.state.host_endpoints:
+        for config in (world.state.config, *world.configs.values()):
+            yield settings_of(config)
 
 
 class Numbering:

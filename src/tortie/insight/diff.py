@@ -1,7 +1,8 @@
 """What a change of policies changes for packets: pairs of ends and ports that become allowed or denied.
 
-Asked are all pairs of endpoints that both worlds hold, and between them and somebody outside; with the ports of `interesting`
-the answer is complete for every destination port and every outside address. Costs follow classes, as for a matrix.
+Asked are all pairs of endpoints that both worlds hold, nodes with host endpoints among them, and of these and somebody outside;
+with the ports of `interesting` the answer is complete for every destination port and every outside address. Costs follow
+classes, as for a matrix.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from tortie.base.net import FAMILIES, Family
 from tortie.insight.classes import Memberships, Numbering, few_of, node_of, on_one_node
 from tortie.insight.document import API_VERSION
-from tortie.insight.ends import End, of_workload
+from tortie.insight.ends import End, find, of_workload
 from tortie.insight.interesting import Interest, interests, strangers
 from tortie.insight.matrix import Answer, ask, same_end
 from tortie.insight.sameness import Sameness
@@ -70,6 +71,7 @@ def diff(before: World, after: World, *, ports: Sequence[Interest] = (), outside
     """Compare. `ports` empty: those that either world's rules can tell apart. `outside` False: endpoints alone."""
     both = sorted(before.workloads.keys() & after.workloads.keys())
     ends = [_Ends(of_workload(before.workloads[name]), of_workload(after.workloads[name])) for name in both]
+    ends += [_Ends(find(before, f"node/{name}"), find(after, f"node/{name}")) for name in _policed_nodes(before, after)]
     if outside:
         ends += [_Ends(end, end) for end in strangers((before, after))]
     asked = list(ports) or interests((before, after))
@@ -82,6 +84,12 @@ def diff(before: World, after: World, *, ports: Sequence[Interest] = (), outside
         appeared=tuple("/".join(name) for name in sorted(after.workloads.keys() - before.workloads.keys())),
         vanished=tuple("/".join(name) for name in sorted(before.workloads.keys() - after.workloads.keys())),
     )
+
+
+def _policed_nodes(before: World, after: World) -> list[str]:
+    """Nodes of both worlds that have a host endpoint in either: of others' own traffic policy says nothing."""
+    policed = {each.node for world in (before, after) for each in world.state.host_endpoints}
+    return sorted(policed & before.state.hosts.keys() & after.state.hosts.keys())
 
 
 def staged_enforced(world: World) -> World:

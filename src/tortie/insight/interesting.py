@@ -7,16 +7,17 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix, parse_address, parse_prefix
-from tortie.insight.classes import Memberships, nets_of, rules_of
+from tortie.insight.classes import Memberships, nets_of, rules_of, settings_in
 from tortie.insight.ends import End
 from tortie.insight.matrix import question_text
 from tortie.insight.question import Question
 from tortie.insight.world import World
 from tortie.intent.policy import Icmp, Match, PortRange
 from tortie.intent.sets import PortMember
-from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, TCP, UDP, protocol_name
+from tortie.verdict.packet import ICMP, ICMPV6, IPIP, PROTOCOLS_WITH_PORTS, TCP, UDP, protocol_name
 
 _HIGHEST_PORT = 65535
+_NEIGHBOUR_SOLICITATION = 135
 _UNHEARD_OF = 253
 """A protocol number set aside for experiments: stands for all that no rule names."""
 _STRANGERS = {Family.V4: parse_address("203.0.113.1"), Family.V6: parse_address("3fff::1")}
@@ -55,6 +56,8 @@ def _protocols(worlds: Iterable[World]) -> set[int]:
     for world in worlds:
         for rule in rules_of(world):
             found.update(number for number in (rule.protocol, rule.not_protocol) if number is not None)
+        if world.state.host_endpoints:
+            found.add(IPIP)  # which nodes treat by the sender
         for members in world.state.members.values():
             found.update(member.protocol for member in members if isinstance(member, PortMember))
     return found
@@ -91,6 +94,13 @@ def _ranges(world: World, protocol: int) -> Iterator[PortRange]:
         for port in workload.ports:
             if port.protocol == protocol:
                 yield PortRange(port.number, port.number)
+    for settings in settings_in(world):
+        for failsafe in (*settings.failsafe_inbound, *settings.failsafe_outbound):
+            if failsafe.protocol == protocol:
+                yield PortRange(failsafe.port, failsafe.port)
+        if protocol == UDP:
+            tunnels = (settings.vxlan_port, *(port for _, port in settings.wireguard_ports))
+            yield from (PortRange(port, port) for port in tunnels)
 
 
 def _icmp(worlds: Iterable[World]) -> Iterator[Interest]:
@@ -98,6 +108,8 @@ def _icmp(worlds: Iterable[World]) -> Iterator[Interest]:
     yield Interest(Question(protocol=ICMP), "icmp")
     named: set[Icmp] = set()
     for world in worlds:
+        if world.state.host_endpoints:
+            named.add(Icmp(_NEIGHBOUR_SOLICITATION, None))  # which a node always answers to its pods
         for rule in rules_of(world):
             named.update(each for each in (rule.icmp, rule.not_icmp) if each is not None)
     for icmp in sorted(named, key=lambda each: (each.type, -1 if each.code is None else each.code)):

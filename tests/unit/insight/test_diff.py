@@ -172,3 +172,30 @@ def test_ranges_and_single_ports_split_the_ports_into_what_rules_can_tell_apart(
     other = next(interest for interest in interests([one]) if interest.text == "tcp/any other")
     assert isinstance(other.question.port, int)
     assert other.question.port not in range(8000, 8101)
+
+
+HOST = """\
+apiVersion: projectcalico.org/v3
+kind: HostEndpoint
+metadata: {name: eth0, labels: {role: host}}
+spec: {node: n1, interfaceName: eth0, expectedIPs: [192.0.2.1]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: hosts}
+spec:
+  selector: role == 'host'
+  types: [Ingress]
+  ingress: [{action: Allow, protocol: TCP, destination: {ports: [%s]}}]
+---
+"""
+
+
+def test_nodes_with_host_endpoints_are_compared_too_and_failsafe_ports_stay_open() -> None:
+    changes = diff(world(PODS, HOST % 80), world(PODS, HOST % 443)).changes
+    into_node = [change for change in changes if change.destinations == ("node/n1",) and "203.0.113.1" in change.sources]
+    assert [(change.now_allowed, change.ports) for change in into_node] == [(False, ("tcp/80",)), (True, ("tcp/443",))]
+    closed = next(change for change in diff(world(PODS), world(PODS, HOST % 80)).changes if "203.0.113.1" in change.sources)
+    assert closed.destinations == ("node/n1",)
+    assert {"tcp/22", "tcp/80"} & set(closed.ports) == set()
+    assert "tcp/any other" in closed.ports
