@@ -111,7 +111,8 @@ def test_failsafe_ports_come_before_policy_and_after_what_tracking_says(node: Gr
 # ---- which host endpoint ----
 @pytest.mark.shows("PS-6.15", "PS-6.16", "PS-6.14", "PS-3.14")
 def test_a_host_endpoint_by_name_and_by_address(node: Ground) -> None:
-    node.has(hep("ext1", expected="192.0.2.254, '2001:db8:9::fe'"))
+    nowhere = hep("", name="nowhere", expected="203.0.113.9")
+    node.has(hep("ext1", expected="192.0.2.254, '2001:db8:9::fe'"), nowhere)
     assert entering(node, 80) == [80], "it names another interface, whatever addresses it expects"
     assert not node.lets("far", "host", "tcp/80"), "the interface that it names"
     node.has(hep("", expected="192.0.2.254"))
@@ -176,6 +177,13 @@ def test_the_nodes_own_packets_meet_ordinary_policy_then_profiles(node: Ground) 
     )
     assert entering(node, 80, 82, 83) == [82]
     assert leaving(node, 80, 82, 83) == [83]
+
+
+@pytest.mark.shows("PS-3.13", "PS-3.17")
+def test_apply_on_forward_policy_is_for_the_nodes_own_packets_too(node: Ground) -> None:
+    node.has(hep(), gnp("some", f"{HOST}, {EARLY}, ingress: [{port(80)}], egress: [{port(81)}]"))
+    assert entering(node, 80, 81) == [80]
+    assert leaving(node, 80, 81) == [81]
 
 
 @pytest.mark.shows("PS-3.11")
@@ -415,3 +423,55 @@ def test_vxlan_of_our_hosts_passes_and_of_others_does_not(node: Ground) -> None:
         assert not node.lets("host", f"{stranger} via out", "udp/4789", family=family)
     node.loses("HostEndpoint", "h")
     assert not node.lets("out", "host", "udp/4789", family=4, source="192.0.2.8"), "no host endpoint is needed for that"
+
+
+@pytest.mark.shows("PS-3.3", "PS-3.4")
+@pytest.mark.parametrize(("cidr", "family", "other"), [("10.65.0.0/16", 4, 6), ("fd00:65::/64", 6, 4)])
+def test_vxlan_of_one_family_says_nothing_about_the_other(node: Ground, cidr: str, family: int, other: int) -> None:
+    node.has(OTHER_NODE, pool("vxlan", cidr))
+    strangers = {4: "192.0.2.8", 6: "2001:db8:9::8"}
+    assert node.lets("out", "host", "udp/4789", family=family)
+    assert not node.lets("out", "host", "udp/4789", family=family, source=strangers[family])
+    assert node.lets("out", "host", "udp/4789", family=other, source=strangers[other])
+
+
+# ---- service loops ----
+def services(kind: str) -> str:
+    """The BGP configuration with service ranges of one kind."""
+    ranges = "[{cidr: 10.96.0.0/16}, {cidr: 'fd00:96::/64'}]"
+    return f"{{kind: BGPConfiguration, metadata: {{name: default}}, spec: {{{kind}: {ranges}}}}}"
+
+
+@pytest.mark.shows("PS-11.1", "PS-11.4")
+@pytest.mark.parametrize("kind", ["serviceClusterIPs", "serviceExternalIPs", "serviceLoadBalancerIPs"])
+def test_a_packet_to_a_service_that_nobody_has_goes_nowhere(node: Ground, kind: str) -> None:
+    node.has()
+    for family, service in ((4, "10.96.0.10"), (6, "fd00:96::10")):
+        for sender in ("a", "far"):
+            assert node.lets(sender, f"{service} via out", "tcp/80", family=family), "no range says that it is a service's"
+    node.gets(services(kind))
+    for family, service, other in ((4, "10.96.0.10", "10.97.0.10"), (6, "fd00:96::10", "fd00:97::10")):
+        for sender in ("a", "far"):
+            assert node.send(sender, service, "tcp/80", family=family) == []
+            assert node.lets(sender, f"{other} via out", "tcp/80", family=family)
+        assert node.lets("host", f"{service} via out", "tcp/80", family=family), "only what is forwarded can loop"
+
+
+@pytest.mark.shows("PS-11.1")
+def test_a_packet_to_a_service_that_was_translated_arrives(node: Ground) -> None:
+    rules = "ip daddr 10.96.0.10 dnat ip to 10.65.0.2; ip6 daddr fd00:96::10 dnat ip6 to fd00:65::2;"
+    node.foreign(f"table inet foreign {{ chain c {{ type nat hook prerouting priority -100; {rules} }}; }}")
+    node.has(services("serviceClusterIPs"))
+    for sender in ("a", "out"):
+        assert node.lets(sender, "cluster ip via b", "tcp/80")
+
+
+@pytest.mark.shows("PS-11.2", "PS-11.3")
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_service_loop_may_be_answered_or_let_be(node: Ground, family: int) -> None:
+    node.has(services("serviceClusterIPs"), felix("serviceLoopPrevention: Reject"))
+    (answer,) = node.send("a", "cluster ip", "udp/80", family=family)
+    assert answer.where == "a"
+    assert answer.seen.is_error
+    node.gets(felix("serviceLoopPrevention: Disabled"))
+    assert node.lets("a", "cluster ip via out", "udp/80", family=family)

@@ -275,6 +275,16 @@ def test_named_and_numeric_ports_are_alternatives_and_the_selector_holds_for_bot
     assert not node.lets("a", "c", "tcp/9090"), "the selector, for a named one"
 
 
+@pytest.mark.shows("PS-7.20", "PS-5.25")
+def test_what_one_rules_ports_matched_does_not_count_in_the_next(node: Ground) -> None:
+    def rule(action: str, number: int, pod: str) -> str:
+        source = f"{{selector: app == '{pod}'}}"
+        return f"{{action: {action}, protocol: TCP, source: {source}, destination: {{ports: [web, {number}]}}}}"
+
+    node.has(into_b(rule("Deny", 80, "c"), rule("Allow", 81, "a")))
+    assert passing(node, "tcp/80", "tcp/81", "tcp/8080") == ["tcp/81", "tcp/8080"]
+
+
 @pytest.mark.shows("PS-7.22")
 def test_negated_named_ports_are_those_of_what_the_rule_selects(node: Ground) -> None:
     node.has(out_of_a("{action: Allow, protocol: TCP, destination: {selector: has(app), notPorts: [web, 80]}}"))
@@ -376,10 +386,12 @@ SERVICE = """
 {kind: Service, apiVersion: v1, metadata: {name: shop, namespace: one},
  spec: {clusterIP: 10.96.0.10, ports: [{port: 80, targetPort: 8080}]}}
 ---
-{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4, ports: [{name: "", port: 8080, protocol: TCP}],
+{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv4,
+ ports: [{name: w, port: 8080, protocol: TCP}, {name: d, port: 5353, protocol: UDP}],
  metadata: {name: shop-4, namespace: one, labels: {kubernetes.io/service-name: shop}}, endpoints: [{addresses: [10.65.0.2]}]}
 ---
-{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv6, ports: [{name: "", port: 8080, protocol: TCP}],
+{kind: EndpointSlice, apiVersion: discovery.k8s.io/v1, addressType: IPv6,
+ ports: [{name: w, port: 8080, protocol: TCP}, {name: d, port: 5353, protocol: UDP}],
  metadata: {name: shop-6, namespace: one, labels: {kubernetes.io/service-name: shop}}, endpoints: [{addresses: ["fd00:65::2"]}]}
 """
 
@@ -387,7 +399,7 @@ SERVICE = """
 @pytest.mark.shows("PS-7.34")
 def test_a_service_as_destination_is_its_endpoints_with_their_ports(node: Ground) -> None:
     node.has(SERVICE, out_of_a("{action: Allow, destination: {services: {name: shop, namespace: one}}}"))
-    assert passing(node, "tcp/8080", "tcp/80", "udp/8080") == ["tcp/8080"]
+    assert passing(node, "tcp/8080", "udp/5353", "tcp/80", "udp/8080", "tcp/5353") == ["tcp/8080", "udp/5353"]
     assert not node.lets("a", "c", "tcp/8080")
     assert not node.lets("a", "10.96.0.10 via out", "tcp/80", family=4), "its own address is not one of them"
     assert not node.lets("a", "10.96.0.10 via out", "tcp/8080", family=4)
