@@ -45,7 +45,15 @@ def lab() -> None:
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many nodes, without a file.")
 @click.option("--family", type=click.Choice(["4", "6", "46"]), default=None, help="IP versions (default: both, or the file's).")
 @click.option("--datastore", type=click.Choice(DATASTORES), default=None, help="Default: the file's, else sqlite.")
-def up(path: Path | None, name: str | None, nodes: int, family: str | None, datastore: Datastore | None) -> None:
+@click.option(
+    "--kubeconfig",
+    default=None,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With datastore kubernetes: somebody else's cluster, instead of one of the lab's own.",
+)
+def up(
+    path: Path | None, name: str | None, nodes: int, family: str | None, datastore: Datastore | None, kubeconfig: Path | None
+) -> None:
     """Build a lab and leave it running."""
     import msgspec
 
@@ -60,6 +68,8 @@ def up(path: Path | None, name: str | None, nodes: int, family: str | None, data
         spec = msgspec.structs.replace(spec, families=tuple(int(digit) for digit in family))
     if datastore:
         spec = msgspec.structs.replace(spec, datastore=datastore)
+    if kubeconfig:
+        spec = msgspec.structs.replace(spec, datastore=datastore or "kubernetes", kubeconfig=str(kubeconfig.resolve()))
     check_spec(spec, where=str(path or "lab"))
 
     async def build() -> None:

@@ -28,7 +28,7 @@ from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
 from tortie.lab.runtime import Runtime
 from tortie.lab.spec import LabError, LabSpec, PodSpec, check_pod
-from tortie.lab.state import LabState, PodState, load_state, read_agent_status, save_state
+from tortie.lab.state import LabState, PodState, load_kubelet_pods, load_state, read_agent_status, save_state
 from tortie.lab.workloads import StoredWorkloads
 
 Progress = Callable[[str], None]
@@ -257,6 +257,8 @@ class Lab:
 
     async def down(self) -> None:
         """Remove all pods by CNI DEL as a kubelet would, then everything else."""
+        if self._is_on_kubernetes:
+            self.state.pods = load_kubelet_pods(self.names)
         with contextlib.suppress(TortieError):  # an agent or the datastore is gone: all the rest goes in any case
             await self._workloads.remove_all(list(self.state.pods.values()))
         await self.client.close()

@@ -17,6 +17,7 @@ from tortie.base.errors import TortieError
 from tortie.base.net import Family
 from tortie.kernel import netns
 from tortie.lab import fabric, kubernetes_store
+from tortie.lab import kubernetes_guest as guest
 from tortie.lab import kubernetes_objects as objects
 from tortie.lab.kubectl import Kubectl, KubectlError
 from tortie.lab.kubelet_step import next_step
@@ -30,6 +31,7 @@ from tortie.lab.state import PodState, load_kubelet_pods, load_state, save_kubel
 PODS = "/api/v1/pods"
 RETRY_SECONDS = 1.0
 REPEAT_SECONDS = 5.0
+SIGN_OF_LIFE_SECONDS = 10.0
 
 
 class Kubelet:
@@ -57,6 +59,8 @@ class Kubelet:
         self._sweep()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
+            if guest.is_guest(self._names):
+                tasks.create_task(self._show_signs_of_life())
             while True:
                 self._wake.clear()
                 if self._listed:
@@ -72,6 +76,17 @@ class Kubelet:
         for name in netns.list_names():
             if name.startswith(f"{self._names.prefix}pod.") and name not in known:
                 netns.delete(name)
+
+    async def _show_signs_of_life(self) -> None:
+        """Where somebody watches over nodes, ours must be seen to live."""
+        while True:
+            for node, addresses in self._nodes.items():
+                try:
+                    status = objects.node_status(node, addresses, now=objects.timestamp())
+                    await self._kubectl.patch_status("node", "", node, status)
+                except KubectlError as error:
+                    _log(f"node {node}: {error}")
+            await asyncio.sleep(SIGN_OF_LIFE_SECONDS)
 
     # ---- what the API server says ----
     async def _follow(self) -> None:
@@ -108,7 +123,7 @@ class Kubelet:
             addresses=wired.sandbox.addresses if wired else (),
             nodes=self._nodes,
         )
-        if step == "nothing":
+        if step == "nothing" or (step == "bind" and guest.is_guest(self._names)):  # there the scheduler is another's
             self._done.pop(name, None)
             return
         done_step, done_version, again = self._done.get(name, ("", "", 0.0))

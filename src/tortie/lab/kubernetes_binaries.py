@@ -63,3 +63,15 @@ def find_binaries(environment: Mapping[str, str] = os.environ) -> Binaries:
         kubectl=folder / "kubectl",
         controller_manager=controller_manager if controller_manager.is_file() else None,
     )
+
+
+def find_kubectl(environment: Mapping[str, str] = os.environ) -> Path:
+    """kubectl alone: for somebody else's cluster the one on the PATH does as well. Raises MissingBinaries."""
+    named = environment.get("KUBEBUILDER_ASSETS")
+    ours = (Path(named) if named else built_folder(environment)) / "kubectl"
+    if ours.is_file():
+        return ours
+    found = shutil.which("kubectl", path=environment.get("PATH"))
+    if found is None:
+        raise MissingBinaries(f"no kubectl: it is neither {ours} nor on the PATH; `make kubernetes` builds it")
+    return Path(found)

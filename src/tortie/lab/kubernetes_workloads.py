@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 
 from tortie.base.net import Family
 from tortie.lab import fabric, kubernetes_store
+from tortie.lab import kubernetes_guest as guest
 from tortie.lab import kubernetes_objects as objects
 from tortie.lab.names import LabNames
 from tortie.lab.spec import LabError, NodeSpec, PodSpec
@@ -20,10 +21,11 @@ class KubernetesWorkloads:
         self._names = names
         self._families = families
         self._kubectl = kubernetes_store.kubectl(names, "admin")
+        self._mark = {guest.LABEL: names.lab} if guest.is_guest(names) else {}
 
     async def add_nodes(self, nodes: Sequence[NodeSpec]) -> None:
         """Register the nodes, ready, each with its addresses on the fabric."""
-        await self._kubectl.apply([objects.node_document(node.name, node.labels) for node in nodes])
+        await self._kubectl.apply([objects.node_document(node.name, {**node.labels, **self._mark}) for node in nodes])
         async with asyncio.TaskGroup() as tasks:
             for index, node in enumerate(nodes):
                 addresses = [str(fabric.node_interface(index, family).address) for family in self._families]
@@ -32,7 +34,7 @@ class KubernetesWorkloads:
 
     async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
         """A Namespace; returns when the controllers have made its default service account."""
-        await self._kubectl.apply([objects.namespace_document(name, labels)])
+        await self._kubectl.apply([objects.namespace_document(name, {**labels, **self._mark})])
         await kubernetes_store.wait_for_service_account(self._names, name)
 
     async def add_pods(self, pods: Sequence[tuple[PodSpec, str]]) -> dict[str, PodState]:
@@ -48,9 +50,12 @@ class KubernetesWorkloads:
         await self._kubectl.run("delete", "pod", state.pod, f"--namespace={state.namespace}", "--timeout=30s")
 
     async def remove_all(self, states: Sequence[PodState]) -> None:
-        """Delete every pod there is, at once, whoever created it."""
-        del states
-        await self._kubectl.run("delete", "pods", "--all", "--all-namespaces", "--timeout=30s")
+        """Delete every pod of the lab, at once; from somebody else's cluster also our nodes and namespaces."""
+        for namespace in sorted({state.namespace for state in states}):
+            pods = [state.pod for state in states if state.namespace == namespace]
+            await self._kubectl.run("delete", "pods", *pods, f"--namespace={namespace}", "--timeout=30s", "--ignore-not-found")
+        for name, value in self._mark.items():
+            await self._kubectl.run("delete", "nodes,namespaces", f"--selector={name}={value}", "--timeout=50s")
 
     async def wait_until_running(self, names: Collection[str]) -> dict[str, PodState]:
         """Return those pods once each is wired and the API server knows its addresses. Raises LabError."""

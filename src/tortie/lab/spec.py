@@ -98,6 +98,8 @@ class LabSpec(_Spec, frozen=True, kw_only=True):
     kind: Literal["Lab"] = "Lab"
     name: str = "lab"
     datastore: Datastore = "sqlite"
+    kubeconfig: str = ""
+    """Somebody else's cluster, for datastore kubernetes; else the lab has one of its own."""
     families: tuple[Literal[4, 6], ...] = (4, 6)
     as_number: int = 64512
     nodes: tuple[NodeSpec, ...] = ()
@@ -122,7 +124,11 @@ def load_spec(path: Path) -> LabSpec:
     if len(raw) != 1:
         raise LabError(f"{path}: one document is expected, {len(raw)} were found")
     spec = decode_spec(raw[0], where=str(path))
-    return msgspec.structs.replace(spec, apply=tuple(str((path.parent / name).resolve()) for name in spec.apply))
+    return msgspec.structs.replace(
+        spec,
+        apply=tuple(str((path.parent / name).resolve()) for name in spec.apply),
+        kubeconfig=str((path.parent / spec.kubeconfig).resolve()) if spec.kubeconfig else "",
+    )
 
 
 def decode_spec(raw: Any, *, where: str = "lab") -> LabSpec:
@@ -153,6 +159,8 @@ def _name_problems(spec: LabSpec) -> list[str]:
         ("pods", [pod.name for pod in spec.pods]),
     ):
         problems += [f"{field}: {name!r} appears twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    if spec.kubeconfig and spec.datastore != "kubernetes":
+        problems.append(f"kubeconfig goes with datastore kubernetes, not with {spec.datastore}")
     if not spec.families:
         problems.append("families: at least one of 4 and 6 is needed")
     return problems
