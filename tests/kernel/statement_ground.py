@@ -307,7 +307,7 @@ class Ground:
                 if opened is self._receiver:
                     device, _, kind, *_ = sender
                     seen = read(content[14:]) if kind != _PACKET_OUTGOING and device in by_device else None
-                    if seen is not None:
+                    if seen is not None and not seen.is_multicast:  # the node's own, of neighbour discovery
                         yield Arrival(by_device[device], seen)
                     continue
                 seen = read(content) if opened.family == socket.AF_INET else Seen(opened.proto, sender[0], "", content, 0)

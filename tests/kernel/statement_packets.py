@@ -41,6 +41,11 @@ class Seen:
         return int(struct.unpack_from("!I", self.transport, at + 4)[0])
 
     @property
+    def is_multicast(self) -> bool:
+        """Sent to many at once."""
+        return ipaddress.ip_address(self.destination).is_multicast
+
+    @property
     def is_error(self) -> bool:
         """An ICMP message that quotes another packet."""
         return (self.protocol == 1 and self.transport[0] in (3, 11)) or (self.protocol == 58 and self.transport[0] < 128)
