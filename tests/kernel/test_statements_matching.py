@@ -297,6 +297,15 @@ def test_negated_named_ports_are_those_of_what_the_rule_selects(node: Ground) ->
 
 
 @pytest.mark.shows("PS-7.23")
+def test_one_range_has_both_its_ends(node: Ground) -> None:
+    probes = ("tcp/89", "tcp/90", "tcp/92", "tcp/93")
+    node.has(into_b("{action: Allow, protocol: TCP, destination: {ports: ['90:92']}}"))
+    assert passing(node, *probes) == ["tcp/90", "tcp/92"]
+    node.has(into_b("{action: Allow, protocol: TCP, destination: {notPorts: ['90:92']}}"))
+    assert passing(node, *probes) == ["tcp/89", "tcp/93"]
+
+
+@pytest.mark.shows("PS-7.23")
 def test_many_ports_and_ranges_in_one_list(node: Ground) -> None:
     ports = [number if number % 40 else f"'{number}:{number + 5}'" for number in range(1000, 1500, 10)]
     listed = ", ".join(str(port) for port in ports)
