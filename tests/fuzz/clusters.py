@@ -1,5 +1,6 @@
 """Random clusters as raw documents: a few namespaces, pods, sets, tiers and policies that interfere with each other a lot."""
 
+import copy
 import json
 from collections.abc import Callable
 from random import Random
@@ -66,21 +67,20 @@ def random_cluster(rng: Random) -> list[Document]:
 
 
 def _staged(rng: Random, documents: list[Document], theme: Theme) -> list[Document]:
-    """Staged policies, some of them with the name of an enforced one."""
+    """Staged policies, half of them with the name of an enforced one."""
     made: dict[tuple[str, str, str], Document] = {}
     makers: list[Callable[[str], Document]] = [
         lambda name: _policy(rng, name, theme, with_hosts=rng.random() < 0.3),
         lambda name: _host_policy(rng, name),
         lambda name: _kubernetes_policy(rng, name),
     ]
+    enforced = [each for each in documents if each["kind"] in ("NetworkPolicy", "GlobalNetworkPolicy")]
     for index in range(rng.choice((0, 0, 0, 1, 2, 3))):
-        enforced = [each for each in documents if each["kind"] in ("NetworkPolicy", "GlobalNetworkPolicy")]
-        like = rng.choice(enforced) if enforced and rng.random() < 0.5 else None
         document = rng.choice(makers)(f"staged{index}")
-        if like is not None and like["apiVersion"] == document["apiVersion"] and like["kind"] == document["kind"]:
-            document["metadata"] = dict(like["metadata"])
+        if enforced and rng.random() < 0.5:
+            document = _changed(rng, rng.choice(enforced), theme)
         kind = "StagedKubernetesNetworkPolicy" if document["apiVersion"] != V3 else f"Staged{document['kind']}"
-        action = rng.choice(("Set", "Set", "Set", "Delete", "Learn", "Ignore", None))
+        action = rng.choice(("Set", "Set", "Set", "Delete", "Delete", "Learn", "Ignore", None))
         if action == "Delete":
             document["spec"] = {"tier": document["spec"]["tier"]} if "tier" in document["spec"] else {}
         if action is not None:
@@ -88,6 +88,17 @@ def _staged(rng: Random, documents: list[Document], theme: Theme) -> list[Docume
         document |= {"apiVersion": V3, "kind": kind}
         made[kind, document["metadata"].get("namespace", ""), document["metadata"]["name"]] = document
     return list(made.values())
+
+
+def _changed(rng: Random, enforced: Document, theme: Theme) -> Document:
+    """The same policy with other rules."""
+    document = copy.deepcopy(enforced)
+    for field, direction in (("ingress", "Ingress"), ("egress", "Egress")):
+        if field in document["spec"] and rng.random() < 0.7:
+            is_kubernetes = document["apiVersion"] != V3
+            rules = [random_kubernetes_rule(rng, direction)] if is_kubernetes else random_rules(rng, direction, theme=theme)
+            document["spec"][field] = rules
+    return document
 
 
 def _document(api: str, kind: str, name: str, namespace: str, *, labels: dict[str, str] | None = None, **rest: Any) -> Document:

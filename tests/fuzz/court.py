@@ -9,6 +9,7 @@ from tests.fuzz.layout import LAYOUT
 from tests.fuzz.probes import Probe
 from tests.fuzz.product import Product
 from tests.fuzz.shrink import report, shrink
+from tests.fuzz.tally import TALLY
 from tests.oracle.cluster import Document
 from tests.oracle.judge import Oracle
 from tests.oracle.node import NodeOracle
@@ -39,6 +40,7 @@ class Court:
     def disagreement(self, probes: Sequence[Probe]) -> Disagreement | None:
         """Ask everybody about every probe."""
         self.allowed = 0
+        TALLY.packets += len(probes)
         in_kernel = self.kernel.allows(self.product, probes) if self.kernel is not None else None
         for index, probe in enumerate(probes):
             verdicts = {
@@ -63,6 +65,7 @@ class PendingCourt:
 
     def disagreement(self, probes: Sequence[Probe]) -> Disagreement | None:
         """Ask both about every probe."""
+        TALLY.packets += len(probes)
         for probe in probes:
             verdicts = {
                 "oracle": self._node.arrives(probe.sender, probe.via, probe.sent),
@@ -75,6 +78,7 @@ class PendingCourt:
 
 def told(documents: Sequence[Document], found: Disagreement, *, seed: int, kernel: KernelJudge | None = None) -> str:
     """The disagreement as text: the smallest cluster that still shows it, and how to see it again."""
+    TALLY.disagreements += 1
     is_pending = any(judge.startswith("pending") for judge in found.verdicts)
 
     def again(candidate: Sequence[Document]) -> Disagreement | None:

@@ -10,6 +10,7 @@ from tests.fuzz.layout import LAYOUT
 from tests.fuzz.probes import Probe, flow
 from tests.fuzz.product import Product
 from tests.fuzz.stage import HERE, Outgoing, Stage, interface
+from tests.fuzz.tally import TALLY
 
 from tortie.base.net import Address
 from tortie.dataplane.linux import LinuxDataplane
@@ -86,14 +87,6 @@ class KernelJudge:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        self.packets = 0
-        self.seconds = 0.0
-        """In which the packets were judged, programming and all."""
-
-    @property
-    def rate(self) -> str:
-        """How fast it judged so far."""
-        return f"{self.packets} packets in {self.seconds:.1f} s, {self.packets / max(self.seconds, 1e-9):.0f} a second"
 
     def allows(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         """Whether each probe arrives."""
@@ -101,8 +94,8 @@ class KernelJudge:
         try:
             return asyncio.run(self._asked(product, probes))
         finally:
-            self.packets += len(probes)
-            self.seconds += time.monotonic() - started
+            TALLY.kernel_packets += len(probes)
+            TALLY.kernel_seconds += time.monotonic() - started
 
     async def _asked(self, product: Product, probes: Sequence[Probe]) -> list[bool]:
         async with LivingKernel(self._stage) as kernel:

@@ -13,6 +13,7 @@ from tests.fuzz.probes import random_probes
 from tests.fuzz.product import Product
 from tests.fuzz.shrink import report
 from tests.fuzz.stage import Stage, stage
+from tests.fuzz.tally import TALLY
 from tests.oracle.cluster import Document
 from tests.oracle.judge import Oracle
 from tests.oracle.node import NodeOracle
@@ -29,7 +30,7 @@ BATCHES = 2
 STEPS = 4
 """Clusters that one agent lives through."""
 PROBES = 120
-_MAY_STAY = ("NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy", "NetworkSet", "EndpointSlice", "Tier", "Profile")
+_MAY_STAY = ("NetworkPolicy", "GlobalNetworkPolicy", "ClusterNetworkPolicy", "NetworkSet", "EndpointSlice", "Tier")
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(budget.timeout(60))]
 
 
@@ -131,7 +132,9 @@ async def _live(rng: Random, built: Stage, seed: int) -> None:
             oracle, product = Oracle(documents), Product(documents)
             node = NodeOracle(oracle, LAYOUT)
             probes = random_probes(rng, oracle.cluster, PROBES)
+            TALLY.clusters, TALLY.packets = TALLY.clusters + 1, TALLY.packets + len(probes)
             for probe, in_kernel in zip(probes, kernel.judge(product, probes), strict=True):
                 expected = node.arrives(probe.sender, probe.via, probe.sent)
                 if in_kernel != expected:
+                    TALLY.disagreements += 1
                     pytest.fail(report(documents, probe, {"oracle": expected, "kernel": in_kernel}, seed=seed), pytrace=False)

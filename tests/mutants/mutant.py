@@ -14,6 +14,10 @@ SETS = ("tests/unit/dataplane/test_set_manager.py", 0)
 """What messages of sets add up to."""
 TO_HOST = ("tests/kernel/test_statements_host.py::test_host_ingress_is_not_asked_about_workloads", 0)
 """The fuzzer needs thirty seconds for a pod that its node's own rules let in and the wildcard host endpoint would not."""
+HOOKS = ("tests/unit/dataplane/test_hooks.py", 0)
+"""What the base chains lead to."""
+HOST = ("tests/unit/dataplane/test_host.py", 0)
+"""Chains of host endpoints, and how they are found."""
 LIMITS = ("tests/kernel/test_dataplane_qos.py", 0)
 """Packet rates, connection limits and DSCP by counted packets."""
 UNTRACKED = ("tests/kernel/test_dataplane_host_untracked.py", 0)

@@ -1,6 +1,6 @@
 """Bugs in the rules that the kernel is given."""
 
-from tests.mutants.mutant import KERNEL, LIMITS, TO_HOST, UNTRACKED, Mutant
+from tests.mutants.mutant import HOOKS, HOST, KERNEL, LIMITS, TO_HOST, UNTRACKED, Mutant
 
 RENDERER = (
     Mutant(
@@ -57,7 +57,7 @@ RENDERER = (
         "dataplane/render/host.py",
         "elif has_default:  #",
         "elif has_default and interface == EVERY_INTERFACE:  #",
-        KERNEL,
+        HOST,
     ),
     Mutant(
         "approved packets meet forward policy again",
@@ -92,7 +92,7 @@ RENDERER = (
         "dataplane/render/hooks.py",
         "pool.vxlan_mode != _NEVER and pool.cidr.family is family",
         "pool.vxlan_mode != _NEVER",
-        KERNEL,
+        HOOKS,
     ),
     Mutant(
         "forwarded packets meet ordinary policy after all",
