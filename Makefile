@@ -41,7 +41,7 @@ mutants: setup  ## Twenty planted bugs, one at a time: the suite must notice eve
 	@$(BIN)/python -m tests.mutants
 
 golden: setup  ## Write the golden files anew; read the difference before you commit it
-	@TORTIE_GOLDEN=1 $(BIN)/pytest -q tests/unit/dataplane/test_golden.py tests/unit/bgp/test_config.py
+	@TORTIE_GOLDEN=1 $(BIN)/pytest -q tests/unit/dataplane/test_golden.py tests/unit/bgp/test_config.py tests/architecture/test_statements.py
 
 stress: setup  ## IPAM: 20 nodes x 4 processes, 20,000 addresses, 40 killed, on sqlite and etcd (ARGS="--backend sqlite ...")
 	@$(BIN)/python -m tests.stress $(ARGS)
