@@ -40,7 +40,6 @@ class Court:
     def disagreement(self, probes: Sequence[Probe]) -> Disagreement | None:
         """Ask everybody about every probe."""
         self.allowed = 0
-        TALLY.packets += len(probes)
         in_kernel = self.kernel.allows(self.product, probes) if self.kernel is not None else None
         for index, probe in enumerate(probes):
             verdicts = {
@@ -65,7 +64,6 @@ class PendingCourt:
 
     def disagreement(self, probes: Sequence[Probe]) -> Disagreement | None:
         """Ask both about every probe."""
-        TALLY.packets += len(probes)
         for probe in probes:
             verdicts = {
                 "oracle": self._node.arrives(probe.sender, probe.via, probe.sent),
