@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from tests.conformance import kubernetes_server
 from tests.conformance.etcd_server import shared
 
 from tortie.api.networkset import NetworkSet, NetworkSetSpec
-from tortie.api.resource import Metadata
+from tortie.api.kinds import KINDS
+from tortie.api.resource import V3, Metadata
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
+from tortie.datastore.kubernetes.places import CRD_V1, is_custom
 from tortie.datastore.sqlite.client import SqliteClient
 
 T = TypeVar("T")
@@ -21,10 +24,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Backend:
-    """One store. `open_client` may be called often; all clients see the same data. `env` selects it in another process."""
+    """One store. `open_client` may be called often; all clients see the same data. `env` selects it in another process.
+
+    `has_one_revision`: a listing of several kinds is one moment. `read_only` are kinds that others write.
+    """
 
     open_client: Callable[[], Client]
     env: dict[str, str]
+    has_one_revision: bool = True
+    read_only: frozenset[str] = frozenset()
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
@@ -61,9 +69,33 @@ def etcd_at(env: dict[str, str]) -> Backend:
     return Backend(lambda: open_client(env, None), env)
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {"sqlite": sqlite, "etcd": etcd}
+def kubernetes(_: Path) -> Backend:
+    """The group of Calico's releases so far."""
+    return kubernetes_at(CRD_V1)
 
-PARAMETERS = [pytest.param(name, marks=[pytest.mark.etcd] if name == "etcd" else []) for name in sorted(BACKENDS)]
+
+def kubernetes_native(_: Path) -> Backend:
+    """The group that needs no translation."""
+    return kubernetes_at(V3)
+
+
+def kubernetes_at(group: str) -> Backend:
+    server = kubernetes_server.shared(group)
+    server.clear()
+    env = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(server.cluster.admin)}
+    others = frozenset(kind for kind in KINDS if not is_custom(kind))
+    return Backend(lambda: open_client(env, None), env, has_one_revision=False, read_only=others)
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "sqlite": sqlite,
+    "etcd": etcd,
+    "kubernetes": kubernetes,
+    "kubernetes_native": kubernetes_native,
+}
+_MARKS = {"etcd": pytest.mark.etcd, "kubernetes": pytest.mark.kubernetes, "kubernetes_native": pytest.mark.kubernetes}
+
+PARAMETERS = [pytest.param(name, marks=[_MARKS[name]] if name in _MARKS else []) for name in sorted(BACKENDS)]
 """The names of the backends, for parametrised tests."""
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.backends import Backend, netset
 
 from tortie.api.cluster import ClusterInformation
-from tortie.api.kubernetes import Namespace
+from tortie.api.networkset import GlobalNetworkSet
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Metadata, Resource, Update
 from tortie.datastore.client import Client, Event, Listing
@@ -18,7 +18,7 @@ from tortie.datastore.identity import Identity
 from tortie.datastore.initialize import CLUSTER_INFORMATION, ensure_initialized
 from tortie.datastore.syncer import Batch, Syncer
 
-KINDS = ("NetworkSet", "Namespace")
+KINDS = ("NetworkSet", "GlobalNetworkSet")
 
 
 def unchanged(update: Update) -> Update:
@@ -166,7 +166,7 @@ def test_changes_arrive_and_add_up_to_the_contents(backend: Backend) -> None:
 
 def test_stored_updates_are_converted_deletions_too(backend: Backend) -> None:
     def convert(update: Update) -> Update:
-        if update.key.kind != "Namespace":
+        if update.key.kind != "GlobalNetworkSet":
             return update
         name = f"kns.{update.key.name}"
         value = None if update.value is None else Profile(metadata=Metadata(name=name))
@@ -174,11 +174,11 @@ def test_stored_updates_are_converted_deletions_too(backend: Backend) -> None:
 
     async def scenario(client: Client, writer: Client) -> None:
         consumer = Consumer()
-        await writer.create(Namespace(metadata=Metadata(name="a")))
+        await writer.create(GlobalNetworkSet(metadata=Metadata(name="a")))
         async with running(client, consumer, convert):
             await consumer.until(lambda: consumer.in_sync)
             assert list(consumer.state) == [Key("Profile", "", "kns.a")]
-            await writer.delete(Key("Namespace", "", "a"))
+            await writer.delete(Key("GlobalNetworkSet", "", "a"))
             await consumer.until(lambda: not consumer.state)
 
     scenario_of(backend, scenario)

@@ -1,39 +1,26 @@
 """Which datastore: Calico's variables and calicoctl.cfg, and our own TORTIE_SQLITE_PATH and TORTIE_SQLITE_SYNCHRONOUS."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from tortie.api.documents import load_raw
 from tortie.api.resource import V3
 from tortie.datastore.client import Client
 from tortie.datastore.errors import InvalidRequest
 from tortie.datastore.etcd import settings as etcd
+from tortie.datastore.kubernetes import settings as kubernetes
 
 DEFAULT_SQLITE_PATH = "/var/lib/tortie/tortie.sqlite"
 
-_KUBERNETES_FIELDS = (
-    "kubeconfig",
-    "kubeconfigInline",
-    "k8sAPIEndpoint",
-    "k8sKeyFile",
-    "k8sCertFile",
-    "k8sCAFile",
-    "k8sAPIToken",
-    "k8sInsecureSkipTLSVerify",
-    "k8sDisableNodePoll",
-    "usePodCIDR",
-    "k8sClientQPS",
-    "k8sClientBurst",
-    "k8sCurrentContext",
-    "calicoAPIGroup",
-)
 _TEXT_FIELDS = ("datastoreType", *etcd.FILE_FIELDS)
+_FIELDS = (*_TEXT_FIELDS, *kubernetes.FILE_FIELDS)
 
 
 def open_client(env: Mapping[str, str], config_file: str | None, *, create: bool = True) -> Client:
     """The client that the environment or, where that is silent, the configuration file asks for. Connects to nothing yet.
 
-    DATASTORE_TYPE (also CALICO_DATASTORE_TYPE, and spec.datastoreType of the file) is sqlite or etcdv3. Where none is named,
-    it is etcdv3 if endpoints of etcd are, else sqlite; kubernetes raises InvalidRequest. A file that is not there counts as
+    DATASTORE_TYPE (also CALICO_DATASTORE_TYPE, and spec.datastoreType of the file) is sqlite, etcdv3 or
+    kubernetes. Where none is named, it is etcdv3 if endpoints of etcd are, else sqlite. A file that is not there counts as
     silent. Without `create` an embedded datastore whose file is not there is not made, but Unavailable.
     """
     file = _read_file(config_file)
@@ -47,9 +34,12 @@ def open_client(env: Mapping[str, str], config_file: str | None, *, create: bool
 
             return EtcdClient(etcd.read_settings(env, file))
         case "kubernetes":
-            raise InvalidRequest("datastore type 'kubernetes' is not in this release: set DATASTORE_TYPE to etcdv3 or sqlite")
+            # aiohttp takes even longer.
+            from tortie.datastore.kubernetes.client import KubernetesClient
+
+            return KubernetesClient(kubernetes.read_settings(env, file))
         case other:
-            raise InvalidRequest(f"DATASTORE_TYPE {other!r} is unknown: set DATASTORE_TYPE to etcdv3 or sqlite")
+            raise InvalidRequest(f"DATASTORE_TYPE {other!r} is unknown: set DATASTORE_TYPE to kubernetes, etcdv3 or sqlite")
 
 
 def _open_sqlite(env: Mapping[str, str], *, create: bool) -> Client:
@@ -65,8 +55,8 @@ def _open_sqlite(env: Mapping[str, str], *, create: bool) -> Client:
             raise InvalidRequest(f"TORTIE_SQLITE_SYNCHRONOUS {other!r} is unknown: use NORMAL or FULL")
 
 
-def _read_file(config_file: str | None) -> dict[str, str]:
-    """The text fields of spec in a calicoctl.cfg that we use, checked; empty where there is no file."""
+def _read_file(config_file: str | None) -> dict[str, Any]:
+    """The fields of spec in a calicoctl.cfg that we use, checked; empty where there is no file."""
     if not config_file:
         return {}
     try:
@@ -87,11 +77,11 @@ def _read_file(config_file: str | None) -> dict[str, str]:
     spec = found[0].get("spec") or {}
     if not isinstance(spec, dict):
         raise InvalidRequest(f"configuration {config_file}: spec must be a mapping")
-    _refuse_unknown(spec, (*_TEXT_FIELDS, *_KUBERNETES_FIELDS), where=f"{config_file}: spec")
-    for name in _TEXT_FIELDS:
-        if not isinstance(spec.get(name, ""), str):
+    _refuse_unknown(spec, _FIELDS, where=f"{config_file}: spec")
+    for name in _FIELDS:
+        if not isinstance(spec.get(name, ""), str if name in _TEXT_FIELDS else str | bool | int | float):
             raise InvalidRequest(f"configuration {config_file}: spec.{name} must be text")
-    return {name: spec[name] for name in _TEXT_FIELDS if name in spec}
+    return {name: spec[name] for name in _FIELDS if name in spec}
 
 
 def _refuse_unknown(fields: Mapping[str, object], known: tuple[str, ...], *, where: str) -> None:

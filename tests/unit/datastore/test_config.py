@@ -43,13 +43,12 @@ def test_a_configuration_file_that_is_not_there_counts_as_silent(tmp_path: Path)
     listed({"TORTIE_SQLITE_PATH": str(tmp_path / "a.sqlite")}, str(tmp_path / "missing.cfg"))
 
 
-def test_backends_of_later_releases_say_so(tmp_path: Path) -> None:
-    with pytest.raises(DatastoreError, match="not in this release"):
-        open_client({"DATASTORE_TYPE": "kubernetes"}, None)
-    config = configuration(tmp_path, "{datastoreType: kubernetes, kubeconfig: /root/.kube/config}")
-    with pytest.raises(DatastoreError, match="not in this release"):
-        open_client({}, config)
-    open_client({"DATASTORE_TYPE": "sqlite"}, config)
+def test_kubernetes_is_chosen_by_name_and_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(DatastoreError, match="KUBECONFIG"):
+        open_client({"DATASTORE_TYPE": "kubernetes", "HOME": str(tmp_path)}, None)
+    config = configuration(tmp_path, "{datastoreType: kubernetes, k8sAPIEndpoint: 'http://127.0.0.1:1', usePodCIDR: true}")
+    assert type(open_client({}, config)).__name__ == "KubernetesClient"
+    assert type(open_client({"DATASTORE_TYPE": "sqlite"}, config)).__name__ == "SqliteClient"
 
 
 @pytest.mark.parametrize(
