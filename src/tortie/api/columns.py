@@ -40,6 +40,11 @@ def spec(field: str, *, unset: str = "") -> Callable[[Any], str]:
     return text
 
 
+def count(field: str) -> Callable[[Any], str]:
+    """A function that shows how many items a list of the spec has."""
+    return lambda resource: str(len(getattr(resource.spec, field)))
+
+
 def nets(field: str) -> Callable[[Any], str]:
     """A function that shows a list of CIDRs, cut where it would break the table."""
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from tortie.api.bgp import BGPConfiguration, BGPPeer
+from tortie.api.controllers import KubeControllersConfiguration
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.felix import FelixConfiguration
 from tortie.api.formats import parse_as_number
@@ -38,6 +39,8 @@ NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
 DEFAULT_TIER_ORDER = 1_000_000.0
 DEFAULT_BLOCK_SIZE = {Family.V4: 26, Family.V6: 122}
+
+DEFAULT_CONTROLLERS_METRICS_PORT = 9094
 
 _R = TypeVar("_R", bound=Resource)
 
@@ -185,6 +188,25 @@ def _as_number(number: int | str | None) -> int | str | None:
         return number
 
 
+def _controllers(configuration: KubeControllersConfiguration) -> Resource:
+    spec = configuration.spec
+    node, balancer, migration = spec.controllers.node, spec.controllers.load_balancer, spec.controllers.migration
+    if node is not None:
+        node = replace(node, leak_grace_period=node.leak_grace_period or "15m0s")
+    if balancer is not None:
+        balancer = replace(balancer, assign_ips=balancer.assign_ips or "AllServices")
+    if migration is not None:
+        migration = replace(migration, policy_name_migrator=migration.policy_name_migrator or "Enabled")
+    port = spec.prometheus_metrics_port
+    filled = replace(
+        spec,
+        controllers=replace(spec.controllers, node=node, load_balancer=balancer, migration=migration),
+        health_checks=spec.health_checks or "Enabled",
+        prometheus_metrics_port=DEFAULT_CONTROLLERS_METRICS_PORT if port is None else port,
+    )
+    return replace(configuration, spec=filled)
+
+
 def _kubernetes_policy(policy: KubernetesNetworkPolicy | StagedKubernetesNetworkPolicy) -> Resource:
     if policy.spec.policy_types or _deletes(policy):
         return policy
@@ -210,5 +232,6 @@ _FILL: dict[type[Resource], Callable[..., Any]] = {
     Node: _node,
     BGPConfiguration: _bgp_configuration,
     BGPPeer: _bgp_peer,
+    KubeControllersConfiguration: _controllers,
     KubernetesNetworkPolicy: _kubernetes_policy,
 }

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tortie.api.cluster_policy import NamespacedPods
+from tortie.api.controllers import KubeControllersConfigurationSpec
 from tortie.api.errors import DocumentError, FieldError, Path, UnknownKindError, ValidationError, field_path
 from tortie.api.ipam import BlockAffinitySpec, IPAMBlockSpec, IPAMConfigurationSpec, IPAMHandleSpec
 from tortie.api.ippool import IPPoolSpec
@@ -51,6 +52,7 @@ _ALWAYS_SHOWN: Mapping[type[msgspec.Struct], frozenset[str]] = {
     IPAMBlockSpec: frozenset(("allocations", "unallocated", "attributes", "strict_affinity")),
     IPAMHandleSpec: frozenset(("block",)),
     BlockAffinitySpec: frozenset(("state", "deleted", "type")),
+    KubeControllersConfigurationSpec: frozenset(("controllers",)),
     KubernetesNetworkPolicySpec: frozenset(("pod_selector",)),
     StagedNetworkPolicySpec: frozenset(("tier", "staged_action")),
     StagedGlobalNetworkPolicySpec: frozenset(("tier", "staged_action")),

@@ -1,9 +1,10 @@
 """IPPool and IPReservation (api.md, section 4)."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from tortie.api.conditions import ConditionedStatus
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 EncapMode = Literal["", "Never", "Always", "CrossSubnet"]
@@ -33,7 +34,7 @@ class IPPool(Resource, frozen=True, kw_only=True):
     kind: str = "IPPool"
     metadata: Metadata = Metadata()
     spec: IPPoolSpec = IPPoolSpec()
-    status: Any = None
+    status: ConditionedStatus | None = None
 
 
 class IPReservationSpec(Value, frozen=True, kw_only=True):

@@ -11,9 +11,11 @@ from types import MappingProxyType
 from tortie.api import columns
 from tortie.api.agent import AgentStatus
 from tortie.api.bgp import BGPConfiguration, BGPPeer
+from tortie.api.bgp_filter import BGPFilter
 from tortie.api.cluster import ClusterInformation
 from tortie.api.cluster_policy import ClusterNetworkPolicy
 from tortie.api.columns import Column, nets, spec
+from tortie.api.controllers import KubeControllersConfiguration
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.errors import UnknownKindError
 from tortie.api.felix import FelixConfiguration
@@ -23,6 +25,7 @@ from tortie.api.ippool import IPPool, IPReservation
 from tortie.api.kubernetes import KubernetesNetworkPolicy, Namespace, Pod, ServiceAccount
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.api.node import Node
+from tortie.api.node_status import CalicoNodeStatus
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import V3, Resource
@@ -251,6 +254,30 @@ _ALL = (
             Column("ASN", spec("as_number")),
         ),
     ),
+    _kind(
+        BGPFilter,
+        "bgpfilters",
+        *("bgpf", "bgpfs", "bf", "bfs"),
+        shown=(
+            _NAME,
+            Column("NUMEXPORTV4", columns.count("export_v4")),
+            Column("NUMIMPORTV4", columns.count("import_v4")),
+            Column("NUMEXPORTV6", columns.count("export_v6")),
+            Column("NUMIMPORTV6", columns.count("import_v6")),
+        ),
+    ),
+    _kind(
+        CalicoNodeStatus,
+        "caliconodestatuses",
+        *("nodestatus", "nodestatuses"),
+        shown=(_NAME, Column("NODE", spec("node"))),
+        wide=(_NAME, Column("NODE", spec("node")), Column("CLASSES", spec("classes"))),
+    ),
+    _kind(
+        KubeControllersConfiguration,
+        "kubecontrollersconfigurations",
+        *("kubecontrollersconfig", "kubecontrollersconfigs", "kcc", "kccs"),
+    ),
     _kind(FelixConfiguration, "felixconfigurations", *("felixconfig", "felixconfigs")),
     _kind(
         ClusterInformation,
@@ -347,15 +374,6 @@ _ALL = (
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.kind: kind for kind in _ALL})
 """Every kind by `Key.kind`."""
 
-_NOT_YET = frozenset(
-    (
-        "BGPFilter",
-        "CalicoNodeStatus",
-        "KubeControllersConfiguration",
-    )
-)
-"""Kinds of Calico's that we know of and do not carry: they are refused like unknown ones, with a better reason."""
-
 _BY_DOCUMENT = {(kind.api_version, kind.document_kind): kind for kind in _ALL}
 _BY_ALIAS = {alias: kind for kind in reversed(_ALL) for alias in kind.aliases}
 
@@ -368,8 +386,6 @@ def kind_for(api_version: str, document_kind: str) -> Kind:
     hint = ""
     if (api_version, document_kind) == ("v1", "Node"):
         hint = f"; nodes are stored as {V3} Node: give its addresses in spec.bgp"
-    elif api_version == V3 and document_kind in _NOT_YET:
-        hint = "; this release of Tortie does not support it"
     elif elsewhere := [kind.api_version for kind in _ALL if kind.document_kind == document_kind]:
         hint = f"; {document_kind} is known as {' and '.join(elsewhere)}"
     raise UnknownKindError(f"unknown resource type ({document_kind}) and/or version ({api_version}){hint}")

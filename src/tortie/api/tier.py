@@ -1,7 +1,8 @@
 """Tier: the order in which groups of policies are asked (api.md, section 2)."""
 
-from typing import Any, Literal
+from typing import Literal
 
+from tortie.api.conditions import ConditionedStatus
 from tortie.api.resource import V3, Metadata, Resource, Value
 
 
@@ -19,7 +20,7 @@ class Tier(Resource, frozen=True, kw_only=True):
     kind: str = "Tier"
     metadata: Metadata = Metadata()
     spec: TierSpec = TierSpec()
-    status: Any = None
+    status: ConditionedStatus | None = None
 
 
 PREDEFINED: dict[str, TierSpec] = {

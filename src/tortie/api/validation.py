@@ -14,6 +14,8 @@ from tortie.api.findings import Findings
 from tortie.api.kinds import KINDS
 from tortie.api.resource import Resource
 from tortie.api.validation_bgp import check_bgp_configuration, check_bgp_peer
+from tortie.api.validation_bgp_filter import check_bgp_filter
+from tortie.api.validation_cluster import check_controllers_configuration, check_node_status
 from tortie.api.validation_cluster_policy import check_cluster_network_policy
 from tortie.api.validation_endpoint import check_host_endpoint, check_workload_endpoint
 from tortie.api.validation_felix import check_felix_configuration
@@ -53,6 +55,9 @@ _SPEC_CHECKS: Mapping[str, Callable[[Findings, Any], None]] = {
     "IPAMConfiguration": check_ipam_configuration,
     "BGPConfiguration": check_bgp_configuration,
     "BGPPeer": check_bgp_peer,
+    "BGPFilter": check_bgp_filter,
+    "CalicoNodeStatus": check_node_status,
+    "KubeControllersConfiguration": check_controllers_configuration,
     "FelixConfiguration": check_felix_configuration,
     "KubernetesNetworkPolicy": check_kubernetes_policy,
     "Pod": check_pod,

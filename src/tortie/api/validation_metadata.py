@@ -26,7 +26,7 @@ _NAME_SYNTAX: Mapping[str, Callable[[str], str]] = {
     "StagedGlobalNetworkPolicy": parse_global_policy_name,
     "KubernetesService": parse_dns_label,
 }
-_SINGLETONS = frozenset(("ClusterInformation", "IPAMConfiguration"))
+_SINGLETONS = frozenset(("ClusterInformation", "IPAMConfiguration", "KubeControllersConfiguration"))
 
 
 def check_metadata(findings: Findings, kind: Kind, metadata: Metadata) -> None:

@@ -13,6 +13,7 @@ from tortie.api.ipam import BlockAffinity, IPAMBlock, IPAMConfiguration
 from tortie.api.ippool import IPPool, IPReservation
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.api.node import Node, NodeBGP
+from tortie.api.validation_cluster import check_conditions
 from tortie.base.net import Address, Family, Interface, Prefix, parse_address, parse_interface, parse_prefix
 
 _AFFINITY = re.compile(r"(host|virtual):[a-zA-Z0-9.\-_]+")
@@ -72,6 +73,7 @@ def check_node(findings: Findings, node: Node) -> None:
 def check_ip_pool(findings: Findings, pool: IPPool) -> None:
     """The spec of a pool, as far as it can be judged without the other pools. Numbers as in the table of pool rules."""
     spec = pool.spec
+    check_conditions(findings, pool.status)
     if not spec.cidr:
         findings.refuse(("spec", "cidr"), None, "is required")
         prefix = None

@@ -25,6 +25,7 @@ from tortie.api.staged import (
     StagedNetworkPolicySpec,
 )
 from tortie.api.tier import PREDEFINED, Tier
+from tortie.api.validation_cluster import check_conditions
 from tortie.api.validation_metadata import check_annotations, check_labels
 from tortie.base.net import Family, Prefix
 
@@ -76,6 +77,7 @@ def check_profile(findings: Findings, profile: Profile) -> None:
 
 def check_tier(findings: Findings, tier: Tier) -> None:
     """The spec of a tier: three names may have one order and one default action only."""
+    check_conditions(findings, tier.status)
     predefined = PREDEFINED.get(tier.metadata.name)
     if predefined is None:
         return

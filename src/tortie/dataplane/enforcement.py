@@ -14,8 +14,10 @@ import msgspec
 from tortie.api import (
     agent,
     bgp,
+    bgp_filter,
     cluster,
     cluster_policy,
+    controllers,
     endpoint,
     felix,
     felix_params,
@@ -25,12 +27,14 @@ from tortie.api import (
     kubernetes,
     networkset,
     node,
+    node_status,
     policy,
     profile,
     services,
     staged,
     tier,
 )
+from tortie.api.defaults import DEFAULT_CONTROLLERS_METRICS_PORT
 from tortie.api.errors import FieldError, Path, field_path
 from tortie.api.resource import Metadata, Resource
 
@@ -307,6 +311,35 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             filters=_NO,
             local_workload_selector=_NO,
         ),
+        # Nothing filters routes, reports on request or controls a cluster yet: who migrates can store these, and is told so.
+        _refuses(bgp_filter.BGPFilterSpec),
+        _refuses(bgp_filter.BGPFilterRuleV4),
+        _refuses(bgp_filter.BGPFilterRuleV6),
+        _refuses(bgp_filter.CommunityMatch),
+        _refuses(bgp_filter.PrefixLengthV4),
+        _refuses(bgp_filter.PrefixLengthV6),
+        _refuses(bgp_filter.FilterOperation),
+        _refuses(bgp_filter.AddCommunity),
+        _refuses(bgp_filter.PrependASPath),
+        _refuses(bgp_filter.SetPriority),
+        _refuses(node_status.CalicoNodeStatusSpec),
+        _covers(
+            controllers.KubeControllersConfigurationSpec,
+            "",
+            controllers=_NO,
+            log_severity_screen=("Info",),
+            health_checks=("Enabled",),
+            prometheus_metrics_port=(DEFAULT_CONTROLLERS_METRICS_PORT,),
+            etcd_v3_compaction_period=_NO,
+            debug_profile_port=_NO,
+        ),
+        _refuses(controllers.Controllers),
+        _refuses(controllers.NodeController),
+        _refuses(controllers.AutoHostEndpoints),
+        _refuses(controllers.HostEndpointTemplate),
+        _refuses(controllers.ReconciledController),
+        _refuses(controllers.LoadBalancerController),
+        _refuses(controllers.MigrationController),
         # Configuration
         (
             felix.FelixConfigurationSpec,

@@ -29,6 +29,12 @@ from tortie.api.resource import Metadata
         ("bp", "BGPPeer"),
         ("felixconfigs", "FelixConfiguration"),
         ("clusterinfo", "ClusterInformation"),
+        ("bgpf", "BGPFilter"),
+        ("bfs", "BGPFilter"),
+        ("nodestatus", "CalicoNodeStatus"),
+        ("caliconodestatuses", "CalicoNodeStatus"),
+        ("kcc", "KubeControllersConfiguration"),
+        ("kubecontrollersconfigs", "KubeControllersConfiguration"),
         ("ns", "Namespace"),
         ("sa", "ServiceAccount"),
         ("po", "Pod"),
@@ -71,7 +77,6 @@ def test_documents_of_both_network_policies_are_told_apart() -> None:
         ("v1", "IPPool", "projectcalico.org/v3"),
         ("crd.projectcalico.org/v1", "NetworkPolicy", "networking.k8s.io/v1"),
         ("v1", "Widget", r"\(Widget\)"),
-        ("projectcalico.org/v3", "BGPFilter", "this release of Tortie does not support it"),
     ],
 )
 def test_unknown_document_kind_says_what_is_known(api_version: str, document_kind: str, hint: str) -> None:
