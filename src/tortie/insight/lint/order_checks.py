@@ -1,7 +1,8 @@
 """What never comes to be asked: rules behind wider rules, in one policy and across policies; tiers that let nothing on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from tortie.api.resource import Key
 from tortie.insight.lint.covering import contradiction, covers
@@ -85,14 +86,6 @@ def _places(policy: WrittenPolicy) -> Iterator[_Place]:
 def _fates(subject: Subject) -> dict[_Place, _Fate]:
     state = subject.world.state
     origins = {set_id: ipset.origin for set_id, ipset in state.sets.items()}
-    known: dict[tuple[int, int], bool] = {}
-
-    def takes(wide: Rule, narrow: Rule) -> bool:
-        key = id(wide), id(narrow)
-        if key not in known:
-            known[key] = covers(wide, narrow, origins)
-        return known[key]
-
     fates: dict[_Place, _Fate] = {}
     for tiers in {endpoint.tiers for endpoint in state.endpoints.values()}:
         for direction in Direction:
@@ -101,20 +94,26 @@ def _fates(subject: Subject) -> dict[_Place, _Fate]:
                 here: list[Rule] = []
                 for policy in enforced_of(state, tier, direction):
                     for rule in rules(policy, direction):
-                        _meet(fates, rule, [each for each in (*final, *here) if takes(each, rule)])
+                        _meet(fates, rule, _first(final, here, rule=rule, origins=origins))
                     here += [rule for rule in rules(policy, direction) if rule.action is not Action.LOG]
-                final += [rule for rule in here if rule.action is not Action.PASS]
+                # Behind a Pass rule nothing of this tier is certain: what it passes on comes to later tiers unasked.
+                final += takewhile(lambda rule: rule.action is not Action.PASS, here)
     return fates
 
 
-def _meet(fates: dict[_Place, _Fate], rule: Rule, taken_by: Sequence[Rule]) -> None:
+def _first(*lists: Iterable[Rule], rule: Rule, origins: Mapping[str, str]) -> Rule | None:
+    """The first of earlier rules that covers one."""
+    return next((each for earlier in lists for each in earlier if covers(each, rule, origins)), None)
+
+
+def _meet(fates: dict[_Place, _Fate], rule: Rule, taken_by: Rule | None) -> None:
     owner = rule.origin.owner
     assert isinstance(owner, PolicyId)
     fate = fates.setdefault((owner, rule.origin.direction, rule.origin.index), _Fate())
     if rule.unenforceable is not None or contradiction(rule) is not None:
         fate.alive = True  # said elsewhere
-    elif taken_by:
-        fate.by.setdefault(_name(taken_by[0]))
+    elif taken_by is not None:
+        fate.by.setdefault(_name(taken_by))
     else:
         fate.alive = True
 

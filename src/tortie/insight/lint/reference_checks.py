@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from tortie.api.policy import EntityRule
+from tortie.api.selector import SelectorError
 from tortie.api.services import SERVICE_NAME_LABEL, EndpointSlice, Service
+from tortie.calc.selectors import rule_selectors
 from tortie.insight.lint.findings import Finding
 from tortie.insight.lint.rule_checks import namespaces_of
 from tortie.insight.lint.subject import Subject, WrittenPolicy, WrittenRule, rule_field
@@ -22,7 +24,7 @@ def check_references(subject: Subject) -> Iterator[Finding]:
                     entity: EntityRule = getattr(rule.written, side)
                     where = rule_field(direction, rule.index, side)
                     yield from _service(subject, policy, entity, where=where, known=services)
-                    yield from _names(subject, policy, entity, where=where)
+                    yield from _names(subject, policy, entity, where=where, whole=rule.whole)
                     yield from _ports(subject, policy, direction, rule=rule, side=side)
 
 
@@ -45,9 +47,9 @@ def _service(
         yield subject.finding("TL040", policy.id, f"{where}.services", message)
 
 
-def _names(subject: Subject, policy: WrittenPolicy, entity: EntityRule, *, where: str) -> Iterator[Finding]:
-    if entity.namespace_selector and not namespaces_of(subject, entity):
-        message = f"no namespace is selected by {entity.namespace_selector}: the rule matches nothing"
+def _names(subject: Subject, policy: WrittenPolicy, entity: EntityRule, *, where: str, whole: bool) -> Iterator[Finding]:
+    if entity.namespace_selector and not namespaces_of(subject, entity) and not _selects(subject, policy, entity):
+        message = f"no namespace is selected by {entity.namespace_selector}: the {'rule' if whole else 'peer'} matches nothing"
         yield subject.finding("TL042", policy.id, f"{where}.namespaceSelector", message)
         return
     if entity.service_accounts is None:
@@ -58,6 +60,15 @@ def _names(subject: Subject, policy: WrittenPolicy, entity: EntityRule, *, where
             places = ", ".join(sorted(wanted)) if wanted != {""} else "any namespace"
             message = f"there is no service account {account} in {places}"
             yield subject.finding("TL043", policy.id, f"{where}.serviceAccounts.names", message)
+
+
+def _selects(subject: Subject, policy: WrittenPolicy, entity: EntityRule) -> bool:
+    """True if the side selects anything: a negated namespaceSelector also holds for what is in no namespace."""
+    try:
+        positive, _ = rule_selectors(entity, policy.policy.metadata.namespace)
+    except SelectorError:
+        return True  # it is not enforceable, which is said elsewhere
+    return positive is None or subject.selects_any(positive)
 
 
 def _ports(subject: Subject, policy: WrittenPolicy, direction: Direction, *, rule: WrittenRule, side: str) -> Iterator[Finding]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from tortie.api.policy import EntityRule
-from tortie.api.selector import Selector, SelectorError, parse_selector
+from tortie.api.selector import SelectorError, parse_selector
 from tortie.calc.selectors import rule_selectors
 from tortie.insight.lint.covering import contradiction
 from tortie.insight.lint.findings import Finding
 from tortie.insight.lint.subject import Subject, WrittenPolicy, WrittenRule, rule_field
-from tortie.intent.policy import Direction
+from tortie.intent.policy import Direction, Match
+from tortie.verdict.match import in_set
 
 
 def check_rules(subject: Subject) -> Iterator[Finding]:
@@ -59,22 +60,28 @@ def _check_side(
         return
     if not subject.carriers:
         return
+    what = "rule" if rule.whole else "peer"
     if not subject.selects_any(positive):
         if not _explained_elsewhere(subject, entity):
-            message = f"nobody is selected by {positive.text}"
+            message = f"nobody is selected by {positive.text}, so the {what} matches nothing"
             yield subject.finding("TL014", policy.id, f"{where}.{_selector_field(entity)}", message)
         return
     local = (side == "destination") is (direction is Direction.INGRESS)
-    if local and not _touches(subject, policy, positive):
-        message = f"of the endpoints that the policy selects, {positive.text} selects none: the rule never matches there"
+    if local and not _touches(subject, policy, getattr(rule.rule, side)):
+        message = f"of the endpoints that the policy selects, {positive.text} selects none: the {what} never matches there"
         yield subject.finding("TL015", policy.id, f"{where}.{_selector_field(entity)}", message)
 
 
-def _touches(subject: Subject, policy: WrittenPolicy, selector: Selector) -> bool:
-    """True if a rule's selector holds for any endpoint that the policy selects, or nobody can tell."""
-    if policy.hosts or not policy.workloads:
+def _touches(subject: Subject, policy: WrittenPolicy, match: Match) -> bool:
+    """True if a rule's selector holds for any endpoint that the policy selects, or nobody can tell.
+
+    The sets are asked, and not the labels: a network set may hold an endpoint's address.
+    """
+    state = subject.world.state
+    if policy.hosts or not policy.workloads or any(set_id not in state.members for set_id in match.sets):
         return True  # for host endpoints the local address may be any, of what is forwarded
-    return any(selector.matches(subject.workloads[name]) for name in policy.workloads)
+    addresses = [address for name in policy.workloads for address in subject.world.workloads[name].addresses]
+    return any(all(in_set(state, set_id, address) for set_id in match.sets) for address in addresses)
 
 
 def _explained_elsewhere(subject: Subject, entity: EntityRule) -> bool:

@@ -36,6 +36,8 @@ class WrittenRule:
     rule: Rule | None
     origins: Mapping[str, str]
     """What the rule's sets come from, by id."""
+    whole: bool = True
+    """False if what its author wrote as one rule became several, of which this is one: it stands for a peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,11 +195,11 @@ class Subject:
         listed = policy.spec.ingress if direction is Direction.INGRESS else policy.spec.egress
         for number, written in enumerate(listed):
             index = indices[number] if indices is not None and number < len(indices) else number
+            whole = indices is None or indices.count(index) == 1
             parsed = parse_rule(written, policy.metadata.namespace, origin=Origin(policy_id, direction, index))
-            if parsed is None:
-                yield WrittenRule(index, written, None, {})
-            else:
-                yield WrittenRule(index, written, parsed.rule, {s.ipset.id: s.ipset.origin for s in parsed.sets})
+            rule = None if parsed is None else parsed.rule
+            origins = {} if parsed is None else {each.ipset.id: each.ipset.origin for each in parsed.sets}
+            yield WrittenRule(index, written, rule, origins, whole)
 
     def _labels(self, labelled: Labelled) -> dict[str, str]:
         labels: dict[str, str] = {}
