@@ -18,7 +18,6 @@ from tortie.base.errors import TortieError
 from tortie.base.net import Family, parse_prefix
 from tortie.datastore import operations
 from tortie.datastore.client import Client
-from tortie.datastore.config import open_client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
 from tortie.lab import fabric, kubernetes_store, stores
@@ -61,7 +60,7 @@ class Lab:
         lab = None
         try:
             stores.lay_out(names, spec)
-            client = open_client(lab_environment(names), None)
+            client = stores.connect(names)
             lab = cls(names, LabState(spec=spec), client)
             save_state(names, lab.state)
             await lab._build(progress)
@@ -78,7 +77,7 @@ class Lab:
         """A lab that another command built."""
         names = LabNames(name)
         state = load_state(names)
-        client = open_client(lab_environment(names), None)
+        client = stores.connect(names)
         try:
             yield cls(names, state, client)
         finally:

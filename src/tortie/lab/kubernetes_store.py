@@ -2,14 +2,18 @@
 address; its kubeconfigs; its kubelet. The machine itself has no way there: kubectl is run inside (`tortie lab kubectl`).
 """
 
+import asyncio
 import os
 import sys
 from pathlib import Path
 
+from tortie.api.kinds import KINDS
 from tortie.base import process
 from tortie.base.net import Family
+from tortie.datastore.kubernetes.places import CRD_V1, is_custom, place_of
 from tortie.lab import fabric
 from tortie.lab import kubernetes_guest as guest
+from tortie.lab import kubernetes_objects as objects
 from tortie.lab.kubectl import Kubectl, KubectlError
 from tortie.lab.kubernetes_binaries import find_binaries, find_kubectl
 from tortie.lab.kubernetes_plane import MASTERS, ControlPlane, environment
@@ -48,6 +52,7 @@ async def start(names: LabNames, spec: LabSpec) -> None:
     if guest.is_guest(names):
         await guest.start_relay(names, near=_near(spec), port=PORT)
         await kubectl(names, "admin").wait_ready(seconds=START_SECONDS)
+        await install_kinds(names)
         return
     plane = plane_of(names, spec)
     pids = {}
@@ -63,6 +68,22 @@ async def start(names: LabNames, spec: LabSpec) -> None:
         raise LabError(
             f"the Kubernetes control plane did not start: {error}\n{_tail(log.read_text(errors='replace'))}"
         ) from error
+    await install_kinds(names)
+
+
+async def install_kinds(names: LabNames) -> None:
+    """Define Calico's kinds and our own in the API server; return when it serves them. What is there stays as it is."""
+    admin = kubectl(names, "admin")
+    wanted = [objects.kind_document(place_of(kind, CRD_V1)) for kind in KINDS if is_custom(kind)]
+    there = set((await admin.run("get", "customresourcedefinitions", "-o", "name")).decode().split())
+    missing = [
+        item for item in wanted if f"customresourcedefinition.apiextensions.k8s.io/{item['metadata']['name']}" not in there
+    ]
+    if missing:
+        await admin.apply(missing)
+        definitions = [f"crd/{item['metadata']['name']}" for item in missing]
+        await admin.run("wait", "--for=condition=Established", "--timeout=30s", *definitions)
+        await _wait_until_served(admin, missing)
 
 
 async def start_kubelet(names: LabNames) -> int:
@@ -91,6 +112,26 @@ async def wait_for_service_account(names: LabNames, namespace: str, account: str
     await kubectl(names, "admin").run(
         "wait", f"--namespace={namespace}", "--for=create", f"serviceaccount/{account}", "--timeout=20s"
     )
+
+
+async def _wait_until_served(admin: Kubectl, definitions: list[objects.Document]) -> None:
+    """An established kind is not yet a served one: the API server's front learns of a new group a moment later."""
+    wanted: dict[str, set[str]] = {}
+    for item in definitions:
+        root = f"/apis/{item['spec']['group']}/{item['spec']['versions'][0]['name']}"
+        wanted.setdefault(root, set()).add(item["spec"]["names"]["plural"])
+    deadline = asyncio.get_running_loop().time() + START_SECONDS
+    for root, plurals in wanted.items():
+        while True:
+            try:
+                served = {entry["name"] for entry in (await admin.get(root))["resources"]}
+            except KubectlError:
+                served = set()
+            if plurals <= served:
+                break
+            if asyncio.get_running_loop().time() > deadline:
+                raise LabError(f"the API server does not serve {', '.join(sorted(plurals - served))} below {root}")
+            await asyncio.sleep(0.1)
 
 
 def _near(spec: LabSpec) -> str:

@@ -5,14 +5,23 @@ nodes' and the machine's own, without a route, and no port of the machine is tak
 """
 
 import asyncio
+import dataclasses
 import shutil
+import socket
+from functools import partial
+from typing import Any
 
 from tortie.base import process
+from tortie.datastore.client import Client
+from tortie.datastore.config import open_client
+from tortie.kernel import netns
 from tortie.lab import kubernetes_store
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.spec import LabError, LabSpec
 
 _START_SECONDS = 20.0
+AddressInfo = tuple[Any, ...]
+"""As of getaddrinfo: family, type, protocol, name, address."""
 _CLIENTS, _PEERS = "clients:0", "peers:0"
 """etcd makes sockets of these names in its working directory; it insists on the form host:port."""
 
@@ -34,6 +43,23 @@ def environment(names: LabNames) -> dict[str, str]:
     if names.etcd.is_dir():
         return {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": f"unix://{names.etcd / _CLIENTS}"}
     return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
+
+
+def connect(names: LabNames) -> Client:
+    """A client of the lab's datastore for this very process, wherever it is. Connects to nothing yet."""
+    if not names.kubernetes.is_dir():
+        return open_client(environment(names), None)
+    # 100 ms of imports that other labs need not wait for.
+    from tortie.datastore.kubernetes.client import KubernetesClient
+    from tortie.datastore.kubernetes.settings import read_settings
+
+    settings = read_settings(environment(names), {})
+    return KubernetesClient(dataclasses.replace(settings, open_socket=partial(_open_in_fabric, names)))
+
+
+def _open_in_fabric(names: LabNames, address: AddressInfo) -> socket.socket:
+    """A socket of the fabric's network namespace: there, and not in the machine's, the API server is reached."""
+    return netns.run_in_named(names.fabric, lambda: socket.socket(address[0], address[1], address[2]))
 
 
 def way(names: LabNames) -> str | None:

@@ -158,7 +158,13 @@ class Connection:
         url = URL(self.server + path, encoded=True).with_query(query)
         try:
             async with session.request(
-                method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                data=body or None,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                server_hostname=self._settings.server_name or None,
             ) as answer:
                 yield answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
@@ -179,7 +185,9 @@ class Connection:
         self._pair = self._credentials.pair
         tls = self._credentials.tls()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=True if tls is None else tls, socket_factory=self._settings.open_socket
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_BUFFER,
             # The server would spend more time compressing than a network of today needs for the rest.

@@ -6,10 +6,11 @@ The kubeconfig is read by lightkube's loader, which is imported only where there
 import base64
 import binascii
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from socket import socket
+from typing import Any, NamedTuple
 
 from tortie.api.documents import load_raw
 from tortie.convert.names import DEFAULT_INTERFACE_PREFIX
@@ -91,6 +92,10 @@ class Settings:
     burst: int = 10
     use_pod_cidr: bool = False
     interface_prefix: str = DEFAULT_INTERFACE_PREFIX
+    server_name: str = ""
+    """The name in the server's certificate, where it is another one than in `server`."""
+    open_socket: Callable[[tuple[Any, ...]], socket] | None = None
+    """Opens the sockets, as told by one result of getaddrinfo: for a caller in another network namespace than its server."""
 
 
 def are_given(env: Mapping[str, str], file: Mapping[str, Any]) -> bool:
@@ -105,9 +110,10 @@ def read_settings(env: Mapping[str, str], file: Mapping[str, Any]) -> Settings:
     group = given.text("calicoAPIGroup")
     if group and group not in GROUPS:
         raise InvalidRequest(f"{given.origin('calicoAPIGroup')} {group!r} is unknown: use {GROUPS[1]}, or nothing")
-    server, login, ca, insecure = _reached(given, env)
+    server, login, ca, insecure, server_name = _reached(given, env)
     insecure = insecure or given.flag("k8sInsecureSkipTLSVerify")
     if given.text("k8sAPIEndpoint"):
+        server_name = ""
         server = given.text("k8sAPIEndpoint")
     if given.text("k8sCAFile"):
         ca = given.content("k8sCAFile")
@@ -123,6 +129,7 @@ def read_settings(env: Mapping[str, str], file: Mapping[str, Any]) -> Settings:
         login=login,
         ca=ca,
         insecure=insecure,
+        server_name=server_name,
         group=group,
         qps=given.number("k8sClientQPS"),
         burst=int(given.number("k8sClientBurst")) or 10,
@@ -171,11 +178,18 @@ class _Given:
         return _file(self.text(field), self.origin(field))
 
 
-_Reached = tuple[str, Login, bytes, bool]
+class _Reached(NamedTuple):
+    """Server, login, authorities, whether not to check them, and the server's name if its certificate has another."""
+
+    server: str
+    login: Login
+    ca: bytes
+    insecure: bool
+    server_name: str = ""
 
 
 def _reached(given: _Given, env: Mapping[str, str]) -> _Reached:
-    """Server, login, authorities and whether to check them, before the single fields have their say."""
+    """What a kubeconfig or a pod's own files say, before the single fields have their say."""
     if inline := given.text("kubeconfigInline"):
         return _kubeconfig(load_raw(inline, origin="kubeconfigInline"), "kubeconfigInline", given.text("k8sCurrentContext"))
     path = given.text("kubeconfig")
@@ -187,7 +201,7 @@ def _reached(given: _Given, env: Mapping[str, str]) -> _Reached:
         if not path:
             raise InvalidRequest("no API server is named: set KUBECONFIG, or K8S_API_ENDPOINT")
     if not path:
-        return "", Login(), b"", False
+        return _Reached("", Login(), b"", False)
     # KUBECONFIG may be a list, as for kubectl; the first file that is there counts.
     path = next((part for part in path.split(os.pathsep) if os.path.exists(part)), path)
     text = _file(path, "KUBECONFIG").decode(errors="replace")
@@ -199,7 +213,7 @@ def _in_cluster(env: Mapping[str, str]) -> _Reached:
     host, port = env["KUBERNETES_SERVICE_HOST"], env.get("KUBERNETES_SERVICE_PORT") or "443"
     host = f"[{host}]" if ":" in host else host
     ca = _file(str(SERVICE_ACCOUNT / "ca.crt"), "the service account's ca.crt")
-    return f"https://{host}:{port}", Login(token_file=str(SERVICE_ACCOUNT / "token")), ca, False
+    return _Reached(f"https://{host}:{port}", Login(token_file=str(SERVICE_ACCOUNT / "token")), ca, False)
 
 
 def _kubeconfig(documents: list[Any], origin: str, context: str) -> _Reached:
@@ -225,9 +239,13 @@ def _kubeconfig(documents: list[Any], origin: str, context: str) -> _Reached:
                 raise InvalidRequest(f"kubeconfig {origin}: {field}-data is not base64") from error
         return _file(str(config.abs_file(path)), f"kubeconfig {origin}: {field}") if path else b""
 
+    # lightkube does not know this field.
+    name = next(
+        (c["cluster"].get("tls-server-name", "") for c in documents[0]["clusters"] if c["name"] == config.context.cluster), ""
+    )
     ca = content(cluster.certificate_auth_data, cluster.certificate_auth, "certificate-authority")
     if user is None:
-        return cluster.server, Login(), ca, cluster.insecure
+        return _Reached(cluster.server, Login(), ca, cluster.insecure, name)
     if user.auth_provider:
         raise InvalidRequest(f"kubeconfig {origin}: auth-provider is not supported: use exec")
     program = None
@@ -246,7 +264,7 @@ def _kubeconfig(documents: list[Any], origin: str, context: str) -> _Reached:
         key=content(user.client_key_data, user.client_key, "client-key"),
         program=program,
     )
-    return cluster.server, login, ca, cluster.insecure
+    return _Reached(cluster.server, login, ca, cluster.insecure, name)
 
 
 def _file(path: str, origin: str) -> bytes:
