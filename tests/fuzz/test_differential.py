@@ -21,7 +21,7 @@ PENDING = 100
 @pytest.mark.parametrize("batch", range(budget.BATCHES))
 def test_oracle_and_evaluator_agree(batch: int) -> None:
     allowed = judged = 0
-    for seed in budget.seeds(batch, clusters=300):
+    for seed in budget.seeds(batch, clusters=500):
         rng = Random(seed)
         documents = random_cluster(rng)
         court = Court(documents)
