@@ -232,7 +232,10 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
     if not words:
         raise LabError("which command? tortie lab exec NAMESPACE/POD -- ip address")
     arguments = ["nsenter", f"--net={netns_path(namespace)}", "--", *words]
-    os.execvpe(arguments[0], arguments, {**os.environ, **lab_environment(names)})  # noqa: S606  (becomes the user's command)
+    # `tortie` itself is found too, also where its environment is not activated.
+    path = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
+    environment = {**os.environ, **lab_environment(names), "PATH": path}
+    os.execvpe(arguments[0], arguments, environment)  # noqa: S606  (becomes the user's command)
 
 
 @lab.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False, "help_option_names": []})
