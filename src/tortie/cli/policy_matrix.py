@@ -1,6 +1,7 @@
 """tortie policy matrix: the truth table of who reaches whom."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import click
 
@@ -69,7 +70,7 @@ def _external(world: World, text: str) -> End:
         parse_address(text)
     except ValueError as error:
         raise InsightError(f"--external {text!r}: an IP address is expected") from error
-    return End(text, find(world, text).addresses)
+    return replace(find(world, text), text=text)
 
 
 def _ends(world: World, selector: str | None, outside: Sequence[End]) -> list[End]:

@@ -10,15 +10,15 @@ from tortie.cli.explain import explanation_lines
 from tortie.cli.output import as_json
 from tortie.cli.worlds import NO, YES, inputs, open_world, read_text
 from tortie.insight.errors import InsightError
-from tortie.insight.files import Text
-from tortie.insight.policy_test import Outcome, junit_xml, outcomes_document, read_assertions, run_assertions
+from tortie.insight.files import Text, load
+from tortie.insight.policy_test import Outcome, holds_resources, junit_xml, outcomes_document, read_assertions, run_assertions
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results as JUnit XML too.")
 @click.option("-v", "--verbose", is_flag=True, help="With each failure, the whole walk through tiers and rules.")
-@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("-o", "--output", type=click.Choice(["text", "json", "junit"]), default="text", show_default=True)
 @inputs
 def test(
     files: tuple[str, ...],
@@ -29,7 +29,7 @@ def test(
     paths: tuple[str, ...],
     config_file: str | None,
 ) -> None:
-    """Check the assertions of FILE against policies in files (-f) or in the datastore.
+    """Check the assertions of FILE against policies in files (-f), in FILE itself, or in the datastore.
 
     \b
     apiVersion: tortie.io/v1
@@ -52,10 +52,14 @@ def test(
     """
     texts = [Text("standard input", sys.stdin.read()) if file == "-" else read_text(Path(file)) for file in files]
     assertions = [assertion for text in texts for assertion in read_assertions(text)]
-    outcomes = run_assertions(open_world(paths, config_file), assertions)
+    world = load(texts).world() if not paths and any(map(holds_resources, texts)) else open_world(paths, config_file)
+    outcomes = run_assertions(world, assertions)
+    report = junit_xml(outcomes, suite=", ".join(Path(text.origin).name for text in texts))
     if junit is not None:
-        _write(Path(junit), junit_xml(outcomes, suite=", ".join(Path(text.origin).name for text in texts)))
-    if output == "json":
+        _write(Path(junit), report)
+    if output == "junit":
+        click.echo(report, nl=False)
+    elif output == "json":
         click.echo(as_json(outcomes_document(outcomes)))
     else:
         for line in _lines(outcomes, verbose=verbose):

@@ -48,6 +48,8 @@ class Memberships:
         for address in end.addresses:
             addresses.setdefault(address.family, (address.family, self.of_address(address)))
         where = tuple(addresses.values())
+        if end.service is not None:
+            return end.text  # what stands behind it is nobody else's
         if end.workload is None:
             return (end.node, where)
         endpoint = self._world.state.endpoints.get(end.workload.id)

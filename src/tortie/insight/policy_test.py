@@ -100,6 +100,12 @@ def read_assertions(text: Text) -> list[Assertion]:
     return found
 
 
+def holds_resources(text: Text) -> bool:
+    """True if a file describes (a part of) a cluster beside its assertions."""
+    documents = load_raw(text.text, origin=text.origin)
+    return any(isinstance(each, Mapping) and each.get("kind") not in (None, "PolicyTest") for each in documents)
+
+
 def run_assertions(world: World, assertions: Iterable[Assertion]) -> list[Outcome]:
     """Ask everything that assertions speak of; an end and itself are not asked."""
     return [outcome for assertion in assertions for outcome in _run(world, assertion)]

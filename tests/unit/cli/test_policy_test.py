@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.unit.cli.stage import Tortie, command_line
+from tests.unit.insight.test_explain import KUBERNETES, PODS
 
 SHOP = Path(__file__).parents[3] / "examples" / "shop"
 
@@ -47,3 +48,14 @@ def test_errors_exit_with_1(tortie: Tortie, arguments: list[str]) -> None:
     answer = tortie("policy", "test", *arguments, "-f", str(SHOP))
     assert answer.code == 1
     assert answer.err
+
+
+def test_a_file_may_hold_both_the_cluster_and_the_assertions(tortie: Tortie, tmp_path: Path) -> None:
+    tests = (
+        "apiVersion: tortie.io/v1\nkind: PolicyTest\ntests: [{from: dev/client, to: prod/web, port: tcp/81, expect: deny}]\n"
+    )
+    (tmp_path / "all.yaml").write_text(f"{PODS}{KUBERNETES}---\n{tests}")
+    assert tortie("policy", "test", "all.yaml").code == 0
+    junit = tortie("policy", "test", "all.yaml", "-o", "junit").out
+    assert junit.startswith("<?xml")
+    assert 'tests="1" failures="0"' in junit
