@@ -63,8 +63,8 @@ def is_enabled(pool: IPPool) -> bool:
     """True if addresses may be taken from it."""
     if pool.metadata.deletion_timestamp or pool.spec.disabled or cidr_of(pool) is None:
         return False
-    conditions = pool.status.get("conditions") if isinstance(pool.status, dict) else None
-    return not any(item.get("type") == "Allocatable" and item.get("status") == "False" for item in conditions or ())
+    conditions = pool.status.conditions if pool.status is not None else ()
+    return not any(item.type == "Allocatable" and item.status == "False" for item in conditions)
 
 
 def enabled_pools(pools: Iterable[IPPool], family: Family) -> list[IPPool]:

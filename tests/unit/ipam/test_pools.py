@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.ipam.cluster import NOW, pool
 
+from tortie.api.conditions import Condition, ConditionedStatus
 from tortie.api.ippool import IPPool
 from tortie.base.net import Family, Prefix, parse_address, parse_prefix
 from tortie.ipam.errors import NoQualifiedPool
@@ -42,7 +43,7 @@ def test_disabled_deleted_and_unallocatable_pools_are_not_enabled() -> None:
     deleted = msgspec.structs.replace(
         deleted, metadata=msgspec.structs.replace(deleted.metadata, deletion_timestamp="2026-01-01T00:00:00Z")
     )
-    status = {"conditions": [{"type": "Allocatable", "status": "False"}]}
+    status = ConditionedStatus(conditions=(Condition(type="Allocatable", status="False"),))
     refused = msgspec.structs.replace(pool("refused", "10.2.0.0/24"), status=status)
     pools = [pool("b", "10.3.0.0/24"), deleted, refused, pool("off", "10.4.0.0/24", disabled=True), pool("a", "10.5.0.0/24")]
     pools += [pool("v6", "fd00::/64"), pool("broken", "10.0.0.0/33")]
