@@ -39,7 +39,8 @@ def trace(
     """Follow one policy: as stored, as converted, active here or not and why, its sets, its rules, its chains.
 
     Run on a node as root (and without -f) it also reads the kernel: each rule with its counters, and whether the kernel has
-    exactly what is rendered. In a lab: tortie lab exec LAB node/NODE -- tortie policy trace NAME --node NODE.
+    exactly what is rendered. In a lab:
+    tortie lab exec node/NODE -- tortie policy trace NAME --node NODE.
 
     \b
     tortie policy trace shop/frontend -f cluster/
