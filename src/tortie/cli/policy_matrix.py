@@ -6,7 +6,8 @@ from dataclasses import replace
 import click
 
 from tortie.base.net import Family, parse_address
-from tortie.cli.worlds import inputs, open_world
+from tortie.cli.worlds import inputs, open_world, staged_option
+from tortie.insight.diff import staged_enforced
 from tortie.insight.ends import End, find, of_workload
 from tortie.insight.errors import InsightError
 from tortie.insight.matrix import Matrix, matrix_json, question_text
@@ -28,6 +29,7 @@ _NAME_WIDTH = 40
 @click.option("--family", type=click.Choice(["4", "6"]), help="IP version. Default: what both ends have, IPv4 first.")
 @click.option("-o", "--output", type=click.Choice(["table", "json", "html"]), default="table", show_default=True)
 @click.option("--all", "ungrouped", is_flag=True, help="In the table, one line for each pod even if there are many.")
+@staged_option
 @inputs
 def matrix(
     ports: tuple[str, ...],
@@ -38,6 +40,7 @@ def matrix(
     family: str | None,
     output: str,
     ungrouped: bool,
+    staged: bool,
     paths: tuple[str, ...],
     config_file: str | None,
 ) -> None:
@@ -53,6 +56,8 @@ def matrix(
     asked = Family(int(family)) if family else None
     questions = [parse_question(text, family=asked) for text in ports]
     world = open_world(paths, config_file)
+    if staged:
+        world = staged_enforced(world)
     outside = [_external(world, text) for text in external]
     table = build(world, _ends(world, source, outside), _ends(world, destination, outside), questions=questions)
     if output == "json":

@@ -8,7 +8,8 @@ import click
 
 from tortie.cli.explain import explanation_lines
 from tortie.cli.output import as_json
-from tortie.cli.worlds import NO, YES, inputs, open_world, read_text
+from tortie.cli.worlds import NO, YES, inputs, open_world, read_text, staged_option
+from tortie.insight.diff import staged_enforced
 from tortie.insight.errors import InsightError
 from tortie.insight.files import Text, load
 from tortie.insight.policy_test import Outcome, holds_resources, junit_xml, outcomes_document, read_assertions, run_assertions
@@ -19,6 +20,7 @@ from tortie.insight.policy_test import Outcome, holds_resources, junit_xml, outc
 @click.option("--junit", metavar="FILE", type=click.Path(dir_okay=False), help="Write the results as JUnit XML too.")
 @click.option("-v", "--verbose", is_flag=True, help="With each failure, the whole walk through tiers and rules.")
 @click.option("-o", "--output", type=click.Choice(["text", "json", "junit"]), default="text", show_default=True)
+@staged_option
 @inputs
 def test(
     files: tuple[str, ...],
@@ -26,6 +28,7 @@ def test(
     junit: str | None,
     verbose: bool,
     output: str,
+    staged: bool,
     paths: tuple[str, ...],
     config_file: str | None,
 ) -> None:
@@ -53,7 +56,7 @@ def test(
     texts = [Text("standard input", sys.stdin.read()) if file == "-" else read_text(Path(file)) for file in files]
     assertions = [assertion for text in texts for assertion in read_assertions(text)]
     world = load(texts).world() if not paths and any(map(holds_resources, texts)) else open_world(paths, config_file)
-    outcomes = run_assertions(world, assertions)
+    outcomes = run_assertions(staged_enforced(world) if staged else world, assertions)
     report = junit_xml(outcomes, suite=", ".join(Path(text.origin).name for text in texts))
     if junit is not None:
         _write(Path(junit), report)

@@ -43,6 +43,9 @@ def inputs(command: _F) -> _F:
     return click.option("--config", "config_file", help="calicoctl.cfg of the datastore, without -f.")(command)
 
 
+staged_option = click.option("--staged", is_flag=True, help="Answer as if every staged policy were enforced.")
+
+
 def open_world(paths: Sequence[str], config_file: str | None) -> World:
     """From files if there are any, else from the datastore. Says on stderr what was not looked at."""
     if not paths:

@@ -93,3 +93,22 @@ def test_without_files_the_datastore_is_asked(tortie: Tortie) -> None:
     answer = tortie("policy", "matrix", "--port", "tcp/80")
     assert answer.code == 0
     assert "no pair" in answer.err
+
+
+def test_staged_policies_can_be_asked_about_as_if_enforced(tortie: Tortie) -> None:
+    asked = (
+        "policy",
+        "matrix",
+        "--port",
+        "tcp/5432",
+        "--from",
+        "app == 'catalog'",
+        "--to",
+        "app == 'db'",
+        "-f",
+        SHOP,
+        "-o",
+        "json",
+    )
+    verdicts = [json.loads(tortie(*asked, *more).out)["items"][0]["verdict"] for more in ((), ("--staged",))]
+    assert verdicts == ["allow", "deny"]

@@ -59,3 +59,9 @@ def test_a_file_may_hold_both_the_cluster_and_the_assertions(tortie: Tortie, tmp
     junit = tortie("policy", "test", "all.yaml", "-o", "junit").out
     assert junit.startswith("<?xml")
     assert 'tests="1" failures="0"' in junit
+
+
+def test_assertions_can_be_about_staged_policies_in_force(tortie: Tortie) -> None:
+    answer = tortie("policy", "test", str(SHOP / "shop.test.yaml"), "-f", str(SHOP), "--staged")
+    assert answer.code == 2
+    assert answer.out.splitlines()[0] == "FAIL  shop/catalog -> shop/db tcp/5432: expected allow, got deny"

@@ -162,3 +162,7 @@ spec: {nets: [0.0.0.0/1, 128.0.0.0/1]}
 """
     rule = web("- {action: Allow, destination: {namespaceSelector: global(), selector: app == 's'}}")
     assert "TL015" not in {each.check.id for each in found(CLUSTER, held, rule)}
+
+
+def test_directives_comments_and_empty_documents_are_no_mistakes() -> None:
+    assert found(CLUSTER, "%YAML 1.1\n---\n# nothing\n---\n--- # web\n" + web(ALLOW_ALL) + "...\n") == []

@@ -56,7 +56,7 @@ def _documents(text: Text) -> Iterator[Text]:
     start = 0
     for end in (*(match.start() for match in _DOCUMENT_END.finditer(text.text)), len(text.text)):
         part = text.text[start:end]
-        if part.replace("---", "", 1).strip():
+        if any(line.strip() and not line.startswith(("%", "#", "...")) for line in part.replace("---", "", 1).splitlines()):
             # The mark itself goes: what stands before it would be a document of its own.
             yield Text(text.origin, "\n" * text.text.count("\n", 0, start) + re.sub(r"\A---", "", part))
         start = end
