@@ -151,7 +151,7 @@ class Lab:
         (run_dir / "status.json").unlink(missing_ok=True)
         index = [entry.name for entry in self.state.spec.nodes].index(node)
         environment = {
-            **lab_environment(self.names),
+            **stores.environment(self.names, user="agent"),
             **{name: os.environ[name] for name in ("PYTHONPATH", "LANG") if name in os.environ},
             "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
             "CALICO_NETWORKING_BACKEND": "bird",
@@ -279,5 +279,5 @@ async def tear_down(names: LabNames) -> None:
 
 
 def lab_environment(names: LabNames) -> dict[str, str]:
-    """The variables by which every process of a lab finds its datastore."""
+    """The variables by which a command finds the datastore of a lab."""
     return stores.environment(names)

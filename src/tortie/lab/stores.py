@@ -36,10 +36,10 @@ def lay_out(names: LabNames, spec: LabSpec) -> None:
         names.etcd.mkdir(mode=0o700)
 
 
-def environment(names: LabNames) -> dict[str, str]:
-    """The variables by which every process of a lab finds its datastore."""
+def environment(names: LabNames, *, user: str = "admin") -> dict[str, str]:
+    """The variables by which a process finds the lab's datastore; `user` is whom a Kubernetes knows it as."""
     if names.kubernetes.is_dir():
-        return {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(names.kubernetes / "agent.kubeconfig")}
+        return {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(names.kubernetes / f"{user}.kubeconfig")}
     if names.etcd.is_dir():
         return {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": f"unix://{names.etcd / _CLIENTS}"}
     return {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(names.datastore)}
