@@ -1,15 +1,16 @@
 """The group itself: help, lazy modules, what a shell may complete."""
 
 import importlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from click.shell_completion import BashComplete
 from tests.unit.cli.stage import Tortie, command_line
 
+from tortie.cli.main import tortie as main_group
 from tortie.cli.policy import COMMANDS
 
 SHOP = str(Path(__file__).parents[3] / "examples" / "shop")
@@ -27,15 +28,10 @@ def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return command_line(tmp_path, monkeypatch, capsys)
 
 
-def offered(*words: str, **environment: str) -> list[str]:
-    """What the completion of the last word offers, as the shell's script would ask."""
-    asked = {"COMP_WORDS": " ".join(("tortie", *words)), "COMP_CWORD": str(len(words)), "_TORTIE_COMPLETE": "bash_complete"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tortie.cli.main"],
-        env={**os.environ, **asked, **environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+def offered(*words: str) -> list[str]:
+    """What a press of the tab key offers behind these words."""
+    shell = BashComplete(main_group, {}, "tortie", "_TORTIE_COMPLETE")
+    return [item.value for item in shell.get_completions([*words[:-1]], words[-1])]
 
 
 def test_help_of_the_group_imports_no_command_and_nothing_heavy() -> None:
@@ -70,8 +66,7 @@ def test_names_of_files_are_completed() -> None:
 def test_names_of_the_datastore_are_completed(tortie: Tortie, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(POLICY % "web" + POLICY % "db")
     assert tortie("apply", "-f", "p.yaml").code == 0
-    store = str(tmp_path / "store" / "t.sqlite")
-    assert offered("policy", "trace", "shop/", TORTIE_SQLITE_PATH=store) == ["shop/db", "shop/web"]
+    assert offered("policy", "trace", "shop/") == ["shop/db", "shop/web"]
 
 
 def test_a_damaged_file_completes_to_nothing(tmp_path: Path) -> None:
