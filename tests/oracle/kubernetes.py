@@ -82,7 +82,8 @@ def _port_is(cluster: Cluster, port: dict[str, Any], sent: Sent) -> bool:
     if wanted is None:
         return True
     if isinstance(wanted, str):
-        pod = cluster.endpoint_with(sent.destination)
-        return pod is not None and (wanted, protocol, sent.destination_port) in pod.ports
+        named = (wanted, protocol, sent.destination_port)
+        # Kubernetes knows names of pods' ports only; Calico takes those of every endpoint, hosts' too.
+        return any(each.is_endpoint and each.has_address(sent.destination) and named in each.ports for each in cluster.entities)
     last = port.get("endPort") or wanted
     return sent.destination_port is not None and wanted <= sent.destination_port <= last
