@@ -14,7 +14,7 @@ from tortie.api.resource import Key, Metadata
 from tortie.base import log
 from tortie.base.net import Family, Interface, parse_interface
 from tortie.datastore.client import Client
-from tortie.datastore.errors import AlreadyExists, DoesNotExist, UpdateConflict
+from tortie.datastore.errors import AlreadyExists, DoesNotExist, NotSupported, Unavailable, UpdateConflict
 from tortie.kernel import sysctl
 from tortie.kernel.errors import NotFound
 from tortie.kernel.link import Links
@@ -81,7 +81,10 @@ def _autodetect(links: Links, family: Family) -> Interface | None:
 
 
 async def register(client: Client, name: str, addresses: Mapping[Family, Interface], *, as_number: str = "") -> Node:
-    """Create this node's resource, or bring its BGP addresses up to date; all other fields stay as they are."""
+    """Create this node's resource, or bring its BGP addresses up to date; all other fields stay as they are.
+
+    Raises Unavailable where only others can create it, and have not.
+    """
     while True:
         try:
             stored = await client.get(Key("Node", "", name))
@@ -90,6 +93,8 @@ async def register(client: Client, name: str, addresses: Mapping[Family, Interfa
                 created = await client.create(Node(metadata=Metadata(name=name), spec=_spec(NodeSpec(), addresses, as_number)))
             except AlreadyExists:
                 continue
+            except NotSupported as error:  # Kubernetes: a kubelet that starts will soon have made it
+                raise Unavailable(f"there is no Node {name!r} yet, is it what its kubelet calls it? ({error})") from error
             assert isinstance(created, Node)
             return created
         assert isinstance(stored, Node)

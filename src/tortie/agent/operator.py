@@ -329,7 +329,7 @@ def _health(parts: Parts, settings: Settings) -> Health:
         found.note("BGP peers", lambda: _peers_down(bird))
     found.note(
         "datastore",
-        lambda: "" if parts.syncer.connected else "does not answer; what is known stays in force",
+        lambda: "" if parts.syncer.connected else f"what is known stays in force: {parts.syncer.failure or 'no answer yet'}",
     )
     return found
 

@@ -47,6 +47,7 @@ class PatientStart:
             "ready": False,
             "inSync": False,
             "datastoreConnected": bool(self._identity.refusal),
+            "datastoreFailure": self._waiting_for,
             "datastoreRefused": self._identity.refusal,
             "failure": self._waiting_for,
         }

@@ -43,8 +43,9 @@ from tortie.convert.feed import convert_update
 from tortie.dataplane.linux import LinuxDataplane
 from tortie.dataplane.render.policy import LOG_GROUPS
 from tortie.datastore.client import Client
-from tortie.datastore.config import open_client
+from tortie.datastore.config import is_kubernetes, open_client
 from tortie.datastore.identity import Identity
+from tortie.datastore.initialize import ensure_cluster_information
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
@@ -80,6 +81,8 @@ async def run_agent(options: AgentOptions) -> int:
         # Who has followed a cluster before waits for its datastore, and puts no empty file in its place.
         client = store = open_client(options.environment, config_file, create=not identity.guid)
         start = PatientStart(options, identity)
+        if not identity.guid:  # who has followed a cluster before makes no new one of what stands in its place
+            await while_waiting(own, start.ask(lambda: ensure_cluster_information(store)))
         await while_waiting(own, start.ask(lambda: identity.admit_client(store)))
         stored = await while_waiting(own, start.ask(lambda: stored_values(store, options.node)))
         agent = Agent(options, client, Settings(local, stored), identity)
@@ -116,10 +119,12 @@ class Agent:
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._graph = Graph(options.node)
-        self._pods = pod_upkeep.PodUpkeep(client, options.node)
+        self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._identity = identity
-        self._syncer = Syncer(client, KINDS, convert=convert_update, identity=identity)
+        # Profiles are read from the same namespaces and service accounts there: once is enough.
+        kinds = [kind for kind in KINDS if not (self._on_kubernetes and kind in ("Namespace", "ServiceAccount"))]
+        self._syncer = Syncer(client, kinds, convert=convert_update, identity=identity)
         self._bird = (
             BirdKeeper(Bird(options.run_dir / "bird"), SecretsDirectory(options.secrets_dir))
             if options.networking_backend == "bird"
@@ -190,10 +195,6 @@ class Agent:
         """Every task of the agent, by name."""
         parts = {
             "syncer": self._syncer.run(self._pipeline.on_batch),
-            "pod upkeep": Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity).run(
-                self._pods.on_batch
-            ),
-            "pod upkeep, again": aio.repeat(pod_upkeep.RETRY_SECONDS, self._pods.retry),
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "nft notifications, arp": follow_table(NftMonitor(family="arp", own_ports=[self._arp.port_id]), self._applier),
@@ -211,6 +212,11 @@ class Agent:
         }
         if self._bird is not None:
             parts["bird"] = self._bird.run()
+        if not self._on_kubernetes:
+            pods = pod_upkeep.PodUpkeep(self._client, self._options.node)
+            stored = Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity)
+            parts["pod upkeep"] = stored.run(pods.on_batch)
+            parts["pod upkeep, again"] = aio.repeat(pod_upkeep.RETRY_SECONDS, pods.retry)
         return parts
 
     def _deliver(self, messages: Sequence[Message]) -> None:
@@ -238,6 +244,7 @@ class Agent:
             **self._operator.describe(),
             "inSync": self._pipeline.in_sync,
             "datastoreConnected": self._syncer.connected,
+            "datastoreFailure": self._syncer.failure,
             "datastoreRefused": self._identity.refusal,
             "applies": self._applier.applies,
             "failure": self._applier.failure,

@@ -24,8 +24,7 @@ def open_client(env: Mapping[str, str], config_file: str | None, *, create: bool
     silent. Without `create` an embedded datastore whose file is not there is not made, but Unavailable.
     """
     file = _read_file(config_file)
-    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
-    match kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite"):
+    match _kind(env, file):
         case "sqlite":
             return _open_sqlite(env, create=create)
         case "etcdv3":
@@ -40,6 +39,26 @@ def open_client(env: Mapping[str, str], config_file: str | None, *, create: bool
             return KubernetesClient(kubernetes.read_settings(env, file))
         case other:
             raise InvalidRequest(f"DATASTORE_TYPE {other!r} is unknown: set DATASTORE_TYPE to kubernetes, etcdv3 or sqlite")
+
+
+def is_kubernetes(env: Mapping[str, str], config_file: str | None) -> bool:
+    """Whether `open_client` opens Kubernetes, where others write pods and namespaces and endpoints are read from pods."""
+    return _kind(env, _read_file(config_file)) == "kubernetes"
+
+
+def _kind(env: Mapping[str, str], file: Mapping[str, Any]) -> str:
+    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
+    return kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite")
+
+
+def datastore_type(env: Mapping[str, str], config_file: str | None) -> str:
+    """What `open_client` opens: sqlite, etcdv3 or kubernetes, or a word that it refuses."""
+    return _type(env, _read_file(config_file))
+
+
+def _type(env: Mapping[str, str], file: Mapping[str, Any]) -> str:
+    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
+    return str(kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite"))
 
 
 def _open_sqlite(env: Mapping[str, str], *, create: bool) -> Client:

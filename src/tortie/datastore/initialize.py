@@ -16,7 +16,7 @@ CLUSTER_INFORMATION = ClusterInformation(metadata=Metadata(name="default"))
 async def ensure_initialized(client: Client) -> None:
     """Create what is missing, complete a ClusterInformation without identity, change nothing else. Safe to run anywhere,
     any time, several at once."""
-    await _ensure_cluster_information(client)
+    await ensure_cluster_information(client)
     for name, spec in PREDEFINED.items():
         tier = Tier(metadata=Metadata(name=name), spec=spec)
         try:
@@ -28,7 +28,8 @@ async def ensure_initialized(client: Client) -> None:
                 pass
 
 
-async def _ensure_cluster_information(client: Client) -> None:
+async def ensure_cluster_information(client: Client) -> None:
+    """Create the cluster's identity where there is none, complete one without a GUID. What an agent may do of it."""
     while True:
         try:
             found = await client.get(CLUSTER_INFORMATION.key)

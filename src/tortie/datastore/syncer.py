@@ -50,6 +50,8 @@ class Syncer:
         self._unreadable: dict[Key, str] = {}
         self._in_sync = False
         self._connected = False
+        self.failure = ""
+        """Why the datastore was not followed when that was tried last; "" while it is."""
 
     @property
     def connected(self) -> bool:
@@ -76,7 +78,7 @@ class Syncer:
         while True:
             try:
                 listing = await self._client.list_many(self._asked)
-                self._connected = True
+                self._connected, self.failure = True, ""
                 if all(broken.key != KEY for broken in listing.unreadable):  # a damaged identity is no other one
                     self._identity.admit(guid_of(next((item for item in listing.items if item.key == KEY), None)))
                 await self._replace(listing, sink)
@@ -84,7 +86,7 @@ class Syncer:
             except Compacted as error:
                 _log.info("the datastore's history went on without us: %s", error)
             except Unavailable as error:
-                self._connected = False
+                self._connected, self.failure = False, str(error)
                 _log.warning("datastore unavailable, what is known stays in force: %s", error)
             except Replaced as error:
                 _log.error("what is known stays in force: %s", error)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tortie.api.errors import DocumentError
-from tortie.datastore.config import open_client
+from tortie.datastore.config import is_kubernetes, open_client
 from tortie.datastore.errors import DatastoreError
 
 
@@ -108,3 +108,12 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_name(tmp_path: Path) -> None
     config.write_text("a: [")
     with pytest.raises(DocumentError, match=r"calicoctl\.cfg"):
         open_client({}, str(config))
+
+
+def test_whether_pods_are_others_to_write_is_asked_of_the_variables_and_of_the_file(tmp_path: Path) -> None:
+    config = configuration(tmp_path, "{datastoreType: kubernetes}")
+    assert is_kubernetes({"DATASTORE_TYPE": "kubernetes"}, None)
+    assert is_kubernetes({}, config)
+    assert not is_kubernetes({"DATASTORE_TYPE": "sqlite"}, config)
+    assert not is_kubernetes({"ETCD_ENDPOINTS": "unix:///x"}, None)
+    assert not is_kubernetes({}, None)
