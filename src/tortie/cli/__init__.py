@@ -1,10 +1,11 @@
 """What a person types. Commands are thin: they read arguments, call one package, and print.
 
-In reading order: main (the table of commands, exit codes), session (options and client that commands share), files (resources
+In reading order: main (the table of commands, exit codes), everywhere (options of all commands), session (options and
+client that commands share), progress (of long work), files (resources
 from files), output (resources to the screen), jsonpath, formats (the values of -o), completing (what a shell may complete),
 resources (apply, create, replace, delete), showing (get), patching (patches of documents), changing (patch, label), about
 (version, completion), worlds (files or the datastore as what questions are asked about), explain, policy (the commands below
 it: policy_matrix, policy_diff, policy_effective, policy_lint, policy_test, policy_trace with policy_kernel,
 completing_policy), boxes (tables with frames), ipam, ipam_changes (release, configure, split), ipam_report (the report of a
-check), locking (datastore migrate lock), node, doctor, agent, lab.
+check), locking (datastore migrate lock), dump (the file of a migration), migration (export, import), node, doctor, agent, lab.
 """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from tortie.base.errors import TortieError
+from tortie.cli.everywhere import global_options
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -72,6 +73,7 @@ class _LazyGroup(click.Group):
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@global_options
 def tortie() -> None:
     """Pod networking and network policy: Calico's resources, the Linux kernel's packet path.
 

@@ -2,30 +2,75 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 
+from tortie.base.errors import TortieError
+from tortie.cli.everywhere import ANY_VERSION, CONTEXT, global_options
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
+from tortie.datastore.errors import DatastoreError
 
 _T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 
-config_option = click.option("-c", "--config", default=DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
+
+class VersionMismatch(TortieError):
+    """The datastore is of a Calico that this program does not know."""
+
+
+def config_option(function: _F) -> _F:
+    """`-c`, and the options of all commands."""
+    option = click.option("-c", "--config", default=DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
+    return option(global_options(function))
+
+
 namespace_option = click.option("-n", "--namespace", default="", help="Namespace of what names none (default: default).")
 
 
-def with_client(config: str, work: Callable[[Client], Awaitable[_T]]) -> _T:
-    """Run `work` with the configured datastore's client."""
+def environment() -> Mapping[str, str]:
+    """The environment, with the context of the kubeconfig that the command line names."""
+    context = click.get_current_context(silent=True)
+    name = context.meta.get(CONTEXT) if context is not None else None
+    return os.environ if name is None else os.environ | {"K8S_CURRENT_CONTEXT": name}
+
+
+def with_client(config: str, work: Callable[[Client], Awaitable[_T]], *, check_version: bool = True) -> _T:
+    """Run `work` with the configured datastore's client. Raises VersionMismatch before it, where versions count."""
+    context = click.get_current_context(silent=True)
+    compare = check_version and not (context is not None and context.meta.get(ANY_VERSION))
 
     async def main() -> _T:
-        client = open_client(os.environ, config)
+        client = open_client(environment(), config)
         try:
+            if compare:
+                await _refuse_other_version(client)
             return await work(client)
         finally:
             await client.close()
 
     return asyncio.run(main())
+
+
+async def _refuse_other_version(client: Client) -> None:
+    """Every Calico 3 keeps what this release reads. A store that does not say, or does not answer, is not the question here."""
+    from tortie import __version__
+    from tortie.api.cluster import ClusterInformation
+    from tortie.api.resource import Key
+
+    try:
+        information = await client.get(Key("ClusterInformation", "", "default"))
+    except DatastoreError:
+        return
+    assert isinstance(information, ClusterInformation)
+    version = information.spec.calico_version
+    release = version.removeprefix("v").partition("-")[0]
+    if release and release.partition(".")[0] != "3":
+        raise VersionMismatch(
+            f"version mismatch.\nClient Version:   {__version__} (Calico 3)\nCluster Version:  {version}\n"
+            "Use --allow-version-mismatch to override"
+        )
