@@ -22,7 +22,9 @@ from tortie.lab.spec import LabError, LabSpec
 
 PORT = 6443
 START_SECONDS = 60.0
-AGENT_USER = "tortie-agent"
+AGENT_USER = "system:serviceaccount:kube-system:tortie-agent"
+"""The service account of agent-rights.yaml (manifests/rbac): the agents of a lab may do what agents of a cluster may."""
+_AGENT_RIGHTS = Path(__file__).with_name("agent-rights.yaml")
 
 
 def plane_of(names: LabNames, spec: LabSpec) -> ControlPlane:
@@ -44,7 +46,7 @@ def lay_out(names: LabNames, spec: LabSpec) -> None:
     plane = plane_of(names, spec)
     plane.lay_out()
     plane.kubeconfig("kubelet", user="tortie-lab-kubelet", groups=(MASTERS,))
-    plane.kubeconfig("agent", user=AGENT_USER, groups=(MASTERS,))
+    plane.kubeconfig("agent", user=AGENT_USER)
 
 
 async def start(names: LabNames, spec: LabSpec) -> None:
@@ -68,6 +70,7 @@ async def start(names: LabNames, spec: LabSpec) -> None:
         raise LabError(
             f"the Kubernetes control plane did not start: {error}\n{_tail(log.read_text(errors='replace'))}"
         ) from error
+    await kubectl(names, "admin").run("apply", "--server-side", "--validate=false", "-f", str(_AGENT_RIGHTS))
     await install_kinds(names)
 
 
@@ -81,8 +84,6 @@ async def install_kinds(names: LabNames) -> None:
     ]
     if missing:
         await admin.apply(missing)
-        definitions = [f"crd/{item['metadata']['name']}" for item in missing]
-        await admin.run("wait", "--for=condition=Established", "--timeout=30s", *definitions)
         await _wait_until_served(admin, missing)
 
 
@@ -115,7 +116,7 @@ async def wait_for_service_account(names: LabNames, namespace: str, account: str
 
 
 async def _wait_until_served(admin: Kubectl, definitions: list[objects.Document]) -> None:
-    """An established kind is not yet a served one: the API server's front learns of a new group a moment later."""
+    """What the API server lists below a group it serves; it lists no kind that is not established."""
     wanted: dict[str, set[str]] = {}
     for item in definitions:
         root = f"/apis/{item['spec']['group']}/{item['spec']['versions'][0]['name']}"
