@@ -14,6 +14,7 @@ from tortie.lab.kubernetes_plane import environment
 from tortie.lab.spec import LabError
 
 Document = dict[str, Any]
+_APPLY = ("apply", "--server-side", "--force-conflicts", "--field-manager=tortie-lab", "--validate=false")
 
 
 class KubectlError(LabError):
@@ -50,10 +51,10 @@ class Kubectl:
         return done.stdout
 
     async def apply(self, documents: Sequence[Document]) -> None:
-        """Create, or bring to what is said."""
+        """Create, or bring to what is said. The API server checks the documents; kubectl need not fetch its schemas first."""
         if documents:
             listing = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
-            await self.run("apply", "-f", "-", stdin=msgspec.json.encode(listing))
+            await self.run(*_APPLY, "-f", "-", stdin=msgspec.json.encode(listing))
 
     async def get(self, path: str) -> Document:
         """GET a path of the API."""

@@ -64,6 +64,7 @@ async def start(names: LabNames, spec: LabSpec) -> None:
         )
     try:
         await kubectl(names, "admin").wait_ready(seconds=START_SECONDS)
+        await kubectl(names, "admin").run("wait", "--for=create", "namespace/kube-system", "--timeout=20s")
     except KubectlError as error:
         dead = [name for name, pid in pids.items() if not process.is_alive(pid)]
         log = plane.folder / f"{(dead or ['apiserver'])[0]}.log"
@@ -106,13 +107,6 @@ def kubectl(names: LabNames, user: str, *, inside: bool = False) -> Kubectl:
     """kubectl as one of the lab's users; `inside` from the fabric's network namespace. Raises MissingBinaries."""
     space = None if inside else netns_path(names.fabric)
     return Kubectl(find_kubectl(), names.kubernetes / f"{user}.kubeconfig", space)
-
-
-async def wait_for_service_account(names: LabNames, namespace: str, account: str = "default") -> None:
-    """Return when the controllers have made it: pods of the namespace are refused before. Raises KubectlError."""
-    await kubectl(names, "admin").run(
-        "wait", f"--namespace={namespace}", "--for=create", f"serviceaccount/{account}", "--timeout=20s"
-    )
 
 
 async def _wait_until_served(admin: Kubectl, definitions: list[objects.Document]) -> None:

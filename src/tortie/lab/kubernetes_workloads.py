@@ -33,9 +33,8 @@ class KubernetesWorkloads:
                 tasks.create_task(self._kubectl.patch_status("node", "", node.name, status))
 
     async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
-        """A Namespace; returns when the controllers have made its default service account."""
+        """A Namespace; the controllers will make its default service account."""
         await self._kubectl.apply([objects.namespace_document(name, {**labels, **self._mark})])
-        await kubernetes_store.wait_for_service_account(self._names, name)
 
     async def add_pods(self, pods: Sequence[tuple[PodSpec, str]]) -> dict[str, PodState]:
         """Create pods, each bound to its node; return when the kubelet has wired them all."""
@@ -76,3 +75,5 @@ class KubernetesWorkloads:
         for name in sorted(names):
             if f"namespace/{name}" not in found:
                 await self.add_namespace(name, {})
+            # Pods are refused before it is there.
+            await self._kubectl.run("wait", f"--namespace={name}", "--for=create", "serviceaccount/default", "--timeout=20s")
