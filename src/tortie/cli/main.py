@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("tortie.cli.doctor:doctor", "Check this machine, the datastore and this node's agent."),
     "datastore": Command("tortie.cli.locking:datastore", "Lock and unlock the datastore."),
     "agent": Command("tortie.cli.agent:agent", "Run this node's agent."),
+    "apiserver": Command("tortie.cli.apiserver:apiserver", "Serve the v3 API to kubectl, with or without Kubernetes."),
     "lab": Command("tortie.cli.lab:lab", "Build, use and remove clusters of network namespaces on this machine."),
     "version": Command("tortie.cli.about:version", "Print the version."),
     "completion": Command("tortie.cli.about:completion", "Print a completion script for a shell."),
