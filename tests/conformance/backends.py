@@ -11,8 +11,8 @@ import pytest
 from tests.conformance import kubernetes_server
 from tests.conformance.etcd_server import shared
 
-from tortie.api.networkset import NetworkSet, NetworkSetSpec
 from tortie.api.kinds import KINDS
+from tortie.api.networkset import NetworkSet, NetworkSetSpec
 from tortie.api.resource import V3, Metadata
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client

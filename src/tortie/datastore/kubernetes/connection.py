@@ -32,6 +32,8 @@ THROTTLED_SECONDS = 30.0
 """The same when the server answers that it has too much to do."""
 SILENCE_SECONDS = 100.0
 """A watch brings a bookmark every minute; one that is silent for longer has no server behind it."""
+_GOODBYE_SECONDS = 0.02
+"""Time for the loop to close the sockets of connections that were broken off; nothing tells when it has."""
 _BUFFER = 1 << 20
 _JSON = "application/json"
 
@@ -76,6 +78,7 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
         self._pair: tuple[bytes, bytes] | None = None
         self._throttle = Throttle(burst=settings.burst, interval=1 / settings.qps) if settings.qps else None
+        self._answers: set[aiohttp.ClientResponse] = set()
         self._closed = False
 
     @property
@@ -109,7 +112,12 @@ class Connection:
         self._closed = True
         session, self._session = self._session, None
         if session is not None:
+            if self._answers:
+                for answer in self._answers:
+                    _break_off(answer)
+                await asyncio.sleep(_GOODBYE_SECONDS)  # whoever waits for the rest of one wakes up
             await session.close()
+            await asyncio.sleep(_GOODBYE_SECONDS)
 
     def check_open(self) -> None:
         """Raise Unavailable after `close`."""
@@ -166,7 +174,12 @@ class Connection:
                 allow_redirects=False,
                 server_hostname=self._settings.server_name or None,
             ) as answer:
-                yield answer
+                self._answers.add(answer)
+                try:
+                    yield answer
+                finally:
+                    self._answers.discard(answer)
+                    _break_off(answer)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise Lost(f"{self.server} cannot be reached: {error}", sent=False) from error
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
@@ -227,6 +240,12 @@ class _Body:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             self._connection.check_open()
             raise Lost(f"{self._connection.server}: the watch broke off: {str(error) or type(error).__name__}") from error
+
+
+def _break_off(answer: aiohttp.ClientResponse) -> None:
+    """Neither the rest of an answer is waited for nor the server's goodbye to TLS."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
 
 
 def _retry_after(text: str) -> float | None:

@@ -120,7 +120,10 @@ class Custom:
 
     async def _with_status(self, wanted: Resource, answer: bytes) -> Resource:
         """What was written, once its status is too: where that is a resource of its own the first write passed over it."""
-        written = self._decoded(wanted.key, answer)
+        written = stored.read(wanted.kind, answer, self._group)
+        if isinstance(written, Unreadable):  # and yet it was written
+            metadata = msgspec.structs.replace(wanted.metadata, resource_version=written.revision)
+            return msgspec.structs.replace(wanted, metadata=metadata)
         status = getattr(wanted, "status", None)
         if status is None or getattr(written, "status", None) == status:
             return written
