@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 
 import click
 
 from tortie.api.kinds import KINDS, kind_by_alias
 from tortie.cli.files import namespace_of
-from tortie.cli.session import DEFAULT_CONFIG
+from tortie.cli.session import DEFAULT_CONFIG, environment
 from tortie.datastore.config import open_client
 
 _PATIENCE_SECONDS = 1.0
@@ -33,8 +32,16 @@ def complete_name(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return []
 
 
+def complete_pool(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Names of IP pools."""
+    with contextlib.suppress(Exception):
+        config = ctx.params.get("config") or DEFAULT_CONFIG
+        return sorted(name for name in asyncio.run(_names("IPPool", "", config)) if name.startswith(incomplete))
+    return []
+
+
 async def _names(kind: str, namespace: str, config: str) -> list[str]:
-    client = open_client(os.environ, config)
+    client = open_client(environment(), config, create=False)
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             return [item.metadata.name for item in (await client.list(kind, namespace=namespace)).items]

@@ -1,5 +1,6 @@
 """tortie ipam: how full the pools are, who has an address, and whether the data is consistent."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from tortie.base.net import parse_address
 from tortie.cli.boxes import box
 from tortie.cli.files import InputError
 from tortie.cli.ipam_changes import configuration_lines, configure, release, split
+from tortie.cli.ipam_pool import pool
 from tortie.cli.ipam_report import all_lines, allocated_to, report, type_of
 from tortie.cli.session import config_option, with_client
 from tortie.datastore.client import Client
@@ -42,6 +44,7 @@ def ipam() -> None:
 ipam.add_command(release)
 ipam.add_command(configure)
 ipam.add_command(split)
+ipam.add_command(pool)
 
 
 @ipam.command()
@@ -69,9 +72,31 @@ def show(*, show_blocks: bool, show_borrowed: bool, show_configuration: bool, ad
 @click.option("--show-all-ips", is_flag=True, help="Print every address that is allocated.")
 @click.option("--show-problem-ips", is_flag=True, help="Print every problem, not only their numbers.")
 @click.option("-o", "--output", "report_file", default="", metavar="FILE", help="Write a report as JSON.")
+@click.option("--kubeconfig", default="", help="The kubeconfig to use (calicoctl's option; KUBECONFIG does the same).")
+@click.option("--fix", is_flag=True, help="Tell what can be fixed; a terminal is asked before it is done.")
+@click.option("--yes", is_flag=True, help="With --fix: do it without asking.")
+@click.option("--force", is_flag=True, help="With --fix: even if the datastore is not locked.")
 @config_option
-def check(*, show_all_ips: bool, show_problem_ips: bool, report_file: str, config: str) -> None:
-    """Check IPAM's data for consistency. Problems are told, and are no failure of the command."""
+def check(
+    *,
+    show_all_ips: bool,
+    show_problem_ips: bool,
+    report_file: str,
+    kubeconfig: str,
+    fix: bool,
+    yes: bool,
+    force: bool,
+    config: str,
+) -> None:
+    """Check IPAM's data for consistency. Problems are told, and are no failure of the command.
+
+    --fix releases addresses that nobody uses, removes handles without addresses and stale claims of blocks, and puts handles'
+    counts and blocks' free lists right. Without --yes (or a yes at the terminal) it only tells what it would do.
+    """
+    if (yes or force) and not fix:
+        raise InputError("--yes and --force go with --fix")
+    if kubeconfig:
+        os.environ["KUBECONFIG"] = kubeconfig
     click.echo("Checking IPAM for inconsistencies...")
     snapshot, information = with_client(config, _read_all)
     if show_all_ips:
@@ -84,6 +109,10 @@ def check(*, show_all_ips: bool, show_problem_ips: bool, report_file: str, confi
         except OSError as error:
             raise InputError(f"--output: cannot write {report_file}: {error.strerror}") from error
         click.echo(f"The report is in {report_file}.")
+    if fix:
+        from tortie.cli.ipam_mending import mend
+
+        mend(snapshot, information, config=config, sure=yes, force=force)
 
 
 async def _read_all(client: Client) -> tuple[Snapshot, ClusterInformation]:

@@ -25,10 +25,22 @@ _CONFIGURATION = Key("IPAMConfiguration", "", "default")
 
 
 @click.command()
-@click.option("--ip", "text", metavar="ADDRESS", required=True, help="The address to release.")
+@click.option("--ip", "text", metavar="ADDRESS", default="", help="The address to release.")
+@click.option("--from-report", "reports", multiple=True, metavar="FILE", help="Release what is unused in all of these reports.")
+@click.option("--force", is_flag=True, help="Take reports of another version, and do not ask for the lock.")
 @config_option
-def release(text: str, config: str) -> None:
-    """Release an address that nobody uses. What has it keeps using it, and another may get it too: be sure."""
+def release(*, text: str, reports: tuple[str, ...], force: bool, config: str) -> None:
+    """Release addresses that nobody uses. What has one keeps using it, and another may get it too: be sure.
+
+    Reports come from `tortie ipam check -o FILE`; of several, only what is unused in all of them, unchanged, is released.
+    """
+    if bool(text) == bool(reports):
+        raise InputError("say what to release: --ip ADDRESS, or --from-report FILE")
+    if reports:
+        from tortie.cli.ipam_mending import release_reported
+
+        release_reported(reports, config=config, force=force)
+        return
     try:
         address = parse_address(text)
     except ValueError as error:

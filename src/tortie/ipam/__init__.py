@@ -6,6 +6,7 @@ finds; `release_by_handle` mends it.
 
 In reading order: errors, blocks (a block's arithmetic), pools (which pools, which blocks, in which order), store (reads, and
 retries on conflicts), handles, affinities (claims of blocks by nodes), assignment (one family of one request), release,
-allocator (the class that callers use), split (one pool becomes several), check (is it all consistent), usage (figures for
+allocator (the class that callers use), split (one pool becomes several), check (is it all consistent),
+repair (mending what check finds), moving (from one pool to another), usage (figures for
 people), borrowed (addresses from other nodes' blocks).
 """
