@@ -1,6 +1,6 @@
 """Bugs in what the dataplane remembers from one change to the next."""
 
-from tests.mutants.mutant import INCREMENTAL, SETS, Mutant
+from tests.mutants.mutant import HOSTS_MANAGED, INCREMENTAL, POPULATED, SETS, Mutant
 
 MANAGERS = (
     Mutant(
@@ -15,7 +15,7 @@ MANAGERS = (
         "dataplane/populated.py",
         "            self._appeared.add(name)\n",
         "            pass\n",
-        INCREMENTAL,
+        POPULATED,
     ),
     Mutant(
         "a member that left and came back is lost",
@@ -36,6 +36,6 @@ MANAGERS = (
         "dataplane/host_manager.py",
         "                    self._profiles ^= {profile_id}\n                    self._dirty = True",
         "                    self._profiles ^= {profile_id}",
-        INCREMENTAL,
+        HOSTS_MANAGED,
     ),
 )

@@ -14,6 +14,10 @@ SETS = ("tests/unit/dataplane/test_set_manager.py", 0)
 """What messages of sets add up to."""
 TO_HOST = ("tests/kernel/test_statements_host.py::test_host_ingress_is_not_asked_about_workloads", 0)
 """The fuzzer needs thirty seconds for a pod that its node's own rules let in and the wildcard host endpoint would not."""
+HOSTS_MANAGED = ("tests/unit/dataplane/test_host_manager.py", 0)
+"""What host endpoints follow."""
+POPULATED = ("tests/unit/dataplane/test_populated.py", 0)
+"""Sets that have no members yet."""
 HOOKS = ("tests/unit/dataplane/test_hooks.py", 0)
 """What the base chains lead to."""
 HOST = ("tests/unit/dataplane/test_host.py", 0)
