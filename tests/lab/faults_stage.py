@@ -90,8 +90,12 @@ class FaultyLab(RunningLab):
         assert "203.0.113.0/24" in self.on("node/n2", "ip", "route", "show", "table", "77").ok().out
         assert "203.0.113.9" in self.on("node/n2", "ip", "rule").ok().out
 
+    def pods(self) -> dict[str, Any]:
+        """What the lab remembers of its pods, by namespace/name."""
+        return dict(json.loads((self.folder / "lab.json").read_text())["pods"])
+
     def _stream(self, target: str, family: int) -> Stream:
-        pods = json.loads((self.folder / "lab.json").read_text())["pods"]
+        pods = self.pods()
         asker, other = pods["default/asker"], pods[f"default/{target}"]
         return Stream(
             f"asker > {target} IPv{family}",
