@@ -88,6 +88,5 @@ def told(documents: Sequence[Document], found: Disagreement, *, seed: int, kerne
     alone = again(documents)
     if alone is None:
         return "not seen again when asked alone:\n" + report(documents, found.probe, found.verdicts, seed=seed)
-    smallest = shrink(documents, still=lambda candidate: again(candidate) is not None)
-    last = again(smallest) or alone
-    return report(smallest, found.probe, last.verdicts, seed=seed)
+    # Each judge must go on saying what it said: else the search drifts to where nobody is at the destination any more.
+    return report(shrink(documents, still=lambda candidate: again(candidate) == alone), found.probe, alone.verdicts, seed=seed)
