@@ -1,13 +1,15 @@
 """The smallest input that still shows a disagreement, found by leaving things out one at a time."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import yaml
 from tests.fuzz.probes import Probe
-from tests.oracle.cluster import Document
+from tests.oracle.cluster import Document, Sent
 
+PACKET_KIND = "FuzzedPacket"
 Still = Callable[[Sequence[Document]], bool]
 
 
@@ -25,12 +27,24 @@ def shrink(documents: Sequence[Document], *, still: Still) -> list[Document]:
 
 
 def report(documents: Sequence[Document], probe: Probe, verdicts: dict[str, bool], *, seed: int) -> str:
-    """What a person needs to see, and to run it again."""
+    """What a person needs to see, as one YAML file that `python -m tests.fuzz.replay` runs again: the packet comes first."""
     said = ", ".join(f"{judge} {'allows' if verdict else 'denies'}" for judge, verdict in verdicts.items())
     origin = probe.sender or (f"outside, behind {probe.via}" if probe.via else "the node itself")
-    pieces = ", in two pieces" if probe.fragmented else ""
-    documents_text = yaml.safe_dump_all(documents, sort_keys=False)
-    return f"seed {seed}: {said}\nfrom {origin}{pieces}\n{probe.sent}\n{documents_text}"
+    packet: Document = {"apiVersion": "tortie.io/v1", "kind": PACKET_KIND, "spec": dataclasses.asdict(probe)}
+    packet["spec"]["sender"] = list(probe.sender) if probe.sender else None
+    return f"# seed {seed}: {said}\n# from {origin}\n{yaml.safe_dump_all([packet, *documents], sort_keys=False)}"
+
+
+def read_report(text: str) -> tuple[list[Document], Probe]:
+    """Documents and probe of a report. Raises ValueError if it is none."""
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    packets = [document for document in documents if document["kind"] == PACKET_KIND]
+    if len(packets) != 1:
+        raise ValueError(f"one document of kind {PACKET_KIND} is needed, not {len(packets)}")
+    spec = packets[0]["spec"]
+    sender = None if spec["sender"] is None else (spec["sender"][0], spec["sender"][1])
+    probe = Probe(sender, Sent(**spec["sent"]), spec["via"], spec["fragmented"])
+    return [document for document in documents if document is not packets[0]], probe
 
 
 def _holds(documents: Sequence[Document], still: Still) -> bool:
