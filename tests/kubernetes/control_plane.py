@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 
-from tortie.lab.kubernetes_binaries import MissingBinaries, find_binaries
+from tortie.lab.kubernetes_binaries import Binaries, MissingBinaries, find_binaries
 from tortie.lab.kubernetes_plane import Command, ControlPlane, environment, memory_folder
 
 START_SECONDS = 40.0
@@ -152,13 +152,18 @@ class Cluster:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-1500:]
 
 
+def require_binaries() -> Binaries:
+    """Kubernetes' programs; the test skips with one line where they cannot be had."""
+    try:
+        return find_binaries()
+    except MissingBinaries as error:
+        pytest.skip(str(error))
+
+
 @contextmanager
 def running(*, controllers: bool = True) -> Iterator[Cluster]:
     """A control plane of your own. Without controllers namespaces are never deleted, and pods need no service account."""
-    try:
-        binaries = find_binaries()
-    except MissingBinaries as error:
-        pytest.skip(str(error))
+    binaries = require_binaries()
     folder = Path(tempfile.mkdtemp(prefix=f"tk-{os.getpid()}-", dir=memory_folder()))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -5,14 +5,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.kubernetes.control_plane import require_binaries
 from tests.lab.stage import namespaces_of, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
 
 
-def test_the_demo_finds_everything_as_expected_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("datastore", ["sqlite", pytest.param("kubernetes", marks=pytest.mark.kubernetes)])
+def test_the_demo_finds_everything_as_expected_and_leaves_nothing(datastore: str, tmp_path: Path) -> None:
+    if datastore == "kubernetes":
+        require_binaries()
     name = unique_name()
-    done = tortie("lab", "demo", "--name", name, "--json", str(tmp_path / "result.json"), timeout=170)
+    done = tortie("lab", "demo", "--name", name, "--datastore", datastore, "--json", str(tmp_path / "result.json"), timeout=170)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["failures"] == [], done.out
     assert done.code == 0, done.out
@@ -23,5 +27,8 @@ def test_the_demo_finds_everything_as_expected_and_leaves_nothing(tmp_path: Path
     assert result["steps"]["kills"]["kills"] == 10
     assert result["steps"]["changeWhileDead"]["secondsToHold"] <= 2.0
     assert result["steps"]["residue"] == []
+    if datastore == "kubernetes":
+        assert result["steps"]["kubernetes"]["pods"] == {pod["pod"]: pod["addresses"] for pod in result["steps"]["pods"]}
+        assert result["steps"]["audit"]["refused"] == []
     assert namespaces_of(name) == []
     assert name not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout

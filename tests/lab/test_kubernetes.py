@@ -1,17 +1,23 @@
 """A lab on a real Kubernetes, used as its users would: kubectl makes namespaces, pods and policy; packets show the rest."""
 
+import asyncio
 import json
+import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.lab.stage import tortie, unique_name
+from tests.kubernetes.control_plane import require_binaries
+from tests.lab.stage import namespaces_of, tortie, unique_name
 
-from tortie.lab.kubernetes_binaries import MissingBinaries, find_binaries
+from tortie.lab import kubernetes_store
+from tortie.lab.cluster import Lab
 from tortie.lab.names import LabNames
-from tortie.lab.residue import find_residue, look_at_machine
+from tortie.lab.residue import find_residue, lab_processes, look_at_machine
+from tortie.lab.state import save_state
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubernetes, pytest.mark.timeout(240)]
 
@@ -45,10 +51,7 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    try:
-        find_binaries()
-    except MissingBinaries as error:
-        pytest.skip(str(error))
+    require_binaries()
     name = unique_name()
     before = look_at_machine()
     try:
@@ -104,6 +107,54 @@ def test_a_command_in_the_fabric_reads_the_lab_from_its_api_server(stage: Stage)
     nodes = tortie("lab", "exec", "--name", stage.name, "fabric", "--", "tortie", "get", "nodes").ok().out
     assert "n1" in nodes
     assert "n2" in nodes
+
+
+def test_a_kubelet_that_was_killed_goes_on_with_what_has_changed_meanwhile(stage: Stage) -> None:
+    names = LabNames(stage.name)
+    stage.run("stays", '--overrides={"spec":{"nodeName":"n1"}}')
+    stage.run("goes", '--overrides={"spec":{"nodeName":"n1"}}')
+    addresses = stage.get("-n", "prod", "pod", "stays")["status"]["podIPs"]
+    for pid, words in lab_processes(names):
+        if "tortie.lab.kubelet" in words:
+            os.kill(pid, signal.SIGKILL)
+    stage.kubectl("-n", "prod", "delete", "pod", "goes", "--wait=false")
+    stage.kubectl("-n", "prod", "run", "comes", "--image=none")
+    assert stage.get("-n", "prod", "pod", "comes")["status"]["phase"] == "Pending"
+    asyncio.run(kubernetes_store.start_kubelet(names))
+    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/comes", "--timeout=30s")
+    stage.kubectl("-n", "prod", "wait", "--for=delete", "pod/goes", "--timeout=30s")
+    assert stage.get("-n", "prod", "pod", "stays")["status"]["podIPs"] == addresses
+    assert not any(space.endswith("pod.prod.goes") for space in namespaces_of(stage.name))
+
+
+def test_a_pod_that_cannot_be_wired_says_why_and_runs_once_it_can(stage: Stage) -> None:
+    async def stop_agent(*, start: bool) -> None:
+        async with Lab.attached(stage.name) as lab:
+            if start:
+                await lab.start_agent("n2")
+                save_state(lab.names, lab.state)
+            else:
+                lab.kill_agent("n2")
+
+    asyncio.run(stop_agent(start=False))
+    try:
+        stage.kubectl("-n", "prod", "run", "early", "--image=none", '--overrides={"spec":{"nodeName":"n2"}}')
+        _until(lambda: _waiting(stage.get("-n", "prod", "pod", "early")) == "FailedCreatePodSandBox")
+    finally:
+        asyncio.run(stop_agent(start=True))
+    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/early", "--timeout=30s")
+
+
+def test_a_pod_in_its_nodes_network_has_its_nodes_addresses(stage: Stage) -> None:
+    stage.run("host", '--overrides={"spec":{"hostNetwork":true,"nodeName":"n1"}}')
+    status = stage.get("-n", "prod", "pod", "host")["status"]
+    assert status["podIP"] == status["hostIP"] == "172.18.0.2"
+
+
+def _waiting(pod: Any) -> str:
+    """Why its first container waits, empty where it does not."""
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
 
 
 def _until(holds: Any, *, seconds: float = 15.0) -> None:
