@@ -4,7 +4,6 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tortie.datastore.kubernetes.places import Place
 from tortie.lab.spec import SERVE, PodSpec
 
 Document = dict[str, Any]
@@ -120,31 +119,6 @@ def waiting_status(pod: Document, *, reason: str, message: str) -> Document:
         for entry in pod["spec"].get("containers", ())
     ]
     return {"phase": "Pending", "containerStatuses": containers}
-
-
-def kind_document(place: Place) -> Document:
-    """A CustomResourceDefinition that accepts whatever an object of the kind may hold."""
-    group, _, version = place.api_version.partition("/")
-    served = {
-        "name": version, "served": True, "storage": True,
-        "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-    }  # fmt: skip
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{place.plural}.{group}"},
-        "spec": {
-            "group": group,
-            "names": {
-                "plural": place.plural,
-                "singular": place.kind.lower(),
-                "kind": place.kind,
-                "listKind": f"{place.kind}List",
-            },
-            "scope": "Namespaced" if place.namespaced else "Cluster",
-            "versions": [served],
-        },
-    }
 
 
 def timestamp() -> str:

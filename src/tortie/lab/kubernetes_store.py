@@ -7,10 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from tortie.api.kinds import KINDS
+from tortie.api.crd import definitions
 from tortie.base import process
 from tortie.base.net import Family
-from tortie.datastore.kubernetes.places import CRD_V1, is_custom, place_of
 from tortie.lab import fabric
 from tortie.lab import kubernetes_guest as guest
 from tortie.lab import kubernetes_objects as objects
@@ -78,10 +77,13 @@ async def start(names: LabNames, spec: LabSpec) -> None:
 async def install_kinds(names: LabNames) -> None:
     """Define Calico's kinds and our own in the API server; return when it serves them. What is there stays as it is."""
     admin = kubectl(names, "admin")
-    wanted = [objects.kind_document(place_of(kind, CRD_V1)) for kind in KINDS if is_custom(kind)]
-    there = set((await admin.run("get", "customresourcedefinitions", "-o", "name")).decode().split())
+    there = {line.partition("/")[2] for line in (await admin.run("get", "crd", "-o", "name")).decode().split()}
+    # A cluster that keeps Calico's kinds in the other group goes on with that.
+    groups = {name.partition(".")[2] for name in there}
+    native = "projectcalico.org" in groups and "crd.projectcalico.org" not in groups
+    other = "crd.projectcalico.org" if native else "projectcalico.org"
     missing = [
-        item for item in wanted if f"customresourcedefinition.apiextensions.k8s.io/{item['metadata']['name']}" not in there
+        item for item in definitions().values() if item["spec"]["group"] != other and item["metadata"]["name"] not in there
     ]
     if missing:
         await admin.apply(missing)
@@ -109,10 +111,10 @@ def kubectl(names: LabNames, user: str, *, inside: bool = False) -> Kubectl:
     return Kubectl(find_kubectl(), names.kubernetes / f"{user}.kubeconfig", space)
 
 
-async def _wait_until_served(admin: Kubectl, definitions: list[objects.Document]) -> None:
+async def _wait_until_served(admin: Kubectl, kinds: list[objects.Document]) -> None:
     """What the API server lists below a group it serves; it lists no kind that is not established."""
     wanted: dict[str, set[str]] = {}
-    for item in definitions:
+    for item in kinds:
         root = f"/apis/{item['spec']['group']}/{item['spec']['versions'][0]['name']}"
         wanted.setdefault(root, set()).add(item["spec"]["names"]["plural"])
     deadline = asyncio.get_running_loop().time() + START_SECONDS
