@@ -19,7 +19,8 @@ FOLDER = Path(__file__).parent
 
 DIFFERENCES = {
     "selector": "CEL cannot read selectors; whoever reads such a policy fails closed",
-    "unknown-field": "an API server drops fields that it does not know, unless it is asked for strict validation (as kubectl does)",
+    "unknown-field": "an API server drops fields that it does not know, unless asked for strict validation, as by kubectl",
+    "status": "a status that is sent along with its object is not looked at and not kept",
     "namespace": "kubectl refuses or drops the namespace of cluster-scoped objects itself",
     "port-text": "a port that is a text is not looked into: expressions over so many ports cost too much",
     "family-within-list": "only the first network of each list is compared, for the same reason",

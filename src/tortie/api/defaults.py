@@ -145,6 +145,8 @@ def _felix(configuration: FelixConfiguration) -> Resource:
         host_nat = "Disabled"
     filled = replace(
         spec,
+        nftables_mode=spec.nftables_mode or "Auto",
+        nftables_flow_table_offload=spec.nftables_flow_table_offload or "Disabled",
         floating_ips=spec.floating_ips or "Disabled",
         bpf_connect_time_load_balancing=balancing,
         bpf_host_networked_nat_without_ctlb=host_nat,
@@ -172,7 +174,9 @@ def _node(node: Node) -> Resource:
 
 def _bgp_configuration(configuration: BGPConfiguration) -> Resource:
     spec = configuration.spec
-    return replace(configuration, spec=replace(spec, as_number=_as_number(spec.as_number)))
+    aggregation = spec.service_load_balancer_aggregation or "Enabled"
+    filled = replace(spec, as_number=_as_number(spec.as_number), service_load_balancer_aggregation=aggregation)
+    return replace(configuration, spec=filled)
 
 
 def _bgp_peer(peer: BGPPeer) -> Resource:

@@ -243,6 +243,7 @@ FACTS: Mapping[Field, Fact] = {
     (FelixConfigurationSpec, "external_nodes_list"): {"maxItems": 4096, "items": {"maxLength": 18}},
     (FelixConfigurationSpec, "nftables_mode"): {"default": "Auto"},
     (FelixConfigurationSpec, "nftables_flow_table_offload"): {"default": "Disabled"},
+    (ProtoPort, "protocol"): {"pattern": "(?i)^(TCP|UDP|SCTP)?$"},
     (ProtoPort, "port"): between(0, 65535),
     (RouteTableRange, "min"): {"minimum": 1},
     (RouteTableRange, "max"): {"minimum": 1, "maximum": 4294967295},

@@ -91,7 +91,7 @@ _RULE = (
     _protocol("protocol"),
     _protocol("notProtocol"),
     *_ports_rules(),
-    # *_family_rules(),
+    *_family_rules(),
     CelRule(
         f"!has(self.icmp) || (has(self.protocol) && ({one_of('self.protocol', _ICMP + _ICMP6)}))",
         "needs protocol ICMP or ICMPv6",
@@ -209,26 +209,24 @@ _GLOBAL = (
 )
 
 
-def _deletion(struct: type[msgspec.Struct]) -> CelRule:
+def _deletion(struct: type[msgspec.Struct]) -> tuple[CelRule, ...]:
     """A staged deletion says nothing but which policy it means."""
-    conditions = []
+    rules = []
     for known in msgspec.structs.fields(struct):
         path = f"self.{known.encode_name}"
         if known.name in ("tier", "staged_action"):
             continue
-        if known.type in (bool, bool | None):
-            conditions.append(f"(has({path}) && {path})")
+        if known.type is bool:
+            there = f"(has({path}) && {path})"
         elif known.name == "order":
-            conditions.append(f"has({path})")
+            there = f"has({path})"
         elif known.name == "pod_selector":
-            conditions.append(f"(has({path}) && ({filled(path + '.matchLabels')} || {filled(path + '.matchExpressions')}))")
+            there = f"(has({path}) && ({filled(path + '.matchLabels')} || {filled(path + '.matchExpressions')}))"
         else:
-            conditions.append(given(path) if known.type is str else filled(path))
-    return CelRule(
-        f"!(has(self.stagedAction) && self.stagedAction == 'Delete') || ({none_of(conditions)})",
-        "all fields but tier must be empty when stagedAction is Delete",
-        field=".stagedAction",
-    )
+            there = given(path) if known.type is str else filled(path)
+        text = f"!(has(self.stagedAction) && self.stagedAction == 'Delete') || !{there}"
+        rules.append(CelRule(text, "must be empty when stagedAction is Delete", field=f".{known.encode_name}"))
+    return tuple(rules)
 
 
 _NAMESPACED_NAME = CelRule(
@@ -248,13 +246,12 @@ _TIER = (
     ),
     *(
         CelRule(
-            f"self.metadata.name != '{name}' || (has(self.spec) && has(self.spec.order) && self.spec.order == {spec.order:.1f}"
-            f" && has(self.spec.defaultAction) && self.spec.defaultAction == '{spec.default_action}')",
-            f"order must be {spec.order:.0f} and defaultAction {spec.default_action} in tier {name}",
-            field=".spec",
+            f"self.metadata.name != '{name}' || (has(self.spec) && has(self.spec.{field}) && self.spec.{field} == {value})",
+            f"must be {value} in tier {name}",
+            field=f".spec.{field}",
         )
         for name, spec in PREDEFINED.items()
-        if spec.order is not None
+        for field, value in (("order", f"{spec.order:.1f}"), ("defaultAction", f"'{spec.default_action}'"))
     ),
 )
 
@@ -270,9 +267,9 @@ POLICY_RULES: Mapping[type[msgspec.Struct], tuple[CelRule, ...]] = {
     ),
     NetworkPolicySpec: _SIDES,
     GlobalNetworkPolicySpec: _SIDES + _GLOBAL,
-    StagedNetworkPolicySpec: (*_SIDES, _deletion(StagedNetworkPolicySpec)),
-    StagedGlobalNetworkPolicySpec: (*_SIDES, *_GLOBAL, _deletion(StagedGlobalNetworkPolicySpec)),
-    StagedKubernetesNetworkPolicySpec: (_deletion(StagedKubernetesNetworkPolicySpec),),
+    StagedNetworkPolicySpec: _SIDES + _deletion(StagedNetworkPolicySpec),
+    StagedGlobalNetworkPolicySpec: _SIDES + _GLOBAL + _deletion(StagedGlobalNetworkPolicySpec),
+    StagedKubernetesNetworkPolicySpec: _deletion(StagedKubernetesNetworkPolicySpec),
     NetworkPolicy: (_NAMESPACED_NAME,),
     StagedNetworkPolicy: (_NAMESPACED_NAME,),
     GlobalNetworkPolicy: (_GLOBAL_NAME,),

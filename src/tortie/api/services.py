@@ -29,6 +29,7 @@ class ServiceSpec(Value, frozen=True, kw_only=True):
     type: str = "ClusterIP"
     cluster_ip: str = msgspec.field(default="", name="clusterIP")
     cluster_ips: tuple[str, ...] = msgspec.field(default=(), name="clusterIPs")
+    ip_families: tuple[str, ...] = ()
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     load_balancer_ip: str = msgspec.field(default="", name="loadBalancerIP")
     selector: dict[str, str] = {}
