@@ -80,9 +80,11 @@ def kubernetes_native(_: Path) -> Backend:
 
 
 def kubernetes_at(group: str) -> Backend:
-    server = kubernetes_server.shared(group)
+    server = kubernetes_server.shared()
     server.clear()
     env = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(server.cluster.admin)}
+    if group == V3:
+        env["CALICO_API_GROUP"] = group
     others = frozenset(kind for kind in KINDS if not is_custom(kind))
     return Backend(lambda: open_client(env, None), env, has_one_revision=False, read_only=others)
 

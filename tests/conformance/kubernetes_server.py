@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.control_plane import Cluster, running
 
 from tortie.api.kinds import KINDS
-from tortie.datastore.kubernetes.places import Place, is_custom, place_of
+from tortie.datastore.kubernetes.places import GROUPS, Place, is_custom, place_of
 
 NAMESPACES = ("one", "two", "shop")
 CLUSTER_NETWORK_POLICY = Place("policy.networking.k8s.io/v1alpha2", "clusternetworkpolicies", "ClusterNetworkPolicy", False)
@@ -36,11 +35,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class Server:
-    """One API server with Calico's and our CRDs, in one of Calico's two groups."""
+    """One API server with Calico's CRDs, of both groups, and ours."""
 
-    def __init__(self, cluster: Cluster, group: str) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.group = group
 
     def clear(self) -> None:
         """Remove every custom resource, at once."""
@@ -71,13 +69,13 @@ class Server:
         self.etcd("kv/put", key=f"/registry/{group}/{place.plural}/{inside}{name}", value=value)
 
 
-def start(stack: ExitStack, group: str) -> Server:
+def start(stack: ExitStack) -> Server:
     """A server of your own, ready."""
     cluster = stack.enter_context(running(controllers=False))
-    places = [place_of(kind, group) for kind in KINDS if is_custom(kind)]
+    places = dict.fromkeys(place_of(kind, group) for group in GROUPS for kind in KINDS if is_custom(kind))
     install(cluster, [*places, CLUSTER_NETWORK_POLICY])
     cluster.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in NAMESPACES))
-    return Server(cluster, group)
+    return Server(cluster)
 
 
 def install(cluster: Cluster, places: Iterable[Place]) -> None:
@@ -113,16 +111,11 @@ def _crd(place: Place) -> dict[str, Any]:
 
 
 @cache
-def shared(group: str) -> Server:
-    """One server of each group for all tests that only need an empty store; it ends with the test process."""
+def shared() -> Server:
+    """One server for all tests that only need an empty store; it ends with the test process."""
     stack = ExitStack()
     atexit.register(stack.close)
-    return start(stack, group)
-
-
-def manifests() -> Path:
-    """Where the CRDs that we ship lie."""
-    return Path("manifests/crds")
+    return start(stack)
 
 
 def _text(value: str | bytes) -> str:
