@@ -10,6 +10,6 @@ kubernetes_objects (pods and nodes as documents), kubelet_step (what a kubelet d
 its nodes), workloads and kubernetes_workloads (namespaces and pods, without an API server and with one), convergence (BGP has
 carried every block), cluster (one lab, up to down), overview (its state), residue (what it left), probe (who reaches whom,
 observed), questions (lists of probes, truth tables), stream (counted traffic), capture (frames off the fabric), demo (the
-show), demo_expected, demo_checks, demo_faults (its steps), report (what a person sees of it).
+show), demo_expected, demo_checks, demo_faults, demo_kubernetes (its steps), report (what a person sees of it).
 The command line stands in cli.lab.
 """

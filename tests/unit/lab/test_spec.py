@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tortie.lab.spec import LabError, default_spec, load_spec
+from tortie.lab.spec import LabError, decode_spec, default_spec, load_spec
 
 
 def written(folder: Path, text: str) -> Path:
@@ -56,3 +56,10 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 
 def test_a_lab_without_a_file_has_numbered_nodes() -> None:
     assert [node.name for node in default_spec("lab", 2).nodes] == ["n1", "n2"]
+
+
+def test_a_kubeconfig_goes_with_kubernetes_only() -> None:
+    raw = {"apiVersion": "tortie.io/v1", "kind": "Lab", "nodes": [{"name": "n1"}], "kubeconfig": "/x"}
+    assert decode_spec({**raw, "datastore": "kubernetes"}).kubeconfig == "/x"
+    with pytest.raises(LabError, match="kubeconfig goes with datastore kubernetes, not with sqlite"):
+        decode_spec(raw)
