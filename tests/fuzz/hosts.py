@@ -78,6 +78,7 @@ def _felix(rng: Random) -> dict[str, Any]:
         "failsafeInboundHostPorts": _failsafes(rng),
         "failsafeOutboundHostPorts": _failsafes(rng),
         "disableConntrackInvalidCheck": rng.random() < 0.5,
+        "nftablesFilterDenyAction": rng.choice(("Reject", "Drop")),
     }
     chosen = {name: every[name] for name in every if rng.random() < 0.35}
     if rng.random() < 0.8:
