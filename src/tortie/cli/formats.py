@@ -11,10 +11,14 @@ from tortie.api.documents import encode
 from tortie.api.kinds import Kind
 from tortie.api.resource import Resource
 from tortie.cli.files import InputError
+from tortie.cli.gotemplate import GoTemplate
 from tortie.cli.jsonpath import Template
 from tortie.cli.output import NAMESPACE
 
-FORMATS = ("table", "wide", "yaml", "json", "name", "jsonpath=TEMPLATE", "jsonpath-file=FILE", "custom-columns=A,B:.path")
+FORMATS = (
+    *("table", "wide", "yaml", "json", "name", "jsonpath=TEMPLATE", "jsonpath-file=FILE", "custom-columns=A,B:.path"),
+    *("go-template=TEMPLATE", "go-template-file=FILE"),
+)
 
 _PLAIN = {"table": "table", "ps": "table", "wide": "wide", "yaml": "yaml", "yml": "yaml", "json": "json", "name": "name"}
 _COMMA = re.compile(r",(?![^\[(]*[\])])")
@@ -23,10 +27,12 @@ _COMMA = re.compile(r",(?![^\[(]*[\])])")
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How to print: `name` is table, wide, yaml, json, name, jsonpath (with `template`) or custom-columns (with `columns`)."""
+    """How to print: `name` is table, wide, yaml, json, name, jsonpath (with `template`), go-template (with `go_template`) or
+    custom-columns (with `columns`)."""
 
     name: str
     template: Template | None = None
+    go_template: GoTemplate | None = None
     columns: tuple[str, ...] = ()
 
     def columns_for(self, kind: Kind) -> tuple[Column, ...]:
@@ -69,8 +75,14 @@ def read_form(text: str) -> Form:
                 if colon:
                     _path_column(heading, path)
             return Form(name, columns=columns)
-        case "go-template" | "go-template-file":
-            raise InputError(f"output format '{name}' is not supported: use jsonpath=TEMPLATE or custom-columns=A,B")
+        case "go-template":
+            if not value:
+                raise InputError("need to specify a template")
+            return Form(name, go_template=GoTemplate(value))
+        case "go-template-file":
+            if not value:
+                raise InputError("need to specify a template file")
+            return Form("go-template", go_template=GoTemplate(_content(value)))
     raise InputError(f"unrecognized output format '{text}': use one of {', '.join(FORMATS)}")
 
 

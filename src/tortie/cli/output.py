@@ -9,6 +9,7 @@ from tortie.api.columns import Column
 from tortie.api.documents import encode, to_yaml
 from tortie.api.kinds import KINDS, Kind
 from tortie.api.resource import Resource
+from tortie.cli.screen import heading
 
 NAMESPACE = Column("NAMESPACE", lambda resource: str(resource.metadata.namespace))
 """The column that stands first where resources of several namespaces are shown."""
@@ -52,12 +53,12 @@ class Table:
         return (" " * _GAP).join(cell.ljust(width) for cell, width in zip(cells, self.widths, strict=True)).rstrip()
 
 
-def tables(resources: Sequence[Resource], *, wide: bool, namespaces: bool) -> Iterator[str]:
+def tables(resources: Sequence[Resource], *, wide: bool, namespaces: bool, kinds: Mapping[str, Kind] = KINDS) -> Iterator[str]:
     """The lines of one table per kind, each with an empty line after it."""
     for kind in dict.fromkeys(resource.kind for resource in resources):
         group = [resource for resource in resources if resource.kind == kind]
-        table = Table.of(KINDS[kind], group, wide=wide, namespaces=namespaces)
-        yield table.heading
+        table = Table.of(kinds[kind], group, wide=wide, namespaces=namespaces)
+        yield heading(table.heading)
         yield from map(table.row, group)
         yield ""
 

@@ -1,21 +1,28 @@
 """`tortie get`: resources as tables, YAML, JSON or names, once or as they change."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
 
+from tortie.api.bgp import BGPConfiguration
+from tortie.api.columns import Column
 from tortie.api.documents import encode
 from tortie.api.kinds import KINDS, Kind, kind_by_alias
-from tortie.api.resource import Key, Resource, Update
+from tortie.api.resource import Key, Resource
+from tortie.cli import screen
 from tortie.cli.completing import complete_kind, complete_name
 from tortie.cli.files import InputError, namespace_of, read_documents
 from tortie.cli.formats import FORMATS, Form, read_form, without_identity
+from tortie.cli.gotemplate import ListResult
 from tortie.cli.output import Table, as_json, as_yaml, listing, mixed_listing, short_name, tables
 from tortie.cli.session import config_option, namespace_option, with_client
 from tortie.datastore.client import Client
 from tortie.datastore.errors import DoesNotExist
-from tortie.datastore.syncer import Batch, Syncer
+
+_AS_NUMBER = "64512"
+"""What nodes have where nobody says."""
 
 
 class Question(NamedTuple):
@@ -67,14 +74,14 @@ def get(
         question = _question(kind_by_alias(kind), names, namespace=namespace, all_namespaces=all_namespaces)
     namespaces = bool(namespace) or all_namespaces
     if watch:
-        if form.name in ("jsonpath", "custom-columns"):
-            raise InputError(f"-o {form.name} prints one answer: use table, wide, yaml, json or name with --watch")
-        _watch(question, form.name, namespaces=namespaces, config=config)
+        from tortie.cli.watching import watch_changes
+
+        watch_changes(question, form, namespaces=namespaces, config=config)
         return
-    found, missing = with_client(config, lambda client: _read(client, question))
+    found, missing, as_number = with_client(config, lambda client: _read(client, question, form))
     if exported and question.keys:
         found = without_identity(found)
-    _print(question, found, form, namespaces=namespaces)
+    _print(question, found, form, namespaces=namespaces, as_number=as_number)
     if missing:
         raise InputError("\n".join(f"failed to get resources: {error}" for error in missing))
 
@@ -96,9 +103,13 @@ def _question_of_files(files: Sequence[str], *, recursive: bool, namespace: str)
     return Question(None, "", tuple(document.resource.key for document in documents))
 
 
-async def _read(client: Client, question: Question) -> tuple[list[Resource], list[DoesNotExist]]:
+async def _read(client: Client, question: Question, form: Form) -> tuple[list[Resource], list[DoesNotExist], str]:
+    """What is there, what is not, and the AS number of nodes that have none of their own where that will be shown."""
+    as_number = _AS_NUMBER
+    if form.name == "go-template" or (form.name == "wide" and question.kind is KINDS["Node"]):
+        as_number = await _cluster_as_number(client)
     if question.kind is not None and not question.keys:
-        return list((await client.list(question.kind.kind, namespace=question.namespace)).items), []
+        return list((await client.list(question.kind.kind, namespace=question.namespace)).items), [], as_number
     found: list[Resource] = []
     missing: list[DoesNotExist] = []
     for key in question.keys:
@@ -106,29 +117,57 @@ async def _read(client: Client, question: Question) -> tuple[list[Resource], lis
             found.append(await client.get(key))
         except DoesNotExist as error:
             missing.append(error)
-    return found, missing
+    return found, missing, as_number
 
 
-def _print(question: Question, found: Sequence[Resource], form: Form, *, namespaces: bool) -> None:
-    if form.name in ("yaml", "json", "jsonpath"):
+async def _cluster_as_number(client: Client) -> str:
+    try:
+        found = await client.get(Key("BGPConfiguration", "", "default"))
+    except DoesNotExist:
+        return _AS_NUMBER
+    assert isinstance(found, BGPConfiguration)
+    return str(found.spec.as_number or _AS_NUMBER)
+
+
+def _print(question: Question, found: Sequence[Resource], form: Form, *, namespaces: bool, as_number: str) -> None:
+    if form.go_template is not None:
+        all_of_a_kind = question.kind is not None and not question.keys
+        results = [ListResult(tuple(found))] if all_of_a_kind else found
+        click.echo(form.go_template.text(results, config={"asnumber": as_number}), nl=False)
+    elif form.name in ("yaml", "json", "jsonpath"):
         if not found and question.keys:
             return
         document = _document(question, found)
         if form.template is not None:
             click.echo(form.template.text(document), nl=False)
         else:
-            click.echo(as_json(document) if form.name == "json" else as_yaml(document))
+            text = as_json(document) if form.name == "json" else as_yaml(document)
+            screen.show([screen.document(text, form.name)])
     elif form.name == "name":
-        for resource in found:
-            click.echo(short_name(resource))
+        screen.show([short_name(resource) for resource in found]) if found else None
     elif found or question.kind is None or question.keys:
-        for line in _custom(found, form) if form.columns else tables(found, wide=form.name == "wide", namespaces=namespaces):
-            click.echo(line)
+        wide = form.name == "wide"
+        kinds = _kinds(as_number)
+        screen.show(_custom(found, form) if form.columns else tables(found, wide=wide, namespaces=namespaces, kinds=kinds))
     else:
         columns = form.columns_for(question.kind) if form.columns else None
         wide = form.name == "wide"
         table = Table.with_columns(columns, ()) if columns else Table.of(question.kind, (), wide=wide, namespaces=namespaces)
-        click.echo(f"{table.heading}\n")
+        click.echo(f"{screen.heading(table.heading)}\n")
+
+
+def _kinds(as_number: str) -> Mapping[str, Kind]:
+    """The kinds, where nodes without an AS number of their own show the cluster's."""
+    if as_number == _AS_NUMBER:
+        return KINDS
+    node = KINDS["Node"]
+
+    def text(resource: Any) -> str:
+        own = resource.spec.bgp.as_number if resource.spec.bgp else None
+        return f"({as_number})" if own is None else str(own)
+
+    wide = tuple(Column("ASN", text) if column.heading == "ASN" else column for column in node.wide_columns)
+    return {**KINDS, "Node": dataclasses.replace(node, wide_columns=wide)}
 
 
 def _document(question: Question, found: Sequence[Resource]) -> Mapping[str, Any]:
@@ -142,65 +181,6 @@ def _custom(found: Sequence[Resource], form: Form) -> Iterator[str]:
     for kind in dict.fromkeys(resource.kind for resource in found):
         group = [resource for resource in found if resource.kind == kind]
         table = Table.with_columns(form.columns_for(KINDS[kind]), group)
-        yield table.heading
+        yield screen.heading(table.heading)
         yield from map(table.row, group)
         yield ""
-
-
-def _watch(question: Question, form: str, *, namespaces: bool, config: str) -> None:
-    kinds = sorted({key.kind for key in question.keys} or ({question.kind.kind} if question.kind else set()))
-    printer = _printer(form, namespaces=namespaces)
-
-    async def work(client: Client) -> None:
-        known: dict[Key, Resource] = {}
-        pending: list[tuple[str, Resource]] | None = []
-
-        async def sink(batch: Batch) -> None:
-            nonlocal pending
-            changes = [_change(update, known) for update in batch.updates if question.covers(update.key)]
-            if pending is None:
-                printer(changes)
-                return
-            pending += changes
-            if batch.in_sync:
-                printer(pending)
-                pending = None
-
-        await Syncer(client, kinds, convert=lambda update: update).run(sink)
-
-    try:
-        with_client(config, work)
-    except KeyboardInterrupt:
-        return
-
-
-def _change(update: Update, known: dict[Key, Resource]) -> tuple[str, Resource]:
-    """What happened, in Kubernetes' words, and the resource (for a deletion, as it was last)."""
-    if update.value is None:
-        return "DELETED", known.pop(update.key)
-    word = "MODIFIED" if update.key in known else "ADDED"
-    known[update.key] = update.value
-    return word, update.value
-
-
-def _printer(form: str, *, namespaces: bool) -> Callable[[Sequence[tuple[str, Resource]]], None]:
-    """A function that prints changes as they come; in tables, a heading stands above each kind's first rows."""
-    seen: dict[str, Table] = {}
-
-    def print_changes(changes: Sequence[tuple[str, Resource]]) -> None:
-        for word, resource in changes:
-            if form == "json":
-                click.echo(as_json({"type": word, "object": encode(resource)}))
-            elif form == "yaml":
-                click.echo("---\n" + as_yaml({"type": word, "object": encode(resource)}))
-            elif form == "name":
-                click.echo(f"{word.lower()} {short_name(resource)}")
-            else:
-                if resource.kind not in seen:
-                    group = [other for _, other in changes if other.kind == resource.kind]
-                    table = Table.of(KINDS[resource.kind], group, wide=form == "wide", namespaces=namespaces)
-                    seen[resource.kind] = table
-                    click.echo(f"{'EVENT':<11}{table.heading}")
-                click.echo(f"{word:<11}{seen[resource.kind].row(resource)}")
-
-    return print_changes

@@ -51,8 +51,9 @@ def test_a_template_may_stand_in_a_file(tortie: Tortie, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("output", "message"),
     [
-        ("go-template={{.}}", "output format 'go-template' is not supported"),
-        ("go-template-file=x", "output format 'go-template-file' is not supported"),
+        ("go-template=", "need to specify a template"),
+        ("go-template-file=", "need to specify a template file"),
+        ("go-template={{end}}", "template: unexpected {{end}}"),
         ("jsonpath=", "need to specify a template"),
         ("jsonpath-file=", "need to specify a template file"),
         ("jsonpath-file=none", "cannot read none: No such file"),
@@ -70,8 +71,11 @@ def test_outputs_that_do_not_exist_are_refused_by_name(tortie: Tortie, output: s
     assert message in answer.err
 
 
-def test_a_template_does_not_go_with_watching(tortie: Tortie) -> None:
-    assert "--watch" in tortie("get", "networkset", "-w", "-o", "jsonpath={.a}").err
+def test_a_go_template_sees_one_result_for_each_name_and_one_list_for_a_kind(tortie: Tortie) -> None:
+    by_name = "go-template={{range .}}{{.ObjectMeta.Name}}{{end}}"
+    assert tortie("get", "networkset", "a", "-n", "shop", "-o", by_name).out == "a"
+    by_kind = "go-template={{range .}}{{range .Items}}{{.Name}} {{end}}{{end}}"
+    assert "a" in tortie("get", "networkset", "-A", "-o", by_kind).out.split()
 
 
 def test_export_leaves_out_what_belongs_to_this_cluster(tortie: Tortie) -> None:
