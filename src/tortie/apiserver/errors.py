@@ -79,7 +79,7 @@ def invalid(what: "Subject", errors: Iterable[FieldError]) -> Refusal:
     causes = [{"reason": _cause_of(error), "message": _cause_text(error), "field": error.path} for error in found]
     texts = [f"{cause['field']}: {cause['message']}" for cause in causes]
     joined = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
-    details = {**what.details(), "causes": causes}
+    details = {**what.details(), "kind": what.document_kind, "causes": causes}
     return Refusal(422, f'{what.document_kind}.{what.group} "{what.name}" is invalid: {joined}', details=details)
 
 

@@ -19,6 +19,9 @@ from tortie.apiserver.errors import ApiServerError, Refusal
 
 Fingerprint = bytes
 
+_ANONYMOUS = "system:anonymous"
+_UNAUTHENTICATED = "system:unauthenticated"
+
 
 class TokenReader(Protocol):
     """Knows tokens."""
@@ -161,6 +164,8 @@ def _proxied(front: FrontProxy, headers: Headers) -> User | None:
         for prefix in front.extra_prefixes:
             if header.lower().startswith(prefix.lower()):
                 extra.setdefault(unquote(header[len(prefix) :].lower()), []).append(value)
+    if not {AUTHENTICATED, _UNAUTHENTICATED} & set(groups) and name != _ANONYMOUS:
+        groups = (*groups, AUTHENTICATED)  # kube-apiserver itself asks without any group, and relies on this one
     return User(name, groups, uid, extra)
 
 

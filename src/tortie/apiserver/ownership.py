@@ -148,6 +148,16 @@ def applied(
     return Applied(result, tuple(one for one in (*remaining, _with(before, fields, writer.time)) if one.fields), conflicts)
 
 
+def agreeing(document: dict[str, Any], normalised: dict[str, Any], list_type: ListType) -> dict[str, Any]:
+    """`document` with its leaves spelt as they would be stored: a port "80" as 80. What is spelt only one way stays."""
+    spelt = _values(normalised, list_type)
+    result = copy.deepcopy(document)
+    for path, value in _values(document, list_type).items():
+        if path in spelt and spelt[path] != value:
+            _place(result, path, spelt[path])
+    return result
+
+
 def dotted(path: Steps) -> str:
     """A path as kubectl prints it: .spec.order, .metadata.finalizers["x"]."""
     return "".join(f".{step[2:]}" if step.startswith("f:") else f"[{step[2:]}]" for step in path)

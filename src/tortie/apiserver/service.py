@@ -4,6 +4,7 @@ The only module besides `server` that knows aiohttp.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from typing import Any, cast
@@ -36,6 +37,8 @@ from tortie.datastore.client import Client
 _log = log.get(__name__)
 
 _JSON = "application/json"
+_NAME = "name"
+"""Of a request: the object that its body names, for messages."""
 _TICK_SECONDS = 5.0
 """How often a silent watch looks whether its client is still there."""
 _BOOKMARK_TICKS = 12
@@ -77,7 +80,7 @@ class Service:
             await require(self._authorizer, user, attributes)
             response = await (self._other(request) if question is None else self._ask(request, question, user))
         except (TortieError, msgspec.MsgspecError, RecursionError) as error:
-            response = _refused(refusal_of(error, subject))
+            response = _refused(refusal_of(error, subject.named(request.get(_NAME, subject.name))))
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -162,22 +165,20 @@ class Service:
         async with hub.subscribe(revision, state=anywhere) as subscription:
             response = web.StreamResponse(headers={"Content-Type": _JSON, "Cache-Control": "no-cache, private"})
             await response.prepare(request)
-            include = _include(request)
-            if anywhere and wants_state != "false":
-                for item in subscription.initial:
-                    if chosen.matches(item):
-                        await response.write(self._answers.event(question.served, "ADDED", item, shape, include))
-                if wants_state == "true":
-                    await response.write(self._answers.bookmark(question.served, subscription.revision, shape, initial=True))
             bookmarks = asked.flag(query, "allowWatchBookmarks")
-            stream = _Stream(self._answers, chosen, shape, include, bookmarks=bookmarks)
-            await stream.run(request, response, subscription, seconds)
-            await response.write_eof()
+            stream = _Stream(self._answers, chosen, shape, _include(request), bookmarks=bookmarks)
+            with contextlib.suppress(ConnectionResetError):  # the client is gone
+                if anywhere and wants_state != "false":
+                    await stream.tell_state(response, subscription, marked=wants_state == "true")
+                await stream.run(request, response, subscription, seconds)
+                await response.write_eof()
             return response
 
     # ---- writing ----
     async def _write(self, request: web.Request, question: Question, *, access: TierAccess, shape: Shape) -> web.Response:
         body = await _body(request)
+        if question.verb == "create" and isinstance(body, dict) and isinstance(body.get("metadata"), dict):
+            request[_NAME] = str(body["metadata"].get("name") or "")
         content_type = request.content_type
         write = _write_of(request, question)
         writer = Writer(self._client, access)
@@ -227,6 +228,15 @@ class _Stream:
         self._shape = shape
         self._include = include
         self._bookmarks = bookmarks
+
+    async def tell_state(self, response: web.StreamResponse, subscription: Subscription, *, marked: bool) -> None:
+        """What is there already; with `marked`, a bookmark says where it ends."""
+        served = self._chosen.served
+        for item in subscription.initial:
+            if self._chosen.matches(item):
+                await response.write(self._answers.event(served, "ADDED", item, self._shape, self._include))
+        if marked:
+            await response.write(self._answers.bookmark(served, subscription.revision, self._shape, initial=True))
 
     async def run(self, request: web.Request, response: web.StreamResponse, subscription: Subscription, seconds: float) -> None:
         """Until the time is up, the client is gone, the server stops, or the client has to list again."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tortie.api.defaults import with_defaults
 from tortie.api.errors import FieldError, ValidationError
 from tortie.api.resource import Key, Resource
 from tortie.api.validation import check
@@ -264,6 +265,8 @@ def _applied(
         content = {key: value for key, value in wanted.items() if key != "spec"}
     elif write.served.has_status:
         content = {key: value for key, value in wanted.items() if key != "status"}
+    spelt = document(with_defaults(resource_of(write.served, content)))
+    content = ownership.agreeing(content, spelt, list_type)
     result = ownership.applied(stored, content, managers, writer, list_type=list_type)
     if result.conflicts and not write.force:
         raise _conflict(write, result.conflicts)
