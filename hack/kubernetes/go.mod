@@ -10,7 +10,7 @@ tool (
 	k8s.io/kubernetes/cmd/kubectl
 )
 
-require k8s.io/kubernetes v1.34.2
+require k8s.io/kubernetes v1.34.2 // indirect
 
 require (
 	cel.dev/expr v0.24.0 // indirect

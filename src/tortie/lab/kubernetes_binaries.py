@@ -34,7 +34,7 @@ def built_folder(environment: Mapping[str, str], module: Path = MODULE) -> Path:
         lines, sums = (module / "go.mod").read_bytes(), (module / "go.sum").read_bytes()
     except OSError as error:
         raise MissingBinaries(f"no Kubernetes programs: {error.filename} cannot be read, set KUBEBUILDER_ASSETS") from error
-    version = re.search(rb"^require k8s\.io/kubernetes (\S+)$", lines, re.MULTILINE)
+    version = re.search(rb"^require k8s\.io/kubernetes (\S+)", lines, re.MULTILINE)
     if version is None:
         raise MissingBinaries(f"no Kubernetes programs: {module / 'go.mod'} does not require k8s.io/kubernetes")
     cache = environment.get("XDG_CACHE_HOME") or str(Path(environment.get("HOME") or "/root") / ".cache")
