@@ -7,6 +7,10 @@ python hack/generate.py --check  # only says what is not current, exit status 1 
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from hack.reference import pages
+
 from tortie.api.crd import definitions
 from tortie.api.yaml_text import format_yaml
 
@@ -15,7 +19,8 @@ HEADER = "# Written by hack/generate.py from the models in src/tortie/api. Do no
 
 def contents() -> dict[Path, str]:
     """Every generated file below the root of the repository, and what it must hold."""
-    return {Path("manifests/crds") / name: HEADER + format_yaml([document]) for name, document in definitions().items()}
+    crds = {Path("manifests/crds") / name: HEADER + format_yaml([document]) for name, document in definitions().items()}
+    return crds | pages()
 
 
 def differences(root: Path) -> list[Path]:
