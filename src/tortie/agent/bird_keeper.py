@@ -15,6 +15,7 @@ from tortie.base import log
 from tortie.base.aio import Backoff
 from tortie.base.errors import TortieError
 from tortie.bgp.config import Passwords
+from tortie.bgp.limits import why_refused
 from tortie.intent.routing import Bgp
 
 _log = log.get(__name__)
@@ -110,10 +111,14 @@ class BirdKeeper:
 
 
 def resolve(wanted: Bgp, secrets: SecretsDirectory) -> Resolved:
-    """Read every secret that `wanted` names; the sessions that would lack theirs are left out."""
+    """Read every secret that `wanted` names; the sessions that would lack theirs, or that BIRD refuses, are left out."""
     passwords: dict[tuple[str, str], str] = {}
     withheld: list[Withheld] = []
     for peer in wanted.peers:
+        refusal = why_refused(wanted, peer)
+        if refusal:
+            withheld.append(Withheld(peer, refusal))
+            continue
         if peer.password_ref is None:
             continue
         try:

@@ -67,7 +67,7 @@ def read_signature_counts() -> dict[str, int]:
 
 
 class Withheld(NamedTuple):
-    """A session that is wanted and not configured, because it would lack its password."""
+    """A session that is wanted and not configured: it would lack its password or a filter, or BIRD cannot be told of it."""
 
     peer: BgpPeer
     reason: str

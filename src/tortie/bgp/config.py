@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from tortie.base.net import FAMILIES, Family, Interface, single
 from tortie.bgp.errors import ConfigError
 from tortie.bgp.filters import render_filters
+from tortie.bgp.limits import why_refused
+from tortie.bgp.route_filters import calls
 from tortie.intent.routing import Bgp, BgpPeer
 
 _HASH_LINE = re.compile(r"^# sha256: ([0-9a-f]{64})$", re.MULTILINE)
@@ -47,19 +49,26 @@ def _lines(bgp: Bgp, passwords: Passwords) -> Iterator[str]:
     yield "  scan time 2;"
     yield "}"
     yield from _direct(bgp, families)
+    live = [peer for peer in bgp.peers if peer.address.address.family in families and _may_live(bgp, peer, passwords)]
+    if any(peer.bfd is not None for peer in live):
+        yield ""
+        yield "protocol bfd {"
+        yield "}"
     for family in families:
         yield ""
         yield from render_filters(bgp, family)
         yield ""
         yield from _kernel(family)
         yield from _static(bgp, family)
-    for peer in bgp.peers:
-        if peer.address.address.family in families and _may_live(peer, passwords):
-            yield ""
-            yield from _peer(bgp, peer, passwords)
+        yield from _services(bgp, family)
+    for peer in live:
+        yield ""
+        yield from _peer(bgp, peer, passwords)
 
 
-def _may_live(peer: BgpPeer, passwords: Passwords) -> bool:
+def _may_live(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> bool:
+    if why_refused(bgp, peer):
+        return False
     return peer.password_ref is None or peer.password_optional or peer.password_ref in passwords
 
 
@@ -117,6 +126,16 @@ def _static(bgp: Bgp, family: Family) -> Iterator[str]:
         yield "}"
 
 
+def _services(bgp: Bgp, family: Family) -> Iterator[str]:
+    """Service addresses, to have something to tell; none of them goes to the kernel."""
+    routes = [f"  route {prefix} blackhole;" for prefix in bgp.services.advertised if prefix.family is family]
+    if routes:
+        yield f"protocol static services{family.value} {{"
+        yield f"  {_channel(family)};"
+        yield from routes
+        yield "}"
+
+
 def _peer(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str]:
     """One session. Always multihop with recursive next hops: the peer's own address is looked up in the node's routes."""
     family = peer.address.address.family
@@ -141,8 +160,11 @@ def _peer(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str]:
     yield "    add paths on;"
     if peer.next_hop_mode in ("Self", "Keep"):
         yield f"    next hop {peer.next_hop_mode.lower()};"
-    yield f"    import filter tortie_import{family.value};"
-    yield f"    export filter {{ tortie_export{family.value}({'true' if internal else 'false'}); }};"
+    taken = calls(peer.filters, bgp.filters, direction="import", family=family, internal=internal)
+    told = calls(peer.filters, bgp.filters, direction="export", family=family, internal=internal)
+    yield f"    import filter {{ {' '.join([*taken, f'tortie_import{family.value}();'])} }};"
+    last = f"tortie_export{family.value}({'true' if internal else 'false'});"
+    yield f"    export filter {{ {' '.join([f'tortie_metric{family.value}();', *told, last])} }};"
     yield "  };"
     yield "}"
 
@@ -158,6 +180,9 @@ def _peer_options(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str
         yield f"  keepalive time {peer.keepalive_seconds};"
     if bgp.bind_node_ip:
         yield "  strict bind on;"
+    if peer.bfd is not None:
+        interval = f"{peer.bfd.interval_ms} ms"
+        yield f"  bfd {{ min rx interval {interval}; min tx interval {interval}; multiplier {peer.bfd.multiplier}; }};"
     if peer.passive:
         yield "  passive on;"
     if peer.allowed_local_as > 0:

@@ -6,11 +6,9 @@ so that a better (lower) metric on one node is a better (higher) preference on e
 
 from collections.abc import Iterable, Iterator
 
-from tortie.base.net import Family
+from tortie.base.net import Family, Prefix
+from tortie.bgp.route_filters import MIRROR, add_community, render_functions
 from tortie.intent.routing import Bgp, Block, Pool
-
-MIRROR = (1 << 31) - 1
-"""metric + local preference."""
 
 
 def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
@@ -18,9 +16,19 @@ def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     priority = bgp.ipv4_priority if family is Family.V4 else bgp.ipv6_priority
     pools = [pool for pool in bgp.pools if pool.cidr.family is family]
     yield from _aggregation(bgp.blocks, family, priority)
-    yield from _export(pools, family, priority)
+    yield from render_functions(bgp.filters, family)
+    yield from _metric(family, priority)
+    yield from _communities(bgp, family)
+    yield from _export(pools, family, services=_told_services(bgp, family))
     yield from _import(family, priority)
-    yield from _kernel(pools, family, priority=priority, programs_no_encap=bgp.programs_no_encap)
+    services = [prefix for prefix in bgp.services.ranges if prefix.family is family]
+    yield from _kernel(pools, family, priority=priority, services=services, programs_no_encap=bgp.programs_no_encap)
+
+
+def _told_services(bgp: Bgp, family: Family) -> list[Prefix]:
+    """Service addresses that peers are told of; a route reflector passes on those of others."""
+    told = [*bgp.services.advertised, *(bgp.services.reflected if bgp.cluster_id else ())]
+    return [prefix for prefix in dict.fromkeys(told) if prefix.family is family]
 
 
 def _aggregation(blocks: Iterable[Block], family: Family, priority: int) -> Iterator[str]:
@@ -34,14 +42,9 @@ def _aggregation(blocks: Iterable[Block], family: Family, priority: int) -> Iter
     yield "}"
 
 
-def _export(pools: Iterable[Pool], family: Family, priority: int) -> Iterator[str]:
-    """What peers are told: blocks of this node, borrowed addresses and what came from other peers; nothing outside pools.
-
-    Towards an internal peer a route through a tunnel device is not told: it leads to the node that tells it itself.
-    A learned IPv4 route without a metric arrives with metric 0, which is no sign of a workload on the move.
-    """
-    ordered = sorted(pools, key=lambda pool: str(pool.cidr))
-    yield f"function tortie_export{family.value}(bool same_as)"
+def _metric(family: Family, priority: int) -> Iterator[str]:
+    """A learned IPv4 route without a metric arrives with metric 0, which is no sign of a workload on the move."""
+    yield f"function tortie_metric{family.value}()"
     yield "{"
     yield "  if source = RTS_BGP && defined(bgp_local_pref) then"
     yield f"    krt_metric = {MIRROR} - bgp_local_pref;"
@@ -49,13 +52,37 @@ def _export(pools: Iterable[Pool], family: Family, priority: int) -> Iterator[st
     yield f"    if ! defined(krt_metric) || krt_metric = 0 then krt_metric = {priority};"
     yield f"    bgp_local_pref = {MIRROR} - krt_metric;"
     yield "  }"
+    yield "}"
+
+
+def _communities(bgp: Bgp, family: Family) -> Iterator[str]:
+    yield f"function tortie_communities{family.value}()"
+    yield "{"
+    for entry in bgp.advertisements:
+        if entry.prefix.family is family and entry.communities:
+            yield f"  if net ~ {entry.prefix} then {{ {' '.join(map(add_community, entry.communities))} }}"
+    yield "}"
+
+
+def _export(pools: Iterable[Pool], family: Family, *, services: Iterable[Prefix]) -> Iterator[str]:
+    """What peers are told unless a filter of theirs decided: blocks of this node, borrowed addresses, services, and what came
+    from other peers; nothing else.
+
+    Towards an internal peer a route through a tunnel device is not told: it leads to the node that tells it itself.
+    """
+    ordered = sorted(pools, key=lambda pool: str(pool.cidr))
+    yield f"function tortie_export{family.value}(bool same_as)"
+    yield "{"
     for pool in ordered:
         if pool.disable_bgp_export:
             yield f"  if net ~ {pool.cidr} then reject;"
     yield "  if same_as && defined(ifname) then {"
     yield '    if ifname ~ "*.cali" || ifname ~ "*.calico" || ifname = "tunl0" then reject;'
     yield "  }"
+    yield f"  tortie_communities{family.value}();"
     yield f"  tortie_aggregate{family.value}();"
+    for prefix in services:
+        yield f"  if net ~ {prefix} then accept;"
     for pool in ordered:
         if not pool.disable_bgp_export:
             yield f"  if net ~ {pool.cidr} then accept;"
@@ -65,21 +92,27 @@ def _export(pools: Iterable[Pool], family: Family, priority: int) -> Iterator[st
 
 def _import(family: Family, priority: int) -> Iterator[str]:
     """What peers tell is taken; a better metric than normal beats even static routes, as a moved workload must."""
-    yield f"filter tortie_import{family.value}"
+    yield f"function tortie_import{family.value}()"
     yield "{"
     yield f"  if defined(bgp_local_pref) && bgp_local_pref > {MIRROR - priority} then preference = 200;"
     yield "  accept;"
     yield "}"
 
 
-def _kernel(pools: Iterable[Pool], family: Family, *, priority: int, programs_no_encap: bool) -> Iterator[str]:
-    """What BIRD programs: everything but the pools whose routes the agent programs.
+def _kernel(
+    pools: Iterable[Pool], family: Family, *, priority: int, services: Iterable[Prefix], programs_no_encap: bool
+) -> Iterator[str]:
+    """What BIRD programs: everything but services, and the pools whose routes the agent programs.
 
-    The subnets of interfaces are only there to resolve next hops; the kernel made its own routes for them.
+    Packets to services are translated before they are routed; a blackhole would be in the way where they are not. The subnets
+    of interfaces are only there to resolve next hops; the kernel made its own routes for them.
     """
     yield f"filter tortie_kernel{family.value}"
     yield "{"
     yield "  if source = RTS_DEVICE then reject;"
+    for prefix in services:
+        yield f"  if net ~ {prefix} then reject;"
+    yield f'  if proto = "services{family.value}" then reject;'
     yield "  if ! defined(krt_metric) then {"
     yield f"    krt_metric = {priority};"
     yield f"    if source = RTS_BGP && defined(bgp_local_pref) then krt_metric = {MIRROR} - bgp_local_pref;"

@@ -5,16 +5,19 @@ of them changed. Removal is symmetrical; a torn-down stage holds nothing.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from tortie.api.bgp import DEFAULT_AS_NUMBER, DEFAULT_LISTEN_PORT, BGPConfiguration, BGPConfigurationSpec, BGPPeer
+from tortie.api.bgp_filter import BGPFilter
 from tortie.api.ipam import BlockAffinity
 from tortie.api.ippool import IPPool
 from tortie.api.node import Node
-from tortie.api.resource import Update
+from tortie.api.resource import Key, Resource, Update
+from tortie.api.services import EndpointSlice, Service
 from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
+from tortie.calc.bgp_filters import route_filter
 from tortie.calc.bgp_peers import (
     Cluster,
     Mesh,
@@ -26,10 +29,13 @@ from tortie.calc.bgp_peers import (
     sessions,
 )
 from tortie.calc.bgp_problems import configuration_problems, peer_problems
+from tortie.calc.bgp_services import ServiceAdvertisements
+from tortie.calc.bgp_settings import advertisements, bfd_of
 from tortie.calc.pools_hosts import intent_pool
 from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
-from tortie.intent.routing import Bgp, Block, Pool
+from tortie.intent.route_filter import RouteFilter
+from tortie.intent.routing import Bgp, BgpPeer, Block, Pool
 
 NORMAL_PRIORITY = 1024
 """The metric of a route of ours where BGPConfiguration does not say otherwise."""
@@ -49,29 +55,59 @@ class BgpStage:
         self._peers: dict[str, BGPPeer] = {}
         self._pools: dict[str, Pool] = {}
         self._blocks: dict[str, Block] = {}
+        self._filters: dict[str, RouteFilter | str] = {}
+        self._annotations: dict[str, Mapping[str, str]] = {}
+        self._services = ServiceAdvertisements(node)
         self._dirty = False
         self._last: Bgp | None = None
 
     def on_update(self, update: Update) -> None:
         """Take note of one resource; kinds that BGP does not depend on are ignored."""
-        name, value = update.key.name, update.value
-        if isinstance(value, BGPConfiguration):
-            self._problems.report(update.key, "bgp", configuration_problems(value))
-        elif isinstance(value, BGPPeer):
-            self._problems.report(update.key, "bgp", peer_problems(value))
-        elif update.key.kind in ("BGPConfiguration", "BGPPeer"):
-            self._problems.report(update.key, "bgp", ())
-        match update.key.kind:
+        key, value = update
+        self._report(key, value)
+        match key.kind:
             case "Node":
-                self._store(self._nodes, name, _node_facts(value) if isinstance(value, Node) else None)
-            case "BGPConfiguration" if name == "default" or name.startswith("node."):
-                self._store(self._configurations, name, value.spec if isinstance(value, BGPConfiguration) else None)
+                self._store(self._nodes, key.name, _node_facts(value) if isinstance(value, Node) else None)
+            case "BGPConfiguration" if key.name == "default" or key.name.startswith("node."):
+                self._on_configuration(key.name, value if isinstance(value, BGPConfiguration) else None)
             case "BGPPeer":
-                self._store(self._peers, name, value if isinstance(value, BGPPeer) else None)
+                self._store(self._peers, key.name, value if isinstance(value, BGPPeer) else None)
+            case "BGPFilter":
+                self._on_filter(key, value if isinstance(value, BGPFilter) else None)
             case "IPPool":
-                self._store(self._pools, name, intent_pool(value) if isinstance(value, IPPool) else None)
+                self._store(self._pools, key.name, intent_pool(value) if isinstance(value, IPPool) else None)
             case "BlockAffinity":
-                self._store(self._blocks, name, self._block(value) if isinstance(value, BlockAffinity) else None)
+                self._store(self._blocks, key.name, self._block(value) if isinstance(value, BlockAffinity) else None)
+            case "KubernetesService":
+                self._dirty |= self._services.on_service(key, value if isinstance(value, Service) else None)
+            case "KubernetesEndpointSlice":
+                self._dirty |= self._services.on_slice(key, value if isinstance(value, EndpointSlice) else None)
+
+    def _report(self, key: Key, value: Resource | None) -> None:
+        if isinstance(value, BGPConfiguration):
+            self._problems.report(key, "bgp", configuration_problems(value))
+        elif isinstance(value, BGPPeer):
+            self._problems.report(key, "bgp", peer_problems(value))
+        elif key.kind in ("BGPConfiguration", "BGPPeer"):
+            self._problems.report(key, "bgp", ())
+
+    def _on_configuration(self, name: str, value: BGPConfiguration | None) -> None:
+        self._store(self._configurations, name, None if value is None else value.spec)
+        if name == "default":
+            self._store(self._annotations, name, None if value is None else value.metadata.annotations)
+            self._dirty |= self._services.on_configuration(None if value is None else value.spec)
+
+    def _on_filter(self, key: Key, value: BGPFilter | None) -> None:
+        """A filter that cannot be read as a whole is remembered as the reason why."""
+        found: RouteFilter | str | None = None
+        if value is not None:
+            try:
+                found = route_filter(value)
+            except ValueError as error:
+                found = str(error)
+        sentences = [f"{found}: no peer that names this filter has a session"] if isinstance(found, str) else []
+        self._problems.report(key, "bgp", sentences)
+        self._store(self._filters, key.name, found)
 
     def flush(self) -> BgpUpdate | None:
         """The whole value, if it changed since the last flush."""
@@ -116,15 +152,18 @@ class BgpStage:
             local=local,
             nodes=nodes,
             as_number=parse_as_number(shared.as_number) or DEFAULT_AS_NUMBER,
-            listen_port=shared.listen_port,
+            listen_port=_port(shared.listen_port),
             mesh=Mesh(
                 enabled=shared.node_to_node_mesh_enabled is not False,
                 password_ref=password_ref(shared.node_mesh_password),
                 password_optional=password_optional(shared.node_mesh_password),
                 restart_seconds=parse_seconds(shared.node_mesh_max_restart_time),
             ),
+            filters=self._filters,
+            bfd=bfd_of(self._annotations.get("default", {}), None),
         )
         families = tuple(family for family in FAMILIES if local.interface(family) is not None)
+        peers = sessions(cluster, self._peers)
         return Bgp(
             node=self._node,
             as_number=cluster.as_of(local),
@@ -136,20 +175,26 @@ class BgpStage:
             log_level=(own if f"node.{self._node}" in self._configurations else shared).log_severity_screen or "Info",
             blocks=_of_families(self._blocks.values(), families),
             pools=_of_families(self._unique_pools(), families),
-            peers=sessions(cluster, self._peers),
+            peers=peers,
             ignored_interfaces=tuple(shared.ignored_interfaces),
             cluster_id=local.cluster_id,
-            ipv4_priority=shared.ipv4_normal_route_priority or NORMAL_PRIORITY,
-            ipv6_priority=shared.ipv6_normal_route_priority or NORMAL_PRIORITY,
+            ipv4_priority=_priority(shared.ipv4_normal_route_priority),
+            ipv6_priority=_priority(shared.ipv6_normal_route_priority),
             programs_no_encap=shared.program_cluster_routes in (None, "Enabled", "EnabledNoEncapOnly"),
+            filters=self._used_filters(peers),
+            advertisements=advertisements(shared, own),
+            services=self._services.routes(local.labels),
         )
+
+    def _used_filters(self, peers: Iterable[BgpPeer]) -> tuple[RouteFilter, ...]:
+        names = {name for peer in peers for name in peer.filters}
+        found = (self._filters.get(name) for name in sorted(names))
+        return tuple(each for each in found if isinstance(each, RouteFilter))
 
     def _with_port(self, facts: NodeFacts) -> NodeFacts:
         """A node's listen port stands in its own BGPConfiguration."""
         configuration = self._configurations.get(f"node.{facts.name}")
-        if configuration is None or configuration.listen_port is None:
-            return facts
-        return replace(facts, listen_port=configuration.listen_port)
+        return facts if configuration is None else replace(facts, listen_port=_port(configuration.listen_port))
 
     def _unique_pools(self) -> Iterable[Pool]:
         """Of two pools with one CIDR the lowest name wins."""
@@ -165,6 +210,16 @@ _Routed = TypeVar("_Routed", Block, Pool)
 def _of_families(items: Iterable[_Routed], families: tuple[Family, ...]) -> tuple[_Routed, ...]:
     """Those of the families that the node has, ordered by CIDR."""
     return tuple(sorted((item for item in items if item.cidr.family in families), key=lambda item: item.cidr))
+
+
+def _port(value: int | None) -> int | None:
+    """A port that is none counts as not set."""
+    return value if value is not None and 1 <= value <= 65535 else None
+
+
+def _priority(value: int | None) -> int:
+    """A metric that is none counts as not set."""
+    return value if value is not None and 1 <= value <= (1 << 31) - 2 else NORMAL_PRIORITY
 
 
 def _node_facts(node: Node) -> NodeFacts:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from tortie.api.bgp import DEFAULT_LISTEN_PORT, BGPPassword, BGPPeer
 from tortie.api.selector import SelectorError, parse_selector
 from tortie.base.net import FAMILIES, Address, Family, Interface, parse_address
-from tortie.intent.routing import BgpPeer
+from tortie.calc.bgp_settings import bfd_of
+from tortie.intent.route_filter import RouteFilter
+from tortie.intent.routing import Bfd, BgpPeer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Cluster:
     as_number: int
     listen_port: int | None
     mesh: Mesh
+    filters: Mapping[str, RouteFilter | str]
+    """Every BGPFilter by name; one that cannot be read as the reason."""
+    bfd: Bfd | None
+    """For sessions that do not say otherwise."""
 
     def as_of(self, node: NodeFacts) -> int:
         """A node's AS number."""
@@ -151,6 +157,7 @@ def _mesh(cluster: Cluster) -> Iterator[BgpPeer]:
                 restart_seconds=cluster.mesh.restart_seconds,
                 password_ref=cluster.mesh.password_ref,
                 password_optional=cluster.mesh.password_optional,
+                bfd=cluster.bfd,
             )
 
 
@@ -168,7 +175,7 @@ class _Remote:
 
 def _configured(cluster: Cluster, peers: Mapping[str, BGPPeer]) -> Iterator[BgpPeer]:
     """What the BGPPeer resources ask of the local node: global ones, then those of this node, then reverse peerings."""
-    ordered = [peers[name] for name in sorted(peers) if _can_be_honoured(peers[name])]
+    ordered = [peers[name] for name in sorted(peers) if not peers[name].spec.local_workload_selector]
     for peer in ordered:
         if _is_global(peer):
             for remote in _remotes(cluster, peer):
@@ -181,9 +188,15 @@ def _configured(cluster: Cluster, peers: Mapping[str, BGPPeer]) -> Iterator[BgpP
             yield from _session(cluster, peer, remote, prefix="Node")
 
 
-def _can_be_honoured(peer: BGPPeer) -> bool:
-    """False for a peer whose route filters we do not render: no session is safer than one that leaks routes."""
-    return not peer.spec.filters and not peer.spec.local_workload_selector
+def _refusal(cluster: Cluster, peer: BGPPeer) -> str:
+    """Why a peer has no session because of its filters: no session is safer than one that leaks routes."""
+    for name in peer.spec.filters:
+        found = cluster.filters.get(name)
+        if found is None:
+            return f"BGPPeer {peer.metadata.name} spec.filters: there is no BGPFilter {name!r}"
+        if isinstance(found, str):
+            return f"BGPPeer {peer.metadata.name} spec.filters: BGPFilter {name} cannot be used: {found}"
+    return ""
 
 
 def _is_global(peer: BGPPeer) -> bool:
@@ -286,6 +299,9 @@ def _session(cluster: Cluster, peer: BGPPeer, remote: _Remote, *, prefix: str) -
         rr_client=internal and bool(own_cluster) and remote.cluster_id != own_cluster,
         password_ref=password_ref(spec.password),
         password_optional=password_optional(spec.password),
+        filters=spec.filters,
+        bfd=bfd_of(peer.metadata.annotations, cluster.bfd),
+        refused=_refusal(cluster, peer),
     )
     if remote.by_address:
         gateway = parse_peer_ip(spec.reachable_by) if spec.reachable_by else None

@@ -5,13 +5,9 @@ from collections.abc import Iterator
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.selector import SelectorError, parse_selector
 from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip
+from tortie.calc.bgp_settings import advertisement_problems, bfd_problems
 
 _UNENFORCED = {
-    "communities": "communities",
-    "prefix_advertisements": "prefixAdvertisements",
-    "service_cluster_ips": "serviceClusterIPs",
-    "service_external_ips": "serviceExternalIPs",
-    "service_load_balancer_ips": "serviceLoadBalancerIPs",
     "local_workload_peering_ipv4": "localWorkloadPeeringIPV4",
     "local_workload_peering_ipv6": "localWorkloadPeeringIPV6",
 }
@@ -22,18 +18,23 @@ def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
     spec = configuration.spec
     for attribute, field in _UNENFORCED.items():
         if getattr(spec, attribute):
-            yield f"spec.{field} is not in this release: nothing of it is advertised"
+            yield f"spec.{field} is not in this release: no session with workloads"
     if spec.program_cluster_routes in ("Enabled", "EnabledIPIPOnly"):
         yield "spec.programClusterRoutes gives IPIP routes to BIRD, which BIRD 2 cannot program: the agent does"
     if spec.as_number is not None and parse_as_number(spec.as_number) is None:
         yield f"spec.asNumber {spec.as_number!r} is no AS number and counts as not set"
+    if spec.listen_port is not None and not 1 <= spec.listen_port <= 65535:
+        yield f"spec.listenPort {spec.listen_port} is no port and counts as not set"
+    for field, metric in (("ipv4", spec.ipv4_normal_route_priority), ("ipv6", spec.ipv6_normal_route_priority)):
+        if metric is not None and not 1 <= metric <= (1 << 31) - 2:
+            yield f"spec.{field}NormalRoutePriority {metric} is no metric and counts as not set"
+    yield from advertisement_problems(spec)
+    yield from bfd_problems(configuration.metadata.annotations)
 
 
 def peer_problems(peer: BGPPeer) -> Iterator[str]:
-    """Problems of a BGPPeer; the first two kinds mean that it has no session at all."""
+    """Problems of a BGPPeer; the first kind means that it has no session at all."""
     spec = peer.spec
-    if spec.filters:
-        yield "spec.filters is not in this release: no session, because an unfiltered one would leak routes"
     if spec.local_workload_selector:
         yield "spec.localWorkloadSelector is not in this release: no session with workloads"
     if spec.peer_ip and parse_peer_ip(spec.peer_ip) is None:
@@ -46,3 +47,4 @@ def peer_problems(peer: BGPPeer) -> Iterator[str]:
     for field, number in (("asNumber", spec.as_number), ("localASNumber", spec.local_as_number)):
         if number is not None and parse_as_number(number) is None:
             yield f"spec.{field} {number!r} is no AS number"
+    yield from bfd_problems(peer.metadata.annotations)

@@ -12,7 +12,7 @@
               ├── BGPConfiguration ─► service_nets ───────────────────────────────────────────┤
               ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────┤
               ├── configurations, nodes ─► config ────────────────────────────────────────────┤
-              └── pools, nodes, blocks, peers ─► bgp ─────────────────────────────────────────┘
+              └── pools, nodes, blocks, peers, services ─► bgp ───────────────────────────────┘
 
 Stages call one another directly and at once, except endpoint_resolver, config and bgp, which collect and are asked at the
 end of a flush. No stage depends on the order of updates, on having seen every step, or on the clock.
@@ -70,11 +70,13 @@ KINDS = (
     "WorkloadEndpoint",
     "HostEndpoint",
     "KubernetesEndpointSlice",
+    "KubernetesService",
     "Node",
     "IPPool",
     "BlockAffinity",
     "BGPConfiguration",
     "BGPPeer",
+    "BGPFilter",
     "FelixConfiguration",
 )
 """What a syncer must deliver. Kubernetes kinds pass through `convert.feed.convert_update` on their way."""

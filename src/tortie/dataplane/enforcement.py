@@ -176,19 +176,19 @@ _FELIX_ENFORCED = frozenset(
 
 _FELIX_FIELDS = frozenset(felix.FelixConfigurationSpec.__struct_fields__)
 
-_NOT_ADVERTISED = f"not advertised by this release of Tortie ({RELEASE}), only used to stop what would loop; {_STORE}"
 _NOT_CONVERTED = (
     f"not understood by this release of Tortie ({RELEASE}), the rule denies everything or, if it accepts, nothing; {_STORE}"
 )
 
 _REASONS: Mapping[tuple[type[msgspec.Struct], str], str] = {
-    (bgp.BGPConfigurationSpec, "service_cluster_ips"): _NOT_ADVERTISED,
-    (bgp.BGPConfigurationSpec, "service_external_ips"): _NOT_ADVERTISED,
-    (bgp.BGPConfigurationSpec, "service_load_balancer_ips"): _NOT_ADVERTISED,
     (cluster_policy.EgressPeer, "nodes"): _NOT_CONVERTED,
     (cluster_policy.EgressPeer, "domain_names"): _NOT_CONVERTED,
 }
 """Why, for refused fields that do have an effect when they are stored."""
+
+_FILTER_RULE = (
+    "action as_path_prefix cidr communities interface match_operator operations peer_type priority source prefix_length"
+)
 
 TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
     (
@@ -287,41 +287,36 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             bgp.BGPConfigurationSpec,
             "as_number node_to_node_mesh_enabled listen_port log_severity_screen ignored_interfaces node_mesh_max_restart_time"
-            " ipv4_normal_route_priority ipv6_normal_route_priority bind_mode node_mesh_password",
-            communities=_NO,
+            " ipv4_normal_route_priority ipv6_normal_route_priority bind_mode node_mesh_password communities"
+            " prefix_advertisements service_cluster_ips service_external_ips service_load_balancer_ips"
+            " service_load_balancer_aggregation",
             local_workload_peering_ipv4=_NO,
             local_workload_peering_ipv6=_NO,
-            prefix_advertisements=_NO,
             program_cluster_routes=_NO,
-            service_cluster_ips=_NO,
-            service_external_ips=_NO,
-            service_load_balancer_aggregation=("Enabled",),
-            service_load_balancer_ips=_NO,
         ),
-        _refuses(bgp.Community),
-        _refuses(bgp.PrefixAdvertisement),
-        _refuses(bgp.ServiceCIDR),
+        _covers(bgp.Community, "name value"),
+        _covers(bgp.PrefixAdvertisement, "cidr communities"),
+        _covers(bgp.ServiceCIDR, "cidr"),
         _covers(bgp.BGPPassword, "secret_key_ref"),
         _covers(bgp.SecretKeyRef, "name key optional"),
         _covers(
             bgp.BGPPeerSpec,
             "as_number keep_original_next_hop keepalive_time max_restart_time next_hop_mode node node_selector peer_ip"
             " peer_selector reverse_peering source_address ttl_security password local_as_number num_allowed_local_as_numbers"
-            " reachable_by",
-            filters=_NO,
+            " reachable_by filters",
             local_workload_selector=_NO,
         ),
-        # Nothing filters routes, reports on request or controls a cluster yet: who migrates can store these, and is told so.
-        _refuses(bgp_filter.BGPFilterSpec),
-        _refuses(bgp_filter.BGPFilterRuleV4),
-        _refuses(bgp_filter.BGPFilterRuleV6),
-        _refuses(bgp_filter.CommunityMatch),
-        _refuses(bgp_filter.PrefixLengthV4),
-        _refuses(bgp_filter.PrefixLengthV6),
-        _refuses(bgp_filter.FilterOperation),
-        _refuses(bgp_filter.AddCommunity),
-        _refuses(bgp_filter.PrependASPath),
-        _refuses(bgp_filter.SetPriority),
+        _covers(bgp_filter.BGPFilterSpec, "export_v4 import_v4 export_v6 import_v6"),
+        _covers(bgp_filter.BGPFilterRuleV4, _FILTER_RULE),
+        _covers(bgp_filter.BGPFilterRuleV6, _FILTER_RULE),
+        _covers(bgp_filter.CommunityMatch, "values"),
+        _covers(bgp_filter.PrefixLengthV4, "min max"),
+        _covers(bgp_filter.PrefixLengthV6, "min max"),
+        _covers(bgp_filter.FilterOperation, "add_community prepend_as_path set_priority"),
+        _covers(bgp_filter.AddCommunity, "value"),
+        _covers(bgp_filter.PrependASPath, "prefix"),
+        _covers(bgp_filter.SetPriority, "value"),
+        # Nothing reports on request or controls a cluster yet: who migrates can store these, and is told so.
         _refuses(node_status.CalicoNodeStatusSpec),
         _covers(
             controllers.KubeControllersConfigurationSpec,
@@ -375,10 +370,10 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(cluster_policy.PortMatch, "destination_port"),
         _covers(cluster_policy.DestinationPort, "number range"),
         _covers(cluster_policy.PortSpan, "start end"),
-        # What a service or a slice says is read for the policies that name the service; it asks nothing by itself.
+        # What a service or a slice says is read for policies that name the service, and for BGP; it asks nothing by itself.
         _covers(
             services.ServiceSpec,
-            "type cluster_ip cluster_ips external_ips load_balancer_ip selector ports external_traffic_policy"
+            "type cluster_ip cluster_ips ip_families external_ips load_balancer_ip selector ports external_traffic_policy"
             " internal_traffic_policy",
         ),
         _covers(services.ServicePort, "name protocol port target_port node_port"),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from tortie.base.net import Address, Interface, Prefix
+from tortie.intent.route_filter import Community, RouteFilter
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,32 @@ class Block(NamedTuple):
     confirmed: bool
 
 
+class Bfd(NamedTuple):
+    """How fast a dead path is noticed: after `multiplier` packets missing that are `interval_ms` apart."""
+
+    interval_ms: int
+    multiplier: int
+
+
+class Advertisement(NamedTuple):
+    """Routes inside `prefix` are told with these communities."""
+
+    prefix: Prefix
+    communities: tuple[Community, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRoutes:
+    """Service addresses that this node tells its peers of, and all that belong to services."""
+
+    advertised: tuple[Prefix, ...] = ()
+    """Ranges and single addresses that lead to this node."""
+    ranges: tuple[Prefix, ...] = ()
+    """Every range of service addresses: the kernel gets no route to one from BIRD, services are not routed there."""
+    reflected: tuple[Prefix, ...] = ()
+    """Ranges from which a route reflector passes on what others advertise."""
+
+
 @dataclass(frozen=True, slots=True)
 class BgpPeer:
     """One BGP session, one family (the family of `address`)."""
@@ -62,6 +89,11 @@ class BgpPeer:
     """How often our own AS number may stand in a path from this peer."""
     reachable_by: Address | None = None
     """The gateway to the peer: a static route."""
+    filters: tuple[str, ...] = ()
+    """Names of the route filters of this session, in order."""
+    bfd: Bfd | None = None
+    refused: str = ""
+    """Why there is no such session although it is wanted; "" for one that there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +116,7 @@ class Bgp:
     ipv4_priority: int
     ipv6_priority: int
     programs_no_encap: bool
+    filters: tuple[RouteFilter, ...] = ()
+    """Those that a peer names, by name."""
+    advertisements: tuple[Advertisement, ...] = ()
+    services: ServiceRoutes = ServiceRoutes()

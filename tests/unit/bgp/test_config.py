@@ -1,18 +1,24 @@
 """What BIRD is told, as golden files. Set TORTIE_GOLDEN=1 to write them anew, then read the difference."""
 
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tortie.base.net import Interface, parse_address, parse_interface, parse_prefix
 from tortie.base.process import run_blocking
 from tortie.bgp.config import config_hash, render
 from tortie.bgp.errors import ConfigError
-from tortie.intent.routing import Bgp, BgpPeer, Block, Pool
+from tortie.bgp.limits import why_refused
+from tortie.intent.route_filter import FilterRule, NetMatch, Operation, RouteFilter
+from tortie.intent.routing import Advertisement, Bfd, Bgp, BgpPeer, Block, Pool, ServiceRoutes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bgp"
 
@@ -113,6 +119,32 @@ CASES: Mapping[str, Bgp] = {
         pools=(pool("fd00:10::/48"), pool("fd00:11::/48", vxlan="Always")),
         peers=(mesh("fd00:18::2/64"),),
     ),
+    "services-and-filters": bgp(
+        ipv6=parse_interface("fd00:18::1/64"),
+        cluster_id="244.0.0.1",
+        pools=(pool("10.0.0.0/16"), pool("fd00:10::/48"), pool("10.9.0.0/16", export=False)),
+        advertisements=(
+            Advertisement(parse_prefix("10.0.0.0/16"), ((65000, 1), (65000, 2, 3))),
+            Advertisement(parse_prefix("fd96::/112"), ((65000, 4),)),
+            Advertisement(parse_prefix("10.5.0.0/16"), ()),
+        ),
+        services=ServiceRoutes(
+            advertised=tuple(map(parse_prefix, ("10.96.0.0/12", "203.0.113.9/32", "fd96::/112"))),
+            ranges=tuple(map(parse_prefix, ("10.96.0.0/12", "203.0.113.0/24", "fd96::/112"))),
+            reflected=(parse_prefix("203.0.113.0/24"),),
+        ),
+        filters=(
+            RouteFilter(
+                "edge.example-1",
+                import_v4=(FilterRule(accept=False, net=NetMatch(parse_prefix("0.0.0.0/0"), exact=True, negated=False)),),
+                export_v6=(FilterRule(accept=True, internal=True, community=(1, 2, 3)),),
+            ),
+        ),
+        peers=(
+            external("172.18.0.9/16", "Node_172_18_0_9", filters=("edge.example-1",), bfd=Bfd(100, 3)),
+            external("fd00:18::9/64", "Node_fd00_18__9", filters=("edge.example-1",)),
+        ),
+    ),
 }
 PASSWORDS = {("secret", "key"): "rosebud"}
 
@@ -174,3 +206,103 @@ def test_peers_of_a_family_that_the_node_lacks_are_left_out() -> None:
     assert "Mesh_172_18_0_2" in text
     assert "Mesh_fd00" not in text
     assert "ipv6" not in text
+
+
+EVERY_MATCH = FilterRule(
+    accept=True,
+    net=NetMatch(parse_prefix("10.0.0.0/8"), exact=True, negated=True, lengths=(16, 24)),
+    from_peers=True,
+    interface="eth*",
+    community=(65000, 1),
+    as_path_prefix=(65000, 4200000000),
+    metric=77,
+    internal=False,
+    operations=(Operation(add_community=(1, 2, 3)), Operation(prepend=(65001, 65002)), Operation(metric=5)),
+)
+
+
+def test_every_match_and_operation_of_a_filter_is_said_in_birds_words() -> None:
+    text = render(bgp(filters=(RouteFilter("edge", export_v4=(EVERY_MATCH,)),), peers=(mesh("172.18.0.2/16"),)))
+    (line,) = [line.strip() for line in text.splitlines() if "65001" in line]
+    assert line == (
+        'if ! same_as && net !~ [ 10.0.0.0/8{16,24} ] && source = RTS_BGP && defined(ifname) && ifname ~ "eth*"'
+        " && (65000,1) ~ bgp_community && bgp_path ~ [= 65000 4200000000 * =]"
+        " && defined(bgp_local_pref) && bgp_local_pref = 2147483570 then"
+        " { bgp_large_community.add((1,2,3)); bgp_path.prepend(65002); bgp_path.prepend(65001);"
+        " bgp_local_pref = 2147483642; accept; }"
+    )
+
+
+def test_filters_run_in_order_after_the_metric_and_before_what_is_told_anyway() -> None:
+    one = RouteFilter("one", export_v4=(FilterRule(accept=False),))
+    two = RouteFilter("two", export_v4=(FilterRule(accept=True),), import_v4=(FilterRule(accept=False),))
+    peer = external("172.18.0.9/16", "Node_172_18_0_9", filters=("two", "one"))
+    text = render(bgp(filters=(one, two), peers=(peer,)))
+    assert (
+        "export filter { tortie_metric4(); 'bgp_two_exportFilterV4'(false); 'bgp_one_exportFilterV4'(false);"
+        " tortie_export4(false); };" in text
+    )
+    assert "import filter { 'bgp_two_importFilterV4'(false); tortie_import4(); };" in text
+
+
+def test_a_session_never_lacks_a_filter_that_it_names() -> None:
+    with pytest.raises(ConfigError, match="'gone'"):
+        render(bgp(peers=(external("172.18.0.9/16", "Node_172_18_0_9", filters=("gone",)),)))
+
+
+@pytest.mark.parametrize("name", ["x" * 60, "x" * 59 + "y", 'odd "name"'])
+def test_names_of_filters_become_symbols_of_birds(name: str) -> None:
+    text = render(bgp(filters=(RouteFilter(name, import_v4=(FilterRule(accept=True),)),)))
+    (line,) = [line for line in text.splitlines() if line.startswith("function 'bgp_")]
+    assert re.fullmatch(r"function '[0-9A-Za-z_.:-]{1,64}'\(bool same_as\)", line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"port": 70000}, "port"),
+        ({"ttl_security": 256}, "ttlSecurity"),
+        ({"restart_seconds": 4096}, "maxRestartTime"),
+        ({"keepalive_seconds": 0}, "keepaliveTime"),
+        ({"keepalive_seconds": 241}, "keepaliveTime"),
+        ({"allowed_local_as": 1 << 31}, "numAllowedLocalASNumbers"),
+        ({"allowed_local_as": -1}, "numAllowedLocalASNumbers"),
+        ({"rr_client": True}, "routeReflectorClusterID"),
+        ({"refused": "there is no BGPFilter"}, "there is no BGPFilter"),
+    ],
+)
+def test_a_session_that_bird_would_refuse_is_left_out_and_named_and_the_others_stay(
+    changes: dict[str, object], field: str
+) -> None:
+    odd = external("172.18.0.9/16", "Node_172_18_0_9", **changes)
+    whole = bgp(peers=(mesh("172.18.0.2/16"), odd), cluster_id="not an address")
+    text = render(whole)
+    assert "Mesh_172_18_0_2" in text
+    assert "Node_172_18_0_9" not in text
+    assert field in why_refused(whole, odd)
+
+
+LIMITS = st.fixed_dictionaries(
+    {
+        "port": st.integers(-1, 70000),
+        "ttl_security": st.integers(-1, 300),
+        "restart_seconds": st.none() | st.integers(-1, 1 << 33),
+        "keepalive_seconds": st.none() | st.integers(-1, 1 << 17),
+        "allowed_local_as": st.integers(-1, 1 << 33),
+        "rr_client": st.booleans(),
+        "bfd": st.none() | st.builds(Bfd, st.integers(10, 60000), st.integers(2, 255)),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(LIMITS, st.sampled_from(["", "244.0.0.1", "fd00::1", "x"]))
+def test_whatever_one_session_asks_for_bird_takes_the_configuration(changes: dict[str, object], cluster_id: str) -> None:
+    program = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        pytest.skip("bird2 is not installed")
+    text = render(bgp(peers=(external("172.18.0.9/16", "odd", **changes),), cluster_id=cluster_id))
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(text)
+        file.flush()
+        run_blocking([program, "-p", "-c", file.name]).check()

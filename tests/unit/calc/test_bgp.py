@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef, ServiceCIDR
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
 from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
@@ -296,7 +296,6 @@ def test_a_configured_peer_takes_the_place_of_the_mesh_session() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"peer_ip": "192.0.2.1", "as_number": 65001, "filters": ("f",)},
         {"local_workload_selector": "all()", "as_number": 65001},
         {"peer_ip": "nonsense", "as_number": 65001},
         {"peer_ip": "192.0.2.1", "as_number": "x"},
@@ -403,16 +402,17 @@ def test_what_is_not_done_is_said_until_it_is_taken_back() -> None:
     problems = Problems()
     stage = BgpStage("n1", problems)
     for resource in (
-        settings(service_cluster_ips=(ServiceCIDR(cidr="10.96.0.0/12"),), program_cluster_routes="EnabledIPIPOnly"),
-        peering("filtered", peer_ip="192.0.2.1", as_number=65001, filters=("f",)),
+        settings(listen_port=70000, ipv4_normal_route_priority=-1, program_cluster_routes="EnabledIPIPOnly"),
+        peering("workloads", local_workload_selector="all()", as_number=65001),
         peering("odd", peer_ip="nonsense", node_selector="((("),
         peering("fine", peer_ip="192.0.2.1", as_number=65001),
     ):
         stage.on_update(Update(resource.key, resource))
     found = {key.name: text for key, text in problems.by_key().items()}
-    assert "spec.serviceClusterIPs" in found["default"]
+    assert "spec.listenPort 70000" in found["default"]
+    assert "spec.ipv4NormalRoutePriority -1" in found["default"]
     assert "IPIP" in found["default"]
-    assert "spec.filters" in found["filtered"]
+    assert "spec.localWorkloadSelector" in found["workloads"]
     assert "spec.peerIP" in found["odd"]
     assert "spec.nodeSelector" in found["odd"]
     assert "fine" not in found

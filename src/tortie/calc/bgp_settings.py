@@ -1,0 +1,95 @@
+"""What BGPConfiguration says besides sessions: communities of advertised prefixes, and how fast a dead path is noticed."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from tortie.api.bgp import BGPConfigurationSpec
+from tortie.api.formats import parse_community
+from tortie.base.net import FAMILIES, Family, parse_prefix
+from tortie.intent.routing import Advertisement, Bfd
+
+BFD_ANNOTATION = "tortie.io/bfd"
+"""On a BGPPeer: that session; on BGPConfiguration `default`: every session whose BGPPeer does not say otherwise."""
+
+_BFD_DEFAULT = Bfd(interval_ms=100, multiplier=3)
+_BFD_LIMITS = range(10, 60_001)
+
+
+def parse_bfd(text: str) -> Bfd | None:
+    """`Enabled` (100 ms, 3 packets), `Disabled`, or `<interval>ms*<packets>` such as `300ms*5`. Raises ValueError."""
+    if text.lower() == "enabled":
+        return _BFD_DEFAULT
+    if text.lower() == "disabled":
+        return None
+    found = re.fullmatch(r"([0-9]{1,5})ms\*([0-9]{1,3})", text)
+    if found is None or int(found[1]) not in _BFD_LIMITS or not 2 <= int(found[2]) <= 255:
+        raise ValueError(
+            "must be Enabled, Disabled, or an interval from 10 to 60000 ms and how many packets may be missing, from 2 to 255,"
+            " as in 300ms*5"
+        )
+    return Bfd(int(found[1]), int(found[2]))
+
+
+def bfd_of(annotations: Mapping[str, str], default: Bfd | None) -> Bfd | None:
+    """What an object's annotations ask for; `default` where they are silent, or cannot be read."""
+    text = annotations.get(BFD_ANNOTATION)
+    if text is None:
+        return default
+    try:
+        return parse_bfd(text)
+    except ValueError:
+        return default
+
+
+def bfd_problems(annotations: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the annotation."""
+    try:
+        parse_bfd(annotations.get(BFD_ANNOTATION, "Disabled"))
+    except ValueError as error:
+        yield f"metadata.annotations[{BFD_ANNOTATION}] {error}; it counts as not set"
+
+
+def advertisements(shared: BGPConfigurationSpec, own: BGPConfigurationSpec) -> tuple[Advertisement, ...]:
+    """Of each family the node's own list if it has any for it, else the cluster's."""
+    mine, everyones = _read(own, shared), _read(shared, shared)
+    return tuple(entry for family in FAMILIES for entry in (_of(mine, family) or _of(everyones, family)))
+
+
+def _of(entries: tuple[Advertisement, ...], family: Family) -> tuple[Advertisement, ...]:
+    return tuple(entry for entry in entries if entry.prefix.family is family)
+
+
+def _read(spec: BGPConfigurationSpec, fallback: BGPConfigurationSpec) -> tuple[Advertisement, ...]:
+    """Names resolved; what cannot be read is left out."""
+    names = {community.name: community.value for community in (*fallback.communities, *spec.communities)}
+    found = []
+    for entry in spec.prefix_advertisements:
+        communities = set()
+        for text in entry.communities:
+            try:
+                communities.add(parse_community(names.get(text, text)))
+            except ValueError:
+                continue
+        try:
+            prefix = parse_prefix(entry.cidr, strict=False)
+        except ValueError:
+            continue
+        found.append(Advertisement(prefix, tuple(sorted(communities))))
+    return tuple(found)
+
+
+def advertisement_problems(spec: BGPConfigurationSpec) -> Iterator[str]:
+    """Prefixes and communities that cannot be read. A name may stand in the cluster's configuration: it is let pass."""
+    known = {community.name: community.value for community in spec.communities}
+    for index, entry in enumerate(spec.prefix_advertisements):
+        try:
+            parse_prefix(entry.cidr, strict=False)
+        except ValueError:
+            yield f"spec.prefixAdvertisements[{index}].cidr {entry.cidr!r} is no CIDR and counts as not there"
+        for text in entry.communities:
+            if text not in known and ":" not in text:
+                continue
+            try:
+                parse_community(known.get(text, text))
+            except ValueError as error:
+                yield f"spec.prefixAdvertisements[{index}].communities {text!r} {error}; it is not added"
