@@ -23,7 +23,7 @@ from tortie.cli.progress import Progress
 from tortie.cli.session import config_option, environment, with_client
 from tortie.datastore import operations
 from tortie.datastore.client import Client
-from tortie.datastore.config import datastore_type
+from tortie.datastore.config import is_kubernetes
 from tortie.datastore.errors import AlreadyExists, DoesNotExist, InvalidRequest, NotSupported, UpdateConflict
 from tortie.datastore.initialize import ensure_initialized
 
@@ -44,7 +44,7 @@ def export(*, everything: bool, config: str) -> None:
     """
     kinds: tuple[str, ...] = dump.EXPORTED
     if everything:
-        derived = datastore_type(environment(), config) == "kubernetes"
+        derived = is_kubernetes(environment(), config)
         # Where Kubernetes keeps the pods, endpoints and profiles are made of them at the other end too.
         kinds += tuple(kind for kind in dump.REST if not (derived and kind in dump.DERIVED))
 
@@ -70,7 +70,7 @@ def import_(*, filename: str, config: str) -> None:
     """Bring a file of `export` into an empty datastore, which is locked before and after."""
     origin = "stdin" if filename == "-" else filename
     content = dump.read(_text(filename), origin=origin)
-    on_kubernetes = datastore_type(environment(), config) == "kubernetes"
+    on_kubernetes = is_kubernetes(environment(), config)
 
     async def work(client: Client) -> tuple[int, int, list[str]]:
         await _refuse_other_content(client, content)

@@ -1,6 +1,7 @@
 """`tortie node status | stop`: this node's agent and BIRD, asked and ended from outside."""
 
 import asyncio
+import importlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tortie.cli.boxes import box
+from tortie.cli.everywhere import global_options
 from tortie.cli.files import InputError
 
 if TYPE_CHECKING:
@@ -40,7 +42,28 @@ class NodeReport:
         return self.pid is not None and (self.peers is not None or not self.wants_bird)
 
 
-@click.group()
+class _Node(click.Group):
+    """Its larger commands are imported when they are used."""
+
+    _OTHERS = {
+        "checksystem": "tortie.cli.node_system:checksystem",
+        "run": "tortie.cli.node_system:run",
+        "diags": "tortie.cli.diagnostics:node_diags",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *self._OTHERS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._OTHERS:
+            return super().get_command(ctx, cmd_name)
+        module, _, attribute = self._OTHERS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Node)
 def node() -> None:
     """This node: run these on the node itself."""
 
@@ -48,6 +71,7 @@ def node() -> None:
 @node.command()
 @run_dir_option
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@global_options
 @click.pass_context
 def status(ctx: click.Context, run_dir: str, form: str) -> None:
     """Say whether the agent and BIRD run, and how each BGP session is. Exit code 2 if one of the two does not run."""

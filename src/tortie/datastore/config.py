@@ -51,16 +51,6 @@ def _kind(env: Mapping[str, str], file: Mapping[str, Any]) -> str:
     return kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite")
 
 
-def datastore_type(env: Mapping[str, str], config_file: str | None) -> str:
-    """What `open_client` opens: sqlite, etcdv3 or kubernetes, or a word that it refuses."""
-    return _type(env, _read_file(config_file))
-
-
-def _type(env: Mapping[str, str], file: Mapping[str, Any]) -> str:
-    kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
-    return str(kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite"))
-
-
 def _open_sqlite(env: Mapping[str, str], *, create: bool) -> Client:
     from tortie.datastore.sqlite.client import SqliteClient
 

@@ -119,7 +119,8 @@ def test_a_copy_of_everything_comes_out_of_the_other_datastore_as_it_went_in(
     answer = filled("datastore", "migrate", "import", "-f", "dump")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.splitlines()[-1].startswith("Datastore information successfully imported.")
-    assert dumped(filled, "--all") == text
+    # Of the datastore itself there is one, with a uid of its own: it is the part in the middle.
+    assert dumped(filled, "--all").split("\n===\n")[::2] == text.split("\n===\n")[::2]
     assert filled("ipam", "check").out.splitlines()[-1] == "Check complete; found 2 problems."  # endpoints never existed
 
 
