@@ -272,9 +272,9 @@ def _parameters_page() -> str:
     lines = ["# Parameters of the agents", ""]
     lines += [
         "The strongest source that sets a parameter wins: the command line; the environment (`FELIX_` and the name, in any",
-        "case); the configuration file; the FelixConfiguration `node.NAME`; the oldest whose `nodeSelector` selects the node; the",
-        "one named `default`; the built-in default. Parameters without a field, and those marked local, are not taken from the",
-        "datastore. What a value that cannot be read leads to: [agent](../agent.md).",
+        "case); the configuration file; the FelixConfiguration `node.NAME`; the oldest whose `nodeSelector` selects the node;",
+        "the one named `default`; the built-in default. Parameters without a field, and those marked local, are not taken from",
+        "the datastore. What a value that cannot be read leads to: [agent](../agent.md).",
         "",
         "| parameter | field of FelixConfiguration | default | type | what a change does | |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tortie.api.bgp import BGPPeer
 from tortie.api.ipam import IPAMBlock
 from tortie.api.ippool import IPPool
 from tortie.api.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy
@@ -31,7 +32,7 @@ Outcome = Literal["created", "updated", "unchanged"]
 _TRIES = 20
 _TIERED = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobalNetworkPolicy)
 _FROM_KUBERNETES = "knp.default."
-_ORDER = ("Namespace", "Tier", "IPPool")
+_ORDER = ("Namespace", "Tier", "IPPool", "BGPFilter")
 """Kinds that others refer to: created first, deleted last."""
 
 
@@ -62,6 +63,7 @@ async def apply(client: Client, resource: Resource) -> tuple[Resource, Outcome]:
             if wanted == stored:
                 return stored, "unchanged"
             _refuse_stale(resource, stored)
+            await _refuse_missing_filters(client, [wanted])
             try:
                 return await client.update(wanted), "updated"
             except (UpdateConflict, DoesNotExist):
@@ -78,6 +80,7 @@ async def replace(client: Client, resource: Resource) -> Resource:
         stored = await client.get(resource.key)
         wanted = _based_on(stored, resource)
         _refuse_stale(resource, stored)
+        await _refuse_missing_filters(client, [wanted])
         try:
             return await client.update(wanted)
         except UpdateConflict:
@@ -99,6 +102,7 @@ async def modify(client: Client, key: Key, change: Callable[[Resource], Resource
         wanted = _based_on(stored, wanted)
         if wanted == stored:
             return stored
+        await _refuse_missing_filters(client, [wanted])
         try:
             return await client.update(wanted)
         except UpdateConflict:
@@ -115,9 +119,10 @@ async def delete(client: Client, key: Key, *, revision: str = "") -> Resource:
 
 
 async def check_references(client: Client, resources: Sequence[Resource]) -> None:
-    """Refuse what these resources, written together, would be refused for: a missing tier, a pool over another pool.
+    """Refuse what these resources, written together, would be refused for: a missing tier or filter, a pool over another pool.
 
-    Only resources that are not stored yet are looked at. Raises the first problem, before anything is written.
+    For tiers and pools only resources that are not stored yet are looked at. Raises the first problem, before anything is
+    written.
     """
     tiers = {item.metadata.name for item in resources if item.kind == "Tier"}
     for resource in resources:
@@ -125,6 +130,7 @@ async def check_references(client: Client, resources: Sequence[Resource]) -> Non
         if tier is not None and tier not in tiers and not await _is_stored(client, resource.key):
             await client.get(Key("Tier", "", tier))
             tiers.add(tier)
+    await _refuse_missing_filters(client, resources)
     pools = [item for item in resources if isinstance(item, IPPool)]
     if pools:
         _refuse_overlaps(pools, (await client.list_many(["IPPool", "IPAMBlock"])).whole())
@@ -223,6 +229,14 @@ async def _refuse_needed_tier(client: Client, name: str) -> None:
 def _tier_of(resource: Resource) -> str | None:
     """The tier of a tiered policy; None for other kinds."""
     return resource.spec.tier or DEFAULT_TIER if isinstance(resource, _TIERED) else None
+
+
+async def _refuse_missing_filters(client: Client, resources: Sequence[Resource]) -> None:
+    """A peer names filters that are stored, or that come with it. Raises DoesNotExist, which names the filter."""
+    given = {item.metadata.name for item in resources if item.kind == "BGPFilter"}
+    wanted = {name for item in resources if isinstance(item, BGPPeer) for name in item.spec.filters}
+    for name in sorted(wanted - given):
+        await client.get(Key("BGPFilter", "", name))
 
 
 async def _is_stored(client: Client, key: Key) -> bool:

@@ -122,6 +122,28 @@ def test_workload_endpoint_gets_its_name_and_labels() -> None:
     }
 
 
+def test_controllers_that_are_there_are_filled_in_and_others_stay_off() -> None:
+    filled = _filled("KubeControllersConfiguration", {"controllers": {"node": {}, "loadBalancer": {}, "migration": {}}})["spec"]
+    assert filled == {
+        "controllers": {
+            "node": {"leakGracePeriod": "15m0s"},
+            "loadBalancer": {"assignIPs": "AllServices"},
+            "migration": {"policyNameMigrator": "Enabled"},
+        },
+        "healthChecks": "Enabled",
+        "prometheusMetricsPort": 9094,
+    }
+    off = _filled("KubeControllersConfiguration", {"prometheusMetricsPort": 0})["spec"]
+    assert off == {"controllers": {}, "healthChecks": "Enabled", "prometheusMetricsPort": 0}
+
+
+def test_what_an_api_server_would_fill_in_from_the_schemas_is_filled_in() -> None:
+    assert _filled("BGPConfiguration", {})["spec"] == {"serviceLoadBalancerAggregation": "Enabled"}
+    felix = _filled("FelixConfiguration", {})["spec"]
+    assert (felix["nftablesMode"], felix["nftablesFlowTableOffload"]) == ("Auto", "Disabled")
+    assert _filled("FelixConfiguration", {"nftablesMode": "Enabled"})["spec"]["nftablesMode"] == "Enabled"
+
+
 def test_kubernetes_policy_types_follow_the_kubernetes_rule() -> None:
     assert _filled("KubernetesNetworkPolicy", {})["spec"]["policyTypes"] == ["Ingress"]
     assert _filled("KubernetesNetworkPolicy", {"egress": [{}]})["spec"]["policyTypes"] == ["Ingress", "Egress"]

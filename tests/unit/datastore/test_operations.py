@@ -8,6 +8,8 @@ import msgspec
 import pytest
 from tests.conformance.backends import netset
 
+from tortie.api.bgp import BGPPeer, BGPPeerSpec
+from tortie.api.bgp_filter import BGPFilter
 from tortie.api.cluster import ClusterInformation, ClusterInformationSpec
 from tortie.api.ipam import IPAMBlock, IPAMBlockSpec
 from tortie.api.ippool import IPPool, IPPoolSpec
@@ -165,6 +167,27 @@ def test_a_policy_of_a_missing_tier_is_refused_on_create_only(run: Run) -> None:
         await client.delete(tier.key)
         changed = msgspec.structs.replace(policy("t.a", "t"), spec=NetworkPolicySpec(tier="t", order=3))
         assert (await operations.apply(client, changed))[1] == "updated"
+
+    run(scenario)
+
+
+def test_a_peer_needs_the_filters_that_it_names_on_create_and_on_update(run: Run) -> None:
+    async def scenario(client: SqliteClient) -> None:
+        wanted = BGPFilter(metadata=Metadata(name="f"))
+        peer = BGPPeer(metadata=Metadata(name="p"), spec=BGPPeerSpec(peer_ip="192.0.2.1", as_number=1, filters=("f",)))
+        for refused in (operations.create, operations.apply):
+            with pytest.raises(DoesNotExist, match=r"resource does not exist: BGPFilter\(f\)"):
+                await refused(client, peer)
+        await operations.check_references(client, [peer, wanted])
+        for resource in operations.in_order([peer, wanted]):
+            await operations.apply(client, resource)
+        more = msgspec.structs.replace(peer, spec=msgspec.structs.replace(peer.spec, filters=("f", "g")))
+        for changed in (operations.apply(client, more), operations.replace(client, more)):
+            with pytest.raises(DoesNotExist, match=r"BGPFilter\(g\)"):
+                await changed
+        with pytest.raises(DoesNotExist, match=r"BGPFilter\(g\)"):
+            await operations.modify(client, peer.key, lambda stored: msgspec.structs.replace(stored, spec=more.spec))
+        assert (await client.get(peer.key)).key == peer.key
 
     run(scenario)
 
