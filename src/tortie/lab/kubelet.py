@@ -177,8 +177,7 @@ class Kubelet:
             sandbox = await self._runtime.add(sandbox)
             server = await start_server(self._names, name, serve, node=node, netns=space)
         except BaseException as error:
-            with contextlib.suppress(TortieError):
-                await asyncio.shield(self._runtime.delete(sandbox))
+            await asyncio.shield(self._discard(sandbox, insist=isinstance(error, TortieError)))
             netns.delete(space)
             if isinstance(error, TortieError):
                 why = objects.waiting_status(pod, reason="FailedCreatePodSandBox", message=str(error)[:500])
@@ -191,6 +190,18 @@ class Kubelet:
         save_kubelet_pods(self._names, self._wired)
         _log(f"pod {name}: wired on {node}: {' '.join(sandbox.addresses)}")
         await self._report(name, pod)
+
+    async def _discard(self, sandbox: Sandbox, *, insist: bool) -> None:
+        """DEL of a sandbox that was not finished. Kubelets repeat it: its addresses come back no other way."""
+        while True:
+            try:
+                await self._runtime.delete(sandbox)
+                return
+            except TortieError as error:
+                _log(f"pod {sandbox.name}: discard: {error}")
+            if not insist:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def _report(self, name: str, pod: Document) -> None:
         hosts = self._nodes[objects.node_of(pod)]
