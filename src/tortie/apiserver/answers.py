@@ -21,8 +21,10 @@ class Answers:
     def __init__(self) -> None:
         self._encoded: OrderedDict[tuple[str, ...], msgspec.Raw] = OrderedDict()
 
-    def object(self, served: Served, resource: Resource, shape: Shape, include: Include = "Metadata") -> bytes:
-        """One object."""
+    def object(self, served: Served, resource: Resource, shape: Shape, include: Include, *, stored: bool = True) -> bytes:
+        """One object. What is not stored, as after a dry run, has the version of something else."""
+        if not stored and shape == "object":
+            return msgspec.json.encode(document(resource))
         return bytes(self._one(served, resource, shape, include))
 
     def list(self, served: Served, page: Page, shape: Shape, include: Include, *, whole: bool) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tortie.apiserver import discovery
+from tortie.apiserver import discovery, protobuf
 from tortie.apiserver.hub import Hubs
 from tortie.apiserver.served import Catalogue
 from tortie.base.metrics import Metrics
@@ -53,6 +53,9 @@ class Public:
         if path in ("/api", "/apis") and "as=APIGroupDiscoveryList" in accept and "v=v2" in accept.replace("v=v2beta1", ""):
             found = discovery.aggregated(self._catalogue, core=path == "/api")
             return self._hashed(msgspec.json.encode(found), discovery.DISCOVERY_V2)
+        if path == "/openapi/v2" and "proto-openapi.spec.v2" in accept:
+            empty = protobuf.empty_openapi_v2(discovery.product_version()["gitVersion"])
+            return self._hashed(empty, protobuf.OPENAPI_V2)
         return self._document(path)
 
     def _make_document(self, path: str) -> StaticPage | None:

@@ -1,19 +1,17 @@
-"""OpenAPI schemas of what is served, read off the api's own types.
+"""OpenAPI schemas of what is served: those of the CRDs (`tortie.api.schema`) and of what all objects have.
 
-Descriptions are the first words that a type says of itself. Lists are atomic, as Calico's are; of metadata, finalizers are a
-set and ownerReferences a map by uid.
+Lists are atomic unless their schema says otherwise; of metadata, finalizers are a set and ownerReferences a map by uid.
 """
 
-import re
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import msgspec
-from msgspec import inspect
 
 from tortie.api.resource import Metadata, OwnerReference
-from tortie.apiserver.ownership import Steps
+from tortie.api.schema import description_of, field_schema, fields_of, schema_of
+from tortie.apiserver.ownership import ListType, Steps
 from tortie.apiserver.served import Catalogue, Served
 
 OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -60,77 +58,59 @@ def schemas(catalogue: Catalogue, *, group: str, version: str, ref: str = "#/com
     return found
 
 
-def list_type(path: Steps) -> Sequence[str] | None:
-    """How a list is merged by server-side apply (`ownership.ListType`)."""
-    match path:
-        case ("f:metadata", "f:finalizers"):
-            return ()
-        case ("f:metadata", "f:ownerReferences"):
-            return ("uid",)
-        case _:
-            return None
+def list_types(served: Served) -> ListType:
+    """How lists of a kind are merged by server-side apply."""
+    return _list_types(served.kind.struct)
+
+
+@cache
+def _list_types(struct: type[msgspec.Struct]) -> ListType:
+    root = {"type": "object", "properties": {**_properties(struct), "metadata": _object_meta()}}
+
+    @cache
+    def list_type(path: Steps) -> Sequence[str] | None:
+        schema: dict[str, Any] = root
+        for step in path:
+            if step.startswith("f:"):
+                schema = schema.get("properties", {}).get(step[2:]) or schema.get("additionalProperties") or {}
+            else:
+                schema = schema.get("items", {})
+        match schema.get("x-kubernetes-list-type"):
+            case "set":
+                return ()
+            case "map":
+                return tuple(schema["x-kubernetes-list-map-keys"])
+            case _:
+                return None
+
+    return list_type
 
 
 def _kind_schema(served: Served, ref: str) -> dict[str, Any]:
-    type_ = inspect.type_info(served.kind.struct)
-    assert isinstance(type_, inspect.StructType)
     properties: dict[str, Any] = {
         "apiVersion": {**_TEXT, "description": _FIELDS["apiVersion"]},
         "kind": {**_TEXT, "description": _FIELDS["kind"]},
         "metadata": _reference(ref, OBJECT_META, _FIELDS["metadata"]),
     }
-    for known in type_.fields:
-        if known.encode_name not in properties:
-            schema = _of(known.type)
-            own = schema.get("description", "")
-            properties[known.encode_name] = {**schema, "description": own or _FIELDS.get(known.encode_name, "")}
-    return {"type": "object", "description": _words(served.kind.struct), "properties": properties}
-
-
-def _of(type_: inspect.Type) -> dict[str, Any]:
-    match type_:
-        case inspect.StructType(cls):
-            return _struct(cls)
-        case inspect.DictType(value_type=value_type):
-            return {"type": "object", "additionalProperties": _of(value_type)}
-        case inspect.VarTupleType(item_type) | inspect.ListType(item_type):
-            return {"type": "array", "items": _of(item_type), "x-kubernetes-list-type": "atomic"}
-        case inspect.UnionType(types):
-            choices = [each for each in types if not isinstance(each, inspect.NoneType)]
-            return _of(choices[0]) if len(choices) == 1 else {"x-kubernetes-int-or-string": True}
-        case inspect.LiteralType(values):
-            number = isinstance(values[0], int)
-            return {"type": "integer" if number else "string", "enum": list(values)}
-        case inspect.StrType(pattern=pattern):
-            return {**_TEXT, "pattern": pattern} if pattern else dict(_TEXT)
-        case inspect.BoolType():
-            return {"type": "boolean"}
-        case inspect.IntType(ge=lowest, le=highest):
-            bounds = {"minimum": lowest, "maximum": highest}
-            return {"type": "integer", "format": "int64", **{key: value for key, value in bounds.items() if value is not None}}
-        case inspect.FloatType():
-            return {"type": "number", "format": "double"}
-        case _:
-            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    for name, schema in _properties(served.kind.struct).items():
+        properties[name] = {**schema, "description": schema.get("description", "") or _FIELDS.get(name, "")}
+    return {"type": "object", "description": description_of(served.kind.struct), "properties": properties}
 
 
 @cache
-def _struct(cls: type[msgspec.Struct]) -> dict[str, Any]:
-    type_ = inspect.type_info(cls)
-    assert isinstance(type_, inspect.StructType)
-    found: dict[str, Any] = {"type": "object", "description": _words(cls)}
-    found["properties"] = {known.encode_name: _of(known.type) for known in type_.fields}
-    required = [known.encode_name for known in type_.fields if known.required]
-    return found | ({"required": required} if required else {})
+def _properties(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """What a kind has besides what all kinds have."""
+    own = [known for known in fields_of(struct) if known.encode_name not in ("apiVersion", "kind", "metadata")]
+    return {known.encode_name: field_schema(struct, known, rules=False) for known in own}
 
 
 @cache
 def _object_meta() -> dict[str, Any]:
-    schema = dict(_struct(Metadata))
+    schema = schema_of(Metadata, rules=False)
     properties = dict(schema["properties"])
     properties["ownerReferences"] = {
         "type": "array",
-        "items": _struct(OwnerReference),
+        "items": schema_of(OwnerReference, rules=False),
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["uid"],
     }
@@ -145,11 +125,7 @@ def _list_meta() -> dict[str, Any]:
 
 
 def _reference(ref: str, name: str, description: str) -> dict[str, Any]:
-    found = {"allOf": [{"$ref": f"{ref}{name}"}]} if ref.startswith("#/components") else {"$ref": f"{ref}{name}"}
+    found: dict[str, Any] = (
+        {"allOf": [{"$ref": f"{ref}{name}"}]} if ref.startswith("#/components") else {"$ref": f"{ref}{name}"}
+    )
     return found | ({"description": description} if description and "allOf" in found else {})
-
-
-def _words(cls: type[Any]) -> str:
-    """The first paragraph of a type's docstring, on one line."""
-    text = (cls.__doc__ or "").strip().partition("\n\n")[0]
-    return re.sub(r"\s+", " ", text).replace("`", "")

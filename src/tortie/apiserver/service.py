@@ -15,6 +15,7 @@ from aiohttp import web
 from tortie.api.documents import load_raw
 from tortie.api.errors import ApiError
 from tortie.api.resource import Key
+from tortie.apiserver import protobuf
 from tortie.apiserver import question as asked
 from tortie.apiserver.access import Attributes, Authorizer, TierAccess, User, require
 from tortie.apiserver.answers import Answers, status_success, warnings
@@ -193,7 +194,7 @@ class Service:
             if content_type == APPLY_PATCHES[0] and not request.query.get("fieldManager"):
                 raise Refusal(400, "PatchOptions is invalid: fieldManager is required for an apply patch")
             written = await writer.patch(write, body, content_type)
-        found = self._answers.object(question.served, written.resource, shape, _include(request))
+        found = self._answers.object(question.served, written.resource, shape, _include(request), stored=not write.dry_run)
         return _answered(found, status=201 if written.created else 200, said=warnings(written.warnings))
 
     async def _delete(self, request: web.Request, question: Question, *, access: TierAccess, shape: Shape) -> web.Response:
@@ -201,7 +202,7 @@ class Service:
         write = _write_of(request, question, options)
         gone = await Writer(self._client, access).delete(write, _preconditions(options))
         if gone.metadata.finalizers:
-            return _answered(self._answers.object(question.served, gone, shape))
+            return _answered(self._answers.object(question.served, gone, shape, "Metadata", stored=False))
         return _answered(status_success(question.served, gone))
 
     async def _delete_collection(
@@ -303,6 +304,8 @@ def _write_of(request: web.Request, question: Question, options: Mapping[str, An
 async def _body(request: web.Request) -> Any:
     """The decoded body. Raises Refusal (400, 413, 415)."""
     content_type = request.content_type
+    if content_type == protobuf.CONTENT_TYPE:
+        return protobuf.read_object(await request.read())
     if "json" not in content_type and "yaml" not in content_type:
         raise Refusal(415, f"the body of the request was in an unknown format ({content_type}): send application/json")
     try:

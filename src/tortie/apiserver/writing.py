@@ -22,7 +22,7 @@ from tortie.apiserver.objects import Strictness, admit, document, generated_name
 from tortie.apiserver.patching import APPLY_PATCHES, patched
 from tortie.apiserver.reading import tier_of
 from tortie.apiserver.rehearsal import Rehearsal
-from tortie.apiserver.schema import list_type
+from tortie.apiserver.schema import list_types
 from tortie.apiserver.served import Served
 from tortie.base.aio import Backoff
 from tortie.datastore import operations
@@ -167,7 +167,7 @@ class Writer:
         wanted = check(resource_of(write.served, found))
         if write.served.is_tiered:
             await self._require_tier("create", write, tier_of(wanted), wanted.metadata.name)
-        owned = ownership.fields_of(found if applying else document(wanted), list_type)
+        owned = ownership.fields_of(found if applying else document(wanted), list_types(write.served))
         owner = replace(applying or self._manager(write, "Update"), fields=owned)
         found = document(wanted)
         found["metadata"]["managedFields"] = ownership.write_managers((owner,))
@@ -235,7 +235,9 @@ class Writer:
             known = given if given is not None else before["metadata"].get("managedFields")
             managers = ownership.read_managers(known)
             writer = self._manager(write, "Update")
-            after = ownership.updated(managers, writer, before=before, after=document(wanted), list_type=list_type)
+            after = ownership.updated(
+                managers, writer, before=before, after=document(wanted), list_type=list_types(write.served)
+            )
             entries = ownership.write_managers(after)
         final = document(wanted)
         final["metadata"]["managedFields"] = entries
@@ -266,8 +268,8 @@ def _applied(
     elif write.served.has_status:
         content = {key: value for key, value in wanted.items() if key != "status"}
     spelt = document(with_defaults(resource_of(write.served, content)))
-    content = ownership.agreeing(content, spelt, list_type)
-    result = ownership.applied(stored, content, managers, writer, list_type=list_type)
+    content = ownership.agreeing(content, spelt, list_types(write.served))
+    result = ownership.applied(stored, content, managers, writer, list_type=list_types(write.served))
     if result.conflicts and not write.force:
         raise _conflict(write, result.conflicts)
     found = dict(result.document)
