@@ -8,6 +8,7 @@ their pods), secrets
 (passwords), bird (BIRD's life), bird_peers (how its sessions are, and why), bird_keeper (BIRD after the newest intent),
 packet_log (lines for the Log action); then what it says of itself: status (its file), census (how much of what), health and
 prometheus (its pages) over http, endpoint_status (a file for each endpoint), reports (in the datastore), operator (all of
-these together); wiring (all of it in one visible table). Beside the agent, for operators: checkup (is this machine fit),
-leaving (ending the agent and BIRD, and removing what is ours).
+these together); wiring (all of it in one visible table). Beside the agent, for operators: checkup (is this machine fit)
+with checkup_host (its sysctls, ports, sizes) and checkup_firewall (rules of others), leaving (ending the
+agent and BIRD, and removing what is ours).
 """

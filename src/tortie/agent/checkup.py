@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,11 +53,60 @@ _NAT = Hook("nat", "postrouting", 100)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question and its answer."""
+    """One question and its answer. Of what is not fine, `why` says what it harms and `fix` what to do."""
 
     name: str
     state: State
     detail: str
+    why: str = ""
+    fix: str = ""
+
+
+_ADVICE: Mapping[str, tuple[str, str]] = {
+    "kernel": (
+        "policy is made of such rules: without them the agent programs nothing and its pods stay closed",
+        "load the module (tortie node checksystem names it), or use a kernel of 5.10 or newer",
+    ),
+    "bird": (
+        "without BIRD no other node learns the way to this node's pods",
+        "install bird2 (or set CALICO_NETWORKING_BACKEND=none)",
+    ),
+    "cni plugin": ("the container runtime cannot start pods", "make tortie-cni readable and executable, or install it again"),
+    "datastore": (
+        "what the agent has stays in force, and changes do not reach this node",
+        "check DATASTORE_TYPE, the endpoints and the credentials (docs: datastore), then the store itself",
+    ),
+    "unreadable": ("its value has no effect", "get it with -o yaml, mend it and apply it again, or delete it"),
+    "not enforced": ("it has no effect here, though somebody meant it to", "take the field out, or do without it knowingly"),
+    "agent status": ("nothing is known of the agent", "look at the file; `tortie node status`"),
+    "agent datastore": ("changes do not reach this node", "see the datastore's own line"),
+    "agent bird": ("other nodes may lose the way to this node's pods", "the agent's log says what BIRD refuses"),
+    "agent parameter": ("the parameter has its default instead", "mend it where it is set"),
+    "agent problem": (
+        "what it names denies, or is as it was before",
+        "mend the resource that it names; the agent's log has more",
+    ),
+    "agent": (
+        "this node may be without the newest policy and pods may wait",
+        "follow the reasons given; the agent's log has more",
+    ),
+    "bgp peer": (
+        "routes to and from that peer are missing",
+        "can it be reached on TCP port 179, and do AS number and password agree?",
+    ),
+    "clock": (
+        "cooling addresses, leases and certificates depend on the time",
+        "let this machine follow a time server (chrony, systemd-timesyncd), and compare it with the other nodes",
+    ),
+}
+
+
+def advised(check: Check) -> Check:
+    """The check with what is generally known of its kind, where it does not say itself."""
+    if check.state != "problem" or check.fix:
+        return check
+    why, fix = next((text for name, text in _ADVICE.items() if check.name.startswith(name)), ("", ""))
+    return replace(check, why=check.why or why, fix=fix)
 
 
 async def check_kernel() -> list[Check]:

@@ -75,7 +75,7 @@ def node() -> None:
 @click.pass_context
 def status(ctx: click.Context, run_dir: str, form: str) -> None:
     """Say whether the agent and BIRD run, and how each BGP session is. Exit code 2 if one of the two does not run."""
-    report = asyncio.run(_ask(Path(run_dir)))
+    report = asyncio.run(ask(Path(run_dir)))
     click.echo(json.dumps(_document(report), indent=2) if form == "json" else "\n".join(_lines(report)))
     ctx.exit(0 if report.good else 2)
 
@@ -103,7 +103,8 @@ def stop(run_dir: str, uninstall: bool) -> None:
     asyncio.run(work())
 
 
-async def _ask(run_dir: Path) -> NodeReport:
+async def ask(run_dir: Path) -> NodeReport:
+    """What is known of the node with this run directory. Raises InputError for a status file that cannot be read."""
     from tortie.agent import leaving
     from tortie.agent.bird import Bird
     from tortie.bgp.errors import BgpError
@@ -144,11 +145,11 @@ def _row(report: NodeReport, peer: "PeerStatus") -> tuple[str, ...]:
         _type(peer.name),
         "up" if peer.established else "down",
         peer.since,
-        _info(report, peer),
+        reason_of(report, peer),
     )
 
 
-def _info(report: NodeReport, peer: "PeerStatus") -> str:
+def reason_of(report: NodeReport, peer: "PeerStatus") -> str:
     """BGP's state, and why it is not established: the agent knows more than BIRD does."""
     if peer.established:
         return peer.state
@@ -174,7 +175,7 @@ def _document(report: NodeReport) -> dict[str, Any]:
                 "state": peer.state,
                 "established": peer.established,
                 "since": peer.since,
-                "info": _info(report, peer),
+                "info": reason_of(report, peer),
                 "imported": peer.imported,
                 "exported": peer.exported,
             }

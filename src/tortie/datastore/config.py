@@ -46,6 +46,11 @@ def is_kubernetes(env: Mapping[str, str], config_file: str | None) -> bool:
     return _kind(env, _read_file(config_file)) == "kubernetes"
 
 
+def is_sqlite(env: Mapping[str, str], config_file: str | None) -> bool:
+    """Whether `open_client` opens a file of this machine."""
+    return _kind(env, _read_file(config_file)) == "sqlite"
+
+
 def _kind(env: Mapping[str, str], file: Mapping[str, Any]) -> str:
     kind = env.get("DATASTORE_TYPE") or env.get("CALICO_DATASTORE_TYPE") or file.get("datastoreType")
     return kind or ("etcdv3" if etcd.are_given(env, file) else "sqlite")

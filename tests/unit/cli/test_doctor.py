@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 from tests.unit.cli.stage import Tortie, command_line
 
-from tortie.agent import checkup
+from tortie.agent import checkup, checkup_firewall, checkup_host
 from tortie.agent.checkup import Check, check_agent, check_plugin, verdict
+from tortie.api.resource import Metadata
+from tortie.api.tier import Tier
+from tortie.cli.doctor import clock_check
 
 POLICY = """\
 apiVersion: projectcalico.org/v3
@@ -28,7 +31,13 @@ def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     async def bird() -> Check:
         return Check("bird", "ok", "version 2.0.12")
 
+    async def firewall() -> list[Check]:
+        return [Check("foreign rules", "ok", "")]
+
     monkeypatch.setattr(checkup, "check_kernel", kernel)
+    monkeypatch.setattr(checkup_firewall, "check_firewall", firewall)
+    monkeypatch.setattr(checkup_host, "check_host", lambda **_: [Check("felix", "ok", "")])
+    monkeypatch.setattr(checkup_host, "check_mtu", lambda *_: [Check("mtu", "ok", "")])
     monkeypatch.setattr(checkup, "check_bird", bird)
     return command_line(tmp_path, monkeypatch, capsys)
 
@@ -95,3 +104,24 @@ def test_the_plugin_is_a_shim_or_its_fallback(tmp_path: Path, content: bytes, mo
     path.chmod(mode)
     assert check_plugin(path).state == state
     assert check_plugin(None).state == "note"
+
+
+def test_a_problem_says_why_it_matters_and_what_to_do(tortie: Tortie) -> None:
+    tortie("datastore", "migrate", "lock")
+    lines = tortie("doctor", "--run-dir", "run").out.splitlines()
+    at = lines.index("1 problem:")
+    assert lines[at + 2].startswith("problem: datastore: it is locked")
+    assert lines[at + 3].startswith("  why it matters: ")
+    assert lines[at + 4].startswith("  what to do:     ")
+    found = json.loads(tortie("doctor", "--run-dir", "run", "-o", "json").out)["checks"]
+    (problem,) = [check for check in found if check["state"] == "problem"]
+    assert problem["why"]
+    assert problem["fix"]
+
+
+def test_a_datastore_from_the_future_means_a_wrong_clock() -> None:
+    tier = Tier(metadata=Metadata(name="t", creation_timestamp="2026-01-01T00:01:00Z"))
+    at_midnight = 1767225600.0
+    found = clock_check([tier], now=at_midnight)
+    assert (found.state, found.detail) == ("problem", "Tier(t) was written 60 s later than it is here")
+    assert clock_check([tier], now=at_midnight + 59).state == "ok"
