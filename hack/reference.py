@@ -16,6 +16,7 @@ from tortie.agent.parameters import Handling, default_text, handling
 from tortie.api.crd import NOT_CUSTOM, PRINTER_COLUMNS, SELECTABLE, SHORT_NAMES, V1_NAMES, custom_kinds
 from tortie.api.felix import FelixConfigurationSpec
 from tortie.api.felix_params import BY_FIELD, PARAMETERS
+from tortie.api.field_docs import describe
 from tortie.api.kinds import KINDS, Kind
 from tortie.api.policy import Rule
 from tortie.api.resource import Metadata
@@ -52,6 +53,7 @@ _HANDLING = {
 
 class _Row(NamedTuple):
     path: str
+    meaning: str
     type: str
     default: str
     allowed: str
@@ -159,7 +161,8 @@ def _row(struct: type[msgspec.Struct], known: inspect.Field, where: str, *, kind
     if struct is FelixConfigurationSpec and not shown and known.encode_name in BY_FIELD:
         shown = default_text(BY_FIELD[known.encode_name])
     required = known.encode_name in required_fields(struct)
-    return _Row(where + (" *" if required else ""), _type(known.type), shown, _allowed(schema), _release(struct, known, where))
+    name = where + (" *" if required else "")
+    return _Row(name, describe(struct, known.name), _type(known.type), shown, _allowed(schema), _release(struct, known, where))
 
 
 def _release(struct: type[msgspec.Struct], known: inspect.Field, where: str) -> str:
@@ -264,7 +267,7 @@ def _rules_page() -> str:
 
 def _table(rows: list[_Row]) -> list[str]:
     lines = [f"Fields with * are required; the last column says whether release {RELEASE} acts on the field.", ""]
-    lines += ["| field | type | default | allowed | acted on |", "| --- | --- | --- | --- | --- |"]
+    lines += ["| field | meaning | type | default | allowed | acted on |", "| --- | --- | --- | --- | --- | --- |"]
     return lines + [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows]
 
 

@@ -45,6 +45,8 @@ def test_every_field_of_a_definition_has_its_row_with_the_same_values_and_limits
         assert path in page, f"{path} is missing in docs/reference/{kind.plural}.md"
         row = page[path]
         assert row["required"] == required, path
+        assert row["meaning"].endswith("."), f"{path} says nothing of what it means"
+        assert row["meaning"] == schema["description"].replace("|", "\\|"), path
         for value in schema.get("enum", ()):
             assert str(value) in row["allowed"], path
         for limit in ("minimum", "maximum", "maxLength", "maxItems"):
@@ -65,9 +67,14 @@ def _rows(page: str) -> dict[str, dict[str, Any]]:
     found = {}
     for line in page.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        if len(cells) == 5:
-            path, _, default, allowed, _ = cells
-            found[path.removesuffix(" *")] = {"required": path.endswith("*"), "default": default, "allowed": allowed}
+        if len(cells) == 6:
+            path, meaning, _, default, allowed, _ = cells
+            found[path.removesuffix(" *")] = {
+                "required": path.endswith("*"),
+                "default": default,
+                "allowed": allowed,
+                "meaning": meaning,
+            }
     return found
 
 
@@ -78,7 +85,7 @@ def _rules_below(page: str) -> dict[str, dict[str, Any]]:
         for direction in ("ingress", "egress"):
             below = path.replace("rule", f"spec.{direction}[]", 1)
             found[below] = row
-            found[below.replace("[].source", "[].destination", 1)] = row
+            found[below.replace("[].source.", "[].destination.", 1)] = row
     return found
 
 

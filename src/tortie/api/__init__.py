@@ -6,6 +6,7 @@ ippool, ipam, bgp, bgp_filter, controllers, node_status, felix, cluster, kuberne
 (single fields), columns and kinds (the registry), shape, yaml_text and documents (YAML and JSON in and out), defaults (what
 silence means), validation (the entrance), findings, validation_metadata, validation_policy, validation_network,
 validation_endpoint, validation_bgp, validation_bgp_filter, validation_felix, validation_cluster, validation_kubernetes,
-validation_cluster_policy (its parts); schema (types to structural schemas), schema_facts (what types do not say), cel and
-schema_rules, schema_rules_policy (rules between fields), crd (whole CustomResourceDefinitions).
+validation_cluster_policy (its parts); schema (types to structural schemas), schema_facts (what types do not say), field_docs
+and field_docs_cluster (what fields mean), cel, schema_rules and schema_rules_policy (rules between fields), crd (whole
+CustomResourceDefinitions).
 """

@@ -186,7 +186,7 @@ def _schema(kind: Kind, *, stored: bool) -> Schema:
             properties[known.encode_name] = field_schema(kind.struct, known, rules=not stored)
     if stored and kind.kind == "BlockAffinity":
         # In the form of storage this is a text, and a text it stays for whoever else reads it.
-        properties["spec"]["properties"]["deleted"] = {"type": "string", "default": "false"}
+        properties["spec"]["properties"]["deleted"] |= {"type": "string", "default": "false"}
     schema: Schema = {"type": "object", "description": description_of(kind.struct), "properties": properties}
     required = required_fields(kind.struct)
     if required:

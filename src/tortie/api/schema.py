@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
+from tortie.api.field_docs import describe
 from tortie.api.schema_facts import FACTS, NO_DEFAULT, REQUIRED
 from tortie.api.schema_rules import RULES
 
@@ -42,6 +43,9 @@ def field_schema(struct: type[msgspec.Struct], known: inspect.Field, *, rules: b
     """The schema of one field of `struct`, with its default."""
     facts = facts_of(struct, known.name)
     schema = _merged(_schema(known.type, rules=rules), _usable(facts, rules=rules))
+    text = describe(struct, known.name)
+    if text:
+        schema = {**schema, "description": text}
     default = _default(struct, known)
     if default is not None:
         schema.setdefault("default", default)
