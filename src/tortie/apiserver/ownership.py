@@ -208,7 +208,9 @@ def _step(item: Any, keys: Sequence[str]) -> str:
 
 def _covers_other(path: Steps, ours: dict[Steps, Any], live: dict[Steps, Any]) -> bool:
     """Whether we would replace, by a value of our own, a map or list in which somebody owns `path`."""
-    return path in live and any(path[:length] in ours for length in range(1, len(path)) if path[:length] not in live)
+    return path in live and any(
+        ours.get(path[:length], {}) != {} for length in range(1, len(path)) if path[:length] not in live
+    )
 
 
 def _find(document: Any, path: Steps, *, make: bool) -> Any:
@@ -234,13 +236,15 @@ def _is(item: Any, step: str) -> bool:
 
 
 def _place(document: dict[str, Any], path: Steps, value: Any) -> None:
-    parent = _find(document, (*path[:-1],), make=True) if len(path) > 1 else document
     step = path[-1]
     if step[0] in "kv":
-        parent = _list_at(document, path[:-1])
-        if not any(_is(item, step) for item in parent):
-            parent.append(copy.deepcopy(value))
-    elif isinstance(parent, dict):
+        items = _list_at(document, path[:-1])
+        if not any(_is(item, step) for item in items):
+            items.append(copy.deepcopy(value))
+        return
+    parent = _find(document, path[:-1], make=True) if len(path) > 1 else document
+    # An empty map says that there is a map, and nothing of what others have in it.
+    if isinstance(parent, dict) and not (value == {} and isinstance(parent.get(step[2:]), dict)):
         parent[step[2:]] = copy.deepcopy(value)
 
 
@@ -259,7 +263,7 @@ def _remove(document: dict[str, Any], path: Steps) -> None:
         parent.pop(step[2:], None)
     elif isinstance(parent, list):
         parent[:] = [item for item in parent if not _is(item, step)]
-    if parent in ({}, []) and len(path) > 2:
+    if parent in ({}, []) and len(path) > 1:
         _remove(document, path[:-1])
 
 
