@@ -61,7 +61,7 @@ def play(handler: Handler, scenario: Callable[[Client, Fake], Awaitable[None]]) 
     fake = Fake(handler)
 
     async def main() -> None:
-        runner = web.ServerRunner(web.Server(fake.answer), shutdown_timeout=0.05)
+        runner = web.ServerRunner(web.Server(fake.answer), shutdown_timeout=0.05)  # type: ignore[arg-type]
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
