@@ -177,11 +177,12 @@ class Kubelet:
             sandbox = await self._runtime.add(sandbox)
             server = await start_server(self._names, name, serve, node=node, netns=space)
         except BaseException as error:
-            await asyncio.shield(self._discard(sandbox, insist=isinstance(error, TortieError)))
-            netns.delete(space)
             if isinstance(error, TortieError):
                 why = objects.waiting_status(pod, reason="FailedCreatePodSandBox", message=str(error)[:500])
-                await self._say(pod, why)
+                with contextlib.suppress(KubectlError):
+                    await self._say(pod, why)
+            await asyncio.shield(self._discard(sandbox, insist=isinstance(error, TortieError)))
+            netns.delete(space)
             raise
         self._wired[name] = PodState(
             namespace=namespace, pod=short, node=node, container_id=sandbox.container_id, netns=space,
