@@ -16,6 +16,13 @@ from tortie.api.bgp import (
     SecretKeyRef,
     ServiceCIDR,
 )
+from tortie.api.controllers import (
+    Controllers,
+    KubeControllersConfiguration,
+    KubeControllersConfigurationSpec,
+    KubeControllersConfigurationStatus,
+    ReconciledController,
+)
 from tortie.api.defaults import with_defaults
 from tortie.api.documents import decode
 from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint, WorkloadEndpointSpec
@@ -82,6 +89,14 @@ def test_every_field_of_the_api_is_either_enforced_or_refused() -> None:
         coverage = TABLE[struct]
         classified = sorted([*coverage.enforced, *coverage.refused])
         assert classified == sorted(struct.__struct_fields__), struct.__name__
+
+
+def test_a_kind_that_nothing_acts_on_is_refused_by_its_fields_but_not_for_what_was_reported() -> None:
+    asked = KubeControllersConfigurationSpec(controllers=Controllers(namespace=ReconciledController(reconciler_period="5m")))
+    configuration = KubeControllersConfiguration(
+        metadata=Metadata(name="default"), spec=asked, status=KubeControllersConfigurationStatus(running_config=asked)
+    )
+    assert [error.path for error in unenforced(with_defaults(configuration))] == ["spec.controllers"]
 
 
 def test_the_table_names_no_struct_that_is_gone() -> None:
