@@ -162,6 +162,8 @@ class _Ground:
         if receiver is not None and receiver.ports and rng.random() < 0.3:
             _, of, named = rng.choice(receiver.ports)
             return Sent(source, destination, of, source_port=rng.choice((*PORTS, 40000)), destination_port=named)
+        if node and rng.random() < 0.12:  # what nodes alone may send each other, wrapped up
+            return rng.choice((Sent(source, destination, 4), Sent(source, destination, 17, 40000, 4789)))
         if isinstance(protocol, str):
             of, kinds = (1, (8, 8, 13)) if family == 4 else (58, _TO_HOST_ICMPV6 if node else (128, 128, 139))
             return Sent(source, destination, of, icmp_type=rng.choice(kinds), icmp_code=rng.choice((0, 0, 1)))
