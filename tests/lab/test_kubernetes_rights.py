@@ -58,6 +58,8 @@ def live_through_everything(lab: KubernetesLab) -> None:
     )
     lab.apply(network_policy("k8s"))
     lab.eventually_enforced("n1", "k8s")
+    lab.apply(node_status("n1"))
+    eventually(lambda: "lastUpdated" in lab.get("caliconodestatuses.crd.projectcalico.org")["items"][0].get("status", {}), "n1 reports on itself")
     for pool in ("pool-0", "pool-1"):
         patch = {"spec": {"nodeSelector": "!has(no-longer-here)"}}
         lab.kubectl("patch", "ippools.crd.projectcalico.org", pool, "--type=merge", f"-p={json.dumps(patch)}").ok()
@@ -90,6 +92,11 @@ def cluster_network_policies() -> dict[str, Any]:
             "versions": [{"name": "v1alpha2", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
         },
     }
+
+
+def node_status(node: str) -> dict[str, Any]:
+    spec = {"node": node, "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": 0}
+    return {"apiVersion": "crd.projectcalico.org/v1", "kind": "CalicoNodeStatus", "metadata": {"name": node}, "spec": spec}
 
 
 def network_policy(name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ and sysctls), garbage (the collector does not hold the loop), pipeline (datastor
 who waits for it), gate (when a pod may begin), notifications (what others do to the kernel), pod_upkeep (endpoints true to
 their pods), secrets
 (passwords), bird (BIRD's life), bird_peers (how its sessions are, and why), bird_keeper (BIRD after the newest intent),
+node_reports (CalicoNodeStatus, for who asks),
 packet_log (lines for the Log action); then what it says of itself: status (its file), census (how much of what), health and
 prometheus (its pages) over http, endpoint_status (a file for each endpoint), reports (in the datastore), operator (all of
 these together); wiring (all of it in one visible table). Beside the agent, for operators: checkup (is this machine fit)

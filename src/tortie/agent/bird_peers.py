@@ -1,7 +1,7 @@
 """How each BGP session is, and why one is down, in words that name what to look at.
 
-BIRD knows what the other end said and what its socket said. It cannot know that segments with a wrong TCP MD5 signature were
-dropped: the kernel does that below it and only counts them, for all sessions together.
+BIRD knows what the other end said and what its socket said. It cannot know that segments with a wrong TCP MD5 signature, or
+from too far away, were dropped: the kernel does that below it and only counts them, for all sessions together.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,6 +19,8 @@ _WORDS = {
     "TCPMD5Failure": "segments signed with another TCP MD5 password arrive at this node: the passwords of the two ends differ",
     "TCPMD5NotFound": "unsigned TCP segments arrive at this node: the other end has no password for this session",
     "TCPMD5Unexpected": "signed TCP segments arrive at this node, and this session has no password: the other end has one",
+    "TCPMinTTLDrop": "TCP segments arrive at this node with a lower TTL than ttlSecurity asks for: the other end is too far"
+    " away, or does not send with TTL 255",
 }
 _WAITING = {
     "Idle": "not started yet",
@@ -33,7 +35,7 @@ _WAITING = {
 
 
 class SignatureCounts:
-    """The kernel's counts of refused TCP MD5 signatures in this network namespace, and which rose lately."""
+    """The kernel's counts of refused TCP MD5 signatures and TTLs in this network namespace, and which rose lately."""
 
     def __init__(self) -> None:
         self._counts: Mapping[str, int] = {}
@@ -47,9 +49,11 @@ class SignatureCounts:
         self._counts = counts
         self._rose = {name: when for name, when in self._rose.items() if now - when < _RECENT_SECONDS}
 
-    def words(self, *, has_password: bool) -> str:
+    def words(self, *, has_password: bool, has_ttl_security: bool = False) -> str:
         """What the counts say of a session that is down, "" for nothing."""
-        concerned = ("TCPMD5Failure", "TCPMD5NotFound") if has_password else ("TCPMD5Unexpected",)
+        concerned = ["TCPMD5Failure", "TCPMD5NotFound"] if has_password else ["TCPMD5Unexpected"]
+        if has_ttl_security:
+            concerned.append("TCPMinTTLDrop")
         return "; ".join(_WORDS[name] for name in concerned if name in self._rose)
 
 
@@ -111,5 +115,8 @@ def _line(peer: PeerStatus, wanted: BgpPeer | None, counts: SignatureCounts) -> 
 def _reason(peer: PeerStatus, wanted: BgpPeer | None, counts: SignatureCounts) -> str:
     state = "Passive" if wanted is not None and wanted.passive and peer.state in ("Active", "Idle") else peer.state
     said = peer.reason or _WAITING.get(state, f"state {peer.state}")
-    signed = counts.words(has_password=wanted is not None and wanted.password_ref is not None)
+    signed = counts.words(
+        has_password=wanted is not None and wanted.password_ref is not None,
+        has_ttl_security=wanted is not None and wanted.ttl_security > 0,
+    )
     return "; ".join(part for part in (said, signed) if part)

@@ -18,7 +18,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from tortie.agent import garbage, pod_upkeep
+from tortie.agent import garbage, node_reports, pod_upkeep
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
@@ -125,11 +125,12 @@ class Agent:
         # Profiles are read from the same namespaces and service accounts there: once is enough.
         kinds = [kind for kind in KINDS if not (self._on_kubernetes and kind in ("Namespace", "ServiceAccount"))]
         self._syncer = Syncer(client, kinds, convert=convert_update, identity=identity)
-        self._bird = (
-            BirdKeeper(Bird(options.run_dir / "bird"), SecretsDirectory(options.secrets_dir))
-            if options.networking_backend == "bird"
-            else None
-        )
+        bird = Bird(options.run_dir / "bird")
+        self._bird: BirdKeeper | None = None
+        self._node_reports: node_reports.NodeReports | None = None
+        if options.networking_backend == "bird":
+            keeper = self._bird = BirdKeeper(bird, SecretsDirectory(options.secrets_dir))
+            self._node_reports = node_reports.NodeReports(client, options.node, bird=bird, sessions=lambda: keeper.peers)
         gate = Gate(client, self._syncer, pipeline=self._pipeline, applier=self._applier)
         self._plugin = Plugin(
             client=client,
@@ -212,6 +213,10 @@ class Agent:
         }
         if self._bird is not None:
             parts["bird"] = self._bird.run()
+        if self._node_reports is not None:
+            asked = Syncer(self._client, node_reports.KINDS, convert=lambda update: update, identity=self._identity)
+            parts["node status, asked"] = asked.run(self._node_reports.on_batch)
+            parts["node status"] = self._node_reports.run()
         if not self._on_kubernetes:
             pods = pod_upkeep.PodUpkeep(self._client, self._options.node)
             stored = Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity)

@@ -33,6 +33,7 @@ class DaemonStatus:
     last_reconfiguration: str
     ready: bool
     text: str
+    last_boot: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class RouteStatus:
 def parse_status(reply: Reply) -> DaemonStatus:
     """The answer to `show status`."""
     reply.check()
-    version = router_id = reconfigured = ""
+    version = router_id = reconfigured = booted = ""
     for line in reply.lines:
         if line.code == _DAEMON:
             version = line.text.removeprefix("BIRD ").strip()
@@ -78,10 +79,12 @@ def parse_status(reply: Reply) -> DaemonStatus:
             router_id = line.text.removeprefix("Router ID is ").strip()
         elif line.code == _ROUTER and line.text.startswith("Last reconfiguration on "):
             reconfigured = line.text.removeprefix("Last reconfiguration on ").strip()
+        elif line.code == _ROUTER and line.text.startswith("Last reboot on "):
+            booted = line.text.removeprefix("Last reboot on ").strip()
     if not version:
         raise ControlError(f"this is no answer to `show status`: {reply.text[:200]!r}")
     last = reply.lines[-1]
-    return DaemonStatus(version, router_id, reconfigured, ready=last.code == 13, text=last.text)
+    return DaemonStatus(version, router_id, reconfigured, ready=last.code == 13, text=last.text, last_boot=booted)
 
 
 def parse_peers(reply: Reply) -> tuple[PeerStatus, ...]:

@@ -318,8 +318,8 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(bgp_filter.AddCommunity, "value"),
         _covers(bgp_filter.PrependASPath, "prefix"),
         _covers(bgp_filter.SetPriority, "value"),
-        # Nothing reports on request or controls a cluster yet: who migrates can store these, and is told so.
-        _refuses(node_status.CalicoNodeStatusSpec),
+        _covers(node_status.CalicoNodeStatusSpec, "node classes update_period_seconds"),
+        # Nothing controls a cluster yet: who migrates can store this, and is told so.
         _covers(
             controllers.KubeControllersConfigurationSpec,
             "",
