@@ -16,7 +16,8 @@ VERSION = 1_000_000
 def pod(number: int, version: int) -> dict[str, object]:
     """A pod of a deployment as a cluster of today serves it: two and a half kilobytes, most of which is nobody's business."""
     name, app = f"web-{number // 20:05d}-6b7f9c4d8-{number:05x}", f"app-{number // 20}"
-    managed: dict[str, object] = {f"f:{field}": {".": {}, "f:a": {}, "f:b": {}} for field in ("metadata", "spec", "status", "conditions")}
+    fields = ("metadata", "spec", "status", "conditions")
+    managed: dict[str, object] = {f"f:{field}": {".": {}, "f:a": {}, "f:b": {}} for field in fields}
     conditions = [
         {"type": kind, "status": "True", "lastProbeTime": None, "lastTransitionTime": "2026-01-02T03:04:05Z"}
         for kind in ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")

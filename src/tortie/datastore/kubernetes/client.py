@@ -123,9 +123,11 @@ class KubernetesClient:
         """See `Client.list_many`: of each resource at one version, which the revision names."""
         requests.check_kinds(kinds)
         listed = await self._listed(kinds)
-        items = (item for one in listed.values() for item in one.items.values())
+        found = [item for one in listed.values() for item in one.items.values()]
         unreadable = tuple(item for one in listed.values() for item in one.unreadable.values())
-        return Listing(requests.with_built_in(items, kinds), _revision(listed), unreadable)
+        # Sorting many takes a while, and the loop has other things to do.
+        items = await asyncio.to_thread(requests.with_built_in, found, kinds)
+        return Listing(items, _revision(listed), unreadable)
 
     async def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
         """See `Client.watch`. Events of one resource are in the order of the commits; several resources have none in common."""

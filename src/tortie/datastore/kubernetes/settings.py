@@ -98,12 +98,6 @@ class Settings:
     """Opens the sockets, as told by one result of getaddrinfo: for a caller in another network namespace than its server."""
 
 
-def are_given(env: Mapping[str, str], file: Mapping[str, Any]) -> bool:
-    """Whether anything names an API server."""
-    given = _Given(env, file)
-    return any(given.text(name) for name in ("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint"))
-
-
 def read_settings(env: Mapping[str, str], file: Mapping[str, Any]) -> Settings:
     """Settings out of the environment and, where it is silent, calicoctl.cfg. Raises InvalidRequest, naming the field."""
     given = _Given(env, file)

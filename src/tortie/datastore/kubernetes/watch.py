@@ -33,7 +33,7 @@ _PROBE_SECONDS = 30.0
 _STREAM_SECONDS = (300, 600)
 """How long we ask a stream to last: a different time each, so that they do not all begin anew together."""
 _STEADY_SECONDS = 5.0
-_BATCH = 200
+_BATCH = 100
 _AHEAD = 16
 """Batches that one stream may be ahead of the consumer."""
 
