@@ -8,7 +8,11 @@ WALL = re.compile(r"\btime\.(time|gmtime|localtime)\b|\bdatetime\.(now|utcnow|to
 READ_BY_OTHERS = {
     "agent/reports.py",  # when a report was written
     "base/log.py",  # when a line was written
+    "cli/diagnostics.py",  # when an archive was made
+    "cli/doctor.py",  # whether what is stored is from the future
     "cli/ipam.py",  # how old a released address is
+    "cli/ipam_mending.py",  # how old an address is that nobody uses
+    "cli/ipam_pool.py",  # how old a released address is
     "cni/sources.py",  # when an address was assigned
     "datastore/requests.py",  # creationTimestamp
     "lab/kubernetes_objects.py",  # since when a pod runs
