@@ -14,6 +14,7 @@ from typing import Any
 from tortie.base import process
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
+from tortie.datastore.kubernetes.settings import Settings, read_settings
 from tortie.kernel import netns
 from tortie.lab import kubernetes_store
 from tortie.lab.names import LabNames, netns_path
@@ -51,10 +52,14 @@ def connect(names: LabNames) -> Client:
         return open_client(environment(names), None)
     # 100 ms of imports that other labs need not wait for.
     from tortie.datastore.kubernetes.client import KubernetesClient
-    from tortie.datastore.kubernetes.settings import read_settings
 
+    return KubernetesClient(kubernetes_settings(names))
+
+
+def kubernetes_settings(names: LabNames) -> Settings:
+    """How this very process reaches the API server of a lab, wherever it is, as the administrator."""
     settings = read_settings(environment(names), {})
-    return KubernetesClient(dataclasses.replace(settings, open_socket=partial(_open_in_fabric, names)))
+    return dataclasses.replace(settings, open_socket=partial(_open_in_fabric, names))
 
 
 def _open_in_fabric(names: LabNames, address: AddressInfo) -> socket.socket:

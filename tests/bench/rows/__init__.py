@@ -1,9 +1,23 @@
 """The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, repair, footprint,
-status.
+start, status, kubernetes_pods, cli_help.
 """
 
 from tests.bench.measuring import Bench
-from tests.bench.rows import calculation, change, cni, first_block, footprint, ipam, programming, repair, status, traffic
+from tests.bench.rows import (
+    calculation,
+    change,
+    cli_help,
+    cni,
+    first_block,
+    footprint,
+    ipam,
+    kubernetes_pods,
+    programming,
+    repair,
+    start,
+    status,
+    traffic,
+)
 
 
 def all_benches() -> list[Bench]:
@@ -18,5 +32,8 @@ def all_benches() -> list[Bench]:
         calculation.BENCH,
         repair.BENCH,
         footprint.BENCH,
+        start.BENCH,
         status.BENCH,
+        kubernetes_pods.BENCH,
+        cli_help.BENCH,
     ]

@@ -11,13 +11,14 @@ from tests.bench.measuring import Bench, Measure, Pair, Row
 
 from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.names import workload_endpoint_name
+from tortie.api.policy import NetworkPolicy
 from tortie.api.resource import Metadata
 from tortie.lab.cluster import Lab
 from tortie.lab.spec import PodSpec
 
-_PODS, _POLICIES, _NODES = 5000, 1000, 100
+PODS, POLICIES, NODES = 5000, 1000, 100
 _WINDOW_SECONDS = 4.0
-_OURS = f"{_PODS} pods, {_POLICIES} policies"
+_OURS = f"{PODS} pods, {POLICIES} policies"
 _ROWS = (
     Row("agent-memory", f"agent's resident memory, {_OURS}", "agent, empty store", "MiB"),
     Row("agent-idle-cpu", f"idle agent's CPU, {_OURS}", "agent, empty store", "ms/s"),
@@ -26,11 +27,11 @@ _ROWS = (
 
 def endpoints() -> Iterator[WorkloadEndpoint]:
     """Endpoints on other nodes, 50 a node."""
-    for number in range(_PODS):
+    for number in range(PODS):
         pod = f"pod-{number}"
         spec = WorkloadEndpointSpec(
             orchestrator="k8s",
-            node=f"other-{number % _NODES}",
+            node=f"other-{number % NODES}",
             pod=pod,
             endpoint="eth0",
             interface_name=f"cali{number:011x}",
@@ -44,13 +45,17 @@ def endpoints() -> Iterator[WorkloadEndpoint]:
         )
 
 
+def policies() -> Iterator[NetworkPolicy]:
+    """Five of them for each kind of pod."""
+    for number in range(POLICIES):
+        yield ground.other_policy(number, f"app == 'a{number % 200}'")
+
+
 @contextlib.asynccontextmanager
 async def _stage() -> AsyncIterator[Measure]:
     async with ground.lab("n1") as large, ground.lab("n1") as empty:
         await ground.fill(large.client, endpoints())
-        selectors = [f"app == 'a{number % 200}'" for number in range(_POLICIES)]
-        policies = [ground.other_policy(number, selector) for number, selector in enumerate(selectors)]
-        await ground.fill(large.client, policies)
+        await ground.fill(large.client, policies())
         await large.add_pod(PodSpec(name=f"{ground.NAMESPACE}/local", labels={"app": "a1"}), default_node="n1")
         large.kill_agent("n1")  # what counts is an agent that has started with all this
         await large.start_agent("n1")
