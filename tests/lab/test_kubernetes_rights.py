@@ -59,7 +59,8 @@ def live_through_everything(lab: KubernetesLab) -> None:
     lab.apply(network_policy("k8s"))
     lab.eventually_enforced("n1", "k8s")
     lab.apply(node_status("n1"))
-    eventually(lambda: "lastUpdated" in lab.get("caliconodestatuses.crd.projectcalico.org")["items"][0].get("status", {}), "n1 reports on itself")
+    statuses = "caliconodestatuses.crd.projectcalico.org"
+    eventually(lambda: "lastUpdated" in lab.get(statuses)["items"][0].get("status", {}), "n1 reports on itself")
     for pool in ("pool-0", "pool-1"):
         patch = {"spec": {"nodeSelector": "!has(no-longer-here)"}}
         lab.kubectl("patch", "ippools.crd.projectcalico.org", pool, "--type=merge", f"-p={json.dumps(patch)}").ok()

@@ -93,6 +93,8 @@ def describe(
             "since": "",
             "reason": reason,
             "established": False,
+            "imported": 0,
+            "exported": 0,
         }
         for peer, reason in withheld
     ]
@@ -109,6 +111,8 @@ def _line(peer: PeerStatus, wanted: BgpPeer | None, counts: SignatureCounts) -> 
         "since": peer.since,
         "reason": "" if peer.established else _reason(peer, wanted, counts),
         "established": peer.established,
+        "imported": peer.imported,
+        "exported": peer.exported,
     }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RUN_DIR = "/run/tortie"
 _TYPES = {"Mesh": "node-to-node mesh", "Global": "global", "Node": "node specific"}
-_HEADER = ("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO")
+_HEADER = ("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO", "IN", "OUT")
 
 run_dir_option = click.option(
     "--run-dir", envvar="TORTIE_RUN_DIR", default=DEFAULT_RUN_DIR, show_default=True, help="The agent's run directory."
@@ -134,6 +134,7 @@ def _lines(report: NodeReport) -> list[str]:
         return [*lines, "The BGP backend process (BIRD) is not running."]
     for family in (4, 6):
         rows = [_row(report, peer) for peer in report.peers if (peer.address.family if peer.address else 4) == family]
+        rows += [_withheld_row(entry) for entry in _withheld(report) if (":" in entry["address"]) == (family == 6)]
         lines += ["", f"IPv{family} BGP status"]
         lines += list(box(_HEADER, rows)) if rows else [f"No IPv{family} peers found."]
     return lines
@@ -146,7 +147,19 @@ def _row(report: NodeReport, peer: "PeerStatus") -> tuple[str, ...]:
         "up" if peer.established else "down",
         peer.since,
         reason_of(report, peer),
+        str(peer.imported),
+        str(peer.exported),
     )
+
+
+def _withheld(report: NodeReport) -> list[dict[str, Any]]:
+    """Sessions that are wanted and that BIRD was not given; the agent alone knows of them."""
+    entries = report.status.get("bgpPeers", ()) if report.pid is not None else ()
+    return [entry for entry in entries if entry.get("state") == "NotConfigured"]
+
+
+def _withheld_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    return (entry["address"], _type(entry["name"]), "down", "", f"NotConfigured ({entry['reason']})", "0", "0")
 
 
 def reason_of(report: NodeReport, peer: "PeerStatus") -> str:
@@ -181,4 +194,5 @@ def _document(report: NodeReport) -> dict[str, Any]:
             }
             for peer in report.peers or ()
         ],
+        "notConfigured": [{key: entry[key] for key in ("name", "address", "reason")} for entry in _withheld(report)],
     }

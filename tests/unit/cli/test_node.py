@@ -15,6 +15,7 @@ PEERS = (
     "1006-  BGP state:          Established",
     "     Neighbor address: 172.18.0.3",
     "     Neighbor AS:      64512",
+    "     Routes:         3 imported, 2 exported, 1 preferred",
     "1002-Global_fd00__9 BGP        ---        start  10:00:01.000  Active        Socket: Connection refused",
     "1006-  BGP state:          Active",
     "     Neighbor address: fd00::9",
@@ -58,6 +59,7 @@ def test_nothing_runs(tortie: Tortie) -> None:
         "agent": {"running": False, "pid": None, "status": {}},
         "bird": {"running": False, "wanted": True},
         "peers": [],
+        "notConfigured": [],
     }
 
 
@@ -65,14 +67,27 @@ def test_nothing_runs(tortie: Tortie) -> None:
 def test_peers_stand_in_a_table_by_family(tortie: Tortie) -> None:
     out = tortie("node", "status", "--run-dir", "run").out
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.splitlines() if line.startswith("|")]
-    heading = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"]
+    heading = ["PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO", "IN", "OUT"]
     assert rows == [
         heading,
-        ["172.18.0.3", "node-to-node mesh", "up", "10:00:00.000", "Established"],
+        ["172.18.0.3", "node-to-node mesh", "up", "10:00:00.000", "Established", "3", "2"],
         heading,
-        ["fd00::9", "global", "down", "10:00:01.000", "Active (Socket: Connection refused)"],
+        ["fd00::9", "global", "down", "10:00:01.000", "Active (Socket: Connection refused)", "0", "0"],
     ]
     assert out.index("IPv4 BGP status") < out.index("172.18.0.3") < out.index("IPv6 BGP status") < out.index("fd00::9")
+
+
+@pytest.mark.usefixtures("bird")
+def test_a_session_that_bird_was_not_given_is_told_with_its_reason(
+    tortie: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tortie.agent.leaving.running_agent", lambda _: 4711)
+    entry = {"name": "Node_fd00__7", "address": "fd00::7", "state": "NotConfigured", "reason": "there is no BGPFilter 'edge'"}
+    (tmp_path / "run" / "status.json").write_text(json.dumps({"node": "n1", "bgpPeers": [entry]}))
+    (row,) = [line for line in tortie("node", "status", "--run-dir", "run").out.splitlines() if "fd00::7" in line]
+    assert "NotConfigured (there is no BGPFilter 'edge')" in row
+    found = json.loads(tortie("node", "status", "--run-dir", "run", "-o", "json").out)["notConfigured"]
+    assert found == [{"name": "Node_fd00__7", "address": "fd00::7", "reason": "there is no BGPFilter 'edge'"}]
 
 
 @pytest.mark.usefixtures("bird")
