@@ -108,7 +108,7 @@ optional: Whether the session is set up without a password when the secret is mi
     bgp.BGPPeerSpec: """
 as_number: The peer's AS number.
 filters: Filters for its routes, asked in this order.
-keep_original_next_hop: Not used any more, see nextHopMode.
+keep_original_next_hop: Whether the peer is told the next hop that the route came with; nextHopMode Keep says the same.
 keepalive_time: How often either side says that it is alive.
 local_as_number: The AS number that this node shows to the peer.
 local_workload_selector: Peers are workloads of the node, by their labels.

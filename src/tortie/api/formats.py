@@ -108,6 +108,14 @@ def parse_cidr(text: str) -> Prefix:
         raise ValueError("must be an IP address or a CIDR such as 10.0.0.0/16") from error
 
 
+def parse_cidr_with_mask(text: str) -> Prefix:
+    """A CIDR, host bits allowed and cleared; a bare address is refused."""
+    net = parse_cidr(text)
+    if "/" not in text:
+        raise ValueError(f"must be a CIDR with a mask, such as {net}")
+    return net
+
+
 def parse_duration(text: str) -> float:
     """A Go duration such as `1m30s`, in seconds."""
     body = text.removeprefix("-").removeprefix("+")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPeerSpec
-from tortie.api.bgp_filter import BGPFilterRuleV4, BGPFilterRuleV6, FilterOperation, PrefixLengthV4, PrefixLengthV6
+from tortie.api.bgp_filter import BGPFilterRuleV4, BGPFilterRuleV6, PrefixLengthV4, PrefixLengthV6
 from tortie.api.cel import CelRule, exclude, filled, given, one_of
 from tortie.api.cluster import ClusterInformation
 from tortie.api.controllers import HostEndpointTemplate, KubeControllersConfiguration
@@ -82,6 +82,11 @@ _IP_POOL = (
         "overlaps the link-local addresses",
         field=".cidr",
     ),
+    CelRule(
+        f"!has(oldSelf.allowedUses) || !oldSelf.allowedUses.exists(use, use == 'LoadBalancer') || {_BALANCES}",
+        "a LoadBalancer pool cannot be put to other uses",
+        field=".allowedUses",
+    ),
     CelRule(f"!({_IPIP} && {_VXLAN})", "must be Never while ipipMode is not", field=".vxlanMode"),
     CelRule(f"!({_IPIP} && {_IS_V6})", "must be Never: IPIP is not available for IPv6", field=".ipipMode"),
     CelRule(
@@ -143,30 +148,19 @@ _BGP_PEER = (
     ),
 )
 _LENGTHS = (CelRule("!has(self.min) || !has(self.max) || self.min <= self.max", "must not be below min", field=".max"),)
-_OPERATION = "[has(self.addCommunity), has(self.prependASPath), has(self.setPriority)].filter(given, given).size() == 1"
-
-
-def _filter_rule(other_family: str, family: int) -> tuple[CelRule, ...]:
-    return (
-        CelRule(
-            f"{given('self.cidr')} == has(self.matchOperator)",
-            "cidr and matchOperator must be set together or not at all",
-            field=".matchOperator",
-        ),
-        CelRule(
-            f"!{given('self.cidr')} || (isCIDR(self.cidr) && cidr(self.cidr) == cidr(self.cidr).masked()"
-            f" && !self.cidr.contains('{other_family}'))",
-            f"must be an IPv{family} CIDR without host bits",
-            field=".cidr",
-        ),
-        CelRule(f"!has(self.prefixLength) || {given('self.cidr')}", "needs cidr", field=".prefixLength"),
-        CelRule(
-            f"!{filled('self.operations')} || self.action == 'Accept'",
-            "needs action Accept: a rejected route is not changed",
-            field=".operations",
-        ),
-    )
-
+_FILTER_RULE = (
+    CelRule(
+        f"{given('self.cidr')} == has(self.matchOperator)",
+        "cidr and matchOperator must be set together or not at all",
+        field=".matchOperator",
+    ),
+    CelRule(f"!has(self.prefixLength) || {given('self.cidr')}", "needs cidr", field=".prefixLength"),
+    CelRule(
+        f"!{filled('self.operations')} || self.action == 'Accept'",
+        "needs action Accept: a rejected route is not changed",
+        field=".operations",
+    ),
+)
 
 RULES: Mapping[type[msgspec.Struct], tuple[CelRule, ...]] = {
     **POLICY_RULES,
@@ -216,11 +210,10 @@ RULES: Mapping[type[msgspec.Struct], tuple[CelRule, ...]] = {
         ),
     ),
     BGPPeerSpec: _BGP_PEER,
-    BGPFilterRuleV4: _filter_rule(":", 4),
-    BGPFilterRuleV6: _filter_rule(".", 6),
+    BGPFilterRuleV4: _FILTER_RULE,
+    BGPFilterRuleV6: _FILTER_RULE,
     PrefixLengthV4: _LENGTHS,
     PrefixLengthV6: _LENGTHS,
-    FilterOperation: (CelRule(_OPERATION, "needs exactly one of addCommunity, prependASPath and setPriority"),),
     ClusterInformation: (_SINGLETON,),
     KubeControllersConfiguration: (_SINGLETON,),
     HostEndpointTemplate: (
@@ -240,11 +233,6 @@ RULES: Mapping[type[msgspec.Struct], tuple[CelRule, ...]] = {
             "!has(self.routeTableRange) || self.routeTableRange.max <= 250",
             "must be from 1 to 250",
             field=".routeTableRange.max",
-        ),
-        CelRule(
-            "!has(self.externalNodesList) || self.externalNodesList.all(net, !net.contains(':'))",
-            "must be IPv4 CIDRs",
-            field=".externalNodesList",
         ),
     ),
     RouteTableRange: (CelRule("self.min <= self.max", "must not be below min", field=".max"),),

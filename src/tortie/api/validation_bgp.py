@@ -5,7 +5,7 @@ import re
 from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer
 from tortie.api.errors import Path
 from tortie.api.findings import Findings
-from tortie.api.formats import parse_as_number, parse_cidr, parse_community, parse_duration
+from tortie.api.formats import parse_as_number, parse_cidr_with_mask, parse_community, parse_duration
 from tortie.api.names import parse_dns_subdomain
 from tortie.api.validation_network import address_of
 from tortie.base.net import Address, Family, parse_address
@@ -20,6 +20,8 @@ _CLUSTER_WIDE_ONLY = (
     ("node_mesh_max_restart_time", "nodeMeshMaxRestartTime"),
 )
 _IGNORED_INTERFACE = re.compile(r"(?!\*$)[a-zA-Z0-9_.*-]{1,15}")
+_MAX_COMMUNITIES = 500
+_MAX_COMMUNITIES_OF_A_PREFIX = 50
 _SEVERITY = re.compile(r"(?i)(Trace|Debug|Info|Warning|Error|Fatal)?")
 
 
@@ -51,7 +53,7 @@ def check_bgp_configuration(findings: Findings, configuration: BGPConfiguration)
         ("serviceLoadBalancerIPs", spec.service_load_balancer_ips),
     ):
         for index, block in enumerate(blocks):
-            findings.parsed(("spec", field, index, "cidr"), block.cidr, parse_cidr)
+            findings.parsed(("spec", field, index, "cidr"), block.cidr, parse_cidr_with_mask)
     for field, text, family in (
         ("localWorkloadPeeringIPV4", spec.local_workload_peering_ipv4, Family.V4),
         ("localWorkloadPeeringIPV6", spec.local_workload_peering_ipv6, Family.V6),
@@ -135,6 +137,8 @@ def _check_numbers(findings: Findings, spec: BGPConfigurationSpec) -> None:
 
 
 def _check_communities(findings: Findings, spec: BGPConfigurationSpec) -> None:
+    findings.at_most(("spec", "communities"), spec.communities, limit=_MAX_COMMUNITIES)
+    findings.at_most(("spec", "prefixAdvertisements"), spec.prefix_advertisements, limit=_MAX_COMMUNITIES)
     names = {community.name for community in spec.communities}
     for index, community in enumerate(spec.communities):
         path: Path = ("spec", "communities", index)
@@ -144,7 +148,8 @@ def _check_communities(findings: Findings, spec: BGPConfigurationSpec) -> None:
         findings.refuse(("spec", "communities"), None, "needs prefixAdvertisements that use them")
     for number, advertisement in enumerate(spec.prefix_advertisements):
         path = ("spec", "prefixAdvertisements", number)
-        findings.parsed((*path, "cidr"), advertisement.cidr, parse_cidr)
+        findings.parsed((*path, "cidr"), advertisement.cidr, parse_cidr_with_mask)
+        findings.at_most((*path, "communities"), advertisement.communities, limit=_MAX_COMMUNITIES_OF_A_PREFIX)
         unnamed = [(index, text) for index, text in enumerate(advertisement.communities) if text not in names]
         for index, text in unnamed:
             findings.parsed((*path, "communities", index), text, parse_community)

@@ -191,6 +191,11 @@ def _refuse_changed_pool(stored: Resource, wanted: Resource) -> None:
             raise InvalidRequest(
                 f"{field} of {wanted.key} cannot be changed from {before} to {after}: make a new pool and disable this one"
             )
+    if "LoadBalancer" in stored.spec.allowed_uses and "LoadBalancer" not in wanted.spec.allowed_uses:
+        uses = ", ".join(wanted.spec.allowed_uses)
+        raise InvalidRequest(
+            f"spec.allowedUses of {wanted.key} cannot be changed from LoadBalancer to {uses}: make a new pool, disable this one"
+        )
 
 
 def _pool_net(pool: IPPool) -> net.Prefix:

@@ -254,6 +254,20 @@ def test_a_pool_keeps_its_range_and_block_size(run: Run) -> None:
     run(scenario)
 
 
+def test_a_pool_of_load_balancers_stays_one(run: Run) -> None:
+    async def scenario(client: SqliteClient) -> None:
+        balancers = pool("lb", "203.0.113.0/24")
+        spec = msgspec.structs.replace(balancers.spec, allowed_uses=("LoadBalancer",))
+        await operations.apply(client, msgspec.structs.replace(balancers, spec=spec))
+        other = msgspec.structs.replace(spec, allowed_uses=("Workload", "Tunnel"))
+        with pytest.raises(InvalidRequest, match=r"spec.allowedUses of IPPool\(lb\) cannot be changed from LoadBalancer"):
+            await operations.apply(client, msgspec.structs.replace(balancers, spec=other))
+        off = msgspec.structs.replace(spec, disabled=True)
+        assert (await operations.apply(client, msgspec.structs.replace(balancers, spec=off)))[1] == "updated"
+
+    run(scenario)
+
+
 def test_a_pool_fits_the_blocks_that_are_there(run: Run) -> None:
     async def scenario(client: SqliteClient) -> None:
         await client.create(IPAMBlock(metadata=Metadata(name="10-0-0-0-28"), spec=IPAMBlockSpec(cidr="10.0.0.0/28")))
