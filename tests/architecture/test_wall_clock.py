@@ -14,6 +14,7 @@ READ_BY_OTHERS = {
     "cli/ipam_mending.py",  # how old an address is that nobody uses
     "cli/ipam_pool.py",  # how old a released address is
     "cni/sources.py",  # when an address was assigned
+    "datastore/kubernetes/credentials.py",  # when a token runs out
     "datastore/requests.py",  # creationTimestamp
     "lab/kubernetes_objects.py",  # since when a pod runs
     "ipam/allocator.py",  # how old a released address is
