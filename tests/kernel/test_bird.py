@@ -7,6 +7,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,8 @@ import pytest
 from tests.kernel.spaces import named_space
 
 from tortie.agent.bird import Bird
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef, ServiceCIDR
+from tortie.api.bgp_filter import BGPFilter, BGPFilterRuleV4, BGPFilterSpec, FilterOperation, SetPriority
 from tortie.api.ipam import BlockAffinity, BlockAffinitySpec, affinity_name
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
@@ -289,3 +291,101 @@ def test_a_password_is_needed_on_both_ends_and_stays_in_the_file(hosts: tuple[Ho
 def test_a_run_directory_that_is_too_deep_for_a_socket_is_refused() -> None:
     with pytest.raises(ControlError, match="107"):
         Bird(Path("/run") / ("x" * 100))
+
+
+def test_moving_from_the_mesh_to_reflectors_loses_no_route() -> None:
+    """The order that docs/bgp.md names: the reflector and its sessions first, the end of the mesh last."""
+    reflected = BGPPeer(
+        metadata=Metadata(name="rr"), spec=BGPPeerSpec(node_selector="all()", peer_selector="reflector == 'yes'")
+    )
+    no_mesh = BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(node_to_node_mesh_enabled=False))
+    with nodes(3) as found:
+
+        def step(*world: Resource) -> None:
+            for number, host in enumerate(found, 1):
+                bgp = intent(f"n{number}", affinity(3, "10.0.0.128/26"), *world)
+                host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+
+        def whole() -> bool:
+            return "10.0.0.128/26" in bird_routes(found[1]) and "10.0.0.64/26" in bird_routes(found[2])
+
+        step(node(3))
+        eventually(whole, "no routes by the mesh")
+        lost: list[float] = []
+        watching = threading.Event()
+
+        def watch() -> None:
+            while not watching.is_set():
+                if not whole():
+                    lost.append(time.monotonic())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            # Node 1 leaves the mesh with its cluster id; nodes 2 and 3 keep theirs until they have it from node 1.
+            step(node(3), node(1, cluster_id="244.0.0.1"), reflected)
+            eventually(lambda: len(found[0].established()) == 4, "the reflector lacks a client")
+            step(node(3), node(1, cluster_id="244.0.0.1"), reflected, no_mesh)
+            eventually(lambda: found[1].established() == {"Node_172_18_0_1", "Node_fd00_18__1"}, "the mesh stays")
+            time.sleep(2)
+        finally:
+            watching.set()
+            watcher.join()
+        assert lost == []
+        assert "via 172.18.0.3 dev eth0" in bird_routes(found[1])["10.0.0.128/26"], "straight to n3"
+
+
+def test_filters_between_nodes_hold_in_both_directions_and_services_stay_out_of_the_kernel(hosts: tuple[Host, Host]) -> None:
+    rules = BGPFilterSpec(
+        export_v4=(BGPFilterRuleV4(action="Reject", cidr="10.0.0.0/26", match_operator="Equal"),),
+        import_v4=(
+            BGPFilterRuleV4(
+                action="Accept",
+                cidr="10.0.0.64/26",
+                match_operator="In",
+                source="RemotePeers",
+                peer_type="iBGP",
+                operations=(FilterOperation(set_priority=SetPriority(value=77)),),
+            ),
+        ),
+    )
+    world = (
+        BGPFilter(metadata=Metadata(name="one.way"), spec=rules),
+        BGPPeer(
+            metadata=Metadata(name="p"),
+            spec=BGPPeerSpec(node="n1", peer_ip="172.18.0.2", as_number=64512, filters=("one.way",)),
+        ),
+        BGPConfiguration(
+            metadata=Metadata(name="default"),
+            spec=BGPConfigurationSpec(node_to_node_mesh_enabled=False, service_cluster_ips=(ServiceCIDR(cidr="10.96.0.0/16"),)),
+        ),
+    )
+    for number, host in enumerate(hosts, 1):
+        # The filter is n1's: the session back from n2 is the same BGPPeer's and has it too, so n2 is given it without.
+        plain = BGPPeer(metadata=Metadata(name="p"), spec=BGPPeerSpec(node="n1", peer_ip="172.18.0.2", as_number=64512))
+        bgp = intent(f"n{number}", *world, *([plain] if number == 2 else []))
+        host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+    one, two = hosts
+    eventually(lambda: "10.0.0.64/26" in bird_routes(one), "n1 does not hear of n2")
+    assert "metric 77" in bird_routes(one)["10.0.0.64/26"]
+    heard = {str(route.prefix) for route in two.do(Bird.routes) if route.protocol.startswith("Node")}
+    assert "10.96.0.0/16" in heard
+    assert "10.0.0.0/26" not in heard
+    assert not any("10.96." in line for host in hosts for line in bird_routes(host))
+
+
+def test_a_dead_path_is_noticed_within_a_second_by_bfd(hosts: tuple[Host, Host]) -> None:
+    fast = BGPConfiguration(metadata=Metadata(name="default", annotations={"tortie.io/bfd": "Enabled"}))
+    one, two = hosts
+    for number, host in enumerate(hosts, 1):
+        bgp = intent(f"n{number}", fast)
+        host.do(lambda bird, bgp=bgp: bird.apply(bgp))  # type: ignore[misc]
+    eventually(lambda: "10.0.0.0/26" in bird_routes(two), "no route to n1's block")
+    eventually(lambda: len(two.established()) == 2, "a session is missing")
+    time.sleep(3)  # BFD begins slowly, at one packet a second, until both ends are up
+    one.ip("link", "set", "port2", "down")
+    broken = time.monotonic()
+    eventually(lambda: "10.0.0.0/26" not in bird_routes(two), "the route through a dead path stays")
+    assert time.monotonic() - broken < 1.0
+    one.ip("link", "set", "port2", "up")
+    eventually(lambda: "10.0.0.0/26" in bird_routes(two), "the route does not come back")
