@@ -28,7 +28,8 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed change. Events arrive in commit order; `revision` is the store's after it.
+    """One committed change. Events arrive in commit order (in Kubernetes: those of one resource); `revision` is the store's
+    after it.
 
     `value` None: deleted, or, where `unreadable` says so, stored but not to be read.
     """
@@ -66,7 +67,10 @@ class Client(Protocol):
         ...
 
     async def list_many(self, kinds: Sequence[str]) -> Listing:
-        """Read all of several kinds at one revision, whatever can be read of them (see `Listing`)."""
+        """Read all of several kinds at one revision, whatever can be read of them (see `Listing`).
+
+        Kubernetes has one revision for each resource: there kinds are of moments of their own, all after the call began.
+        """
         ...
 
     def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
