@@ -53,6 +53,7 @@ def apiserver(
     from tortie.apiserver.server import serve
     from tortie.base import log
     from tortie.datastore.config import open_client
+    from tortie.datastore.kubernetes.places import CRD_V1
 
     log.configure(log_level)
     options = Options(
@@ -70,7 +71,8 @@ def apiserver(
     )
 
     async def run() -> None:
-        client = open_client(os.environ, config)
+        # Behind Kubernetes we are what projectcalico.org leads to: looked for there, our resources would be asked of ourselves.
+        client = open_client(os.environ if standalone else os.environ | {"CALICO_API_GROUP": CRD_V1}, config)
         try:
             await serve(options, client, os.environ)
         finally:

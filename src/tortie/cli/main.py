@@ -87,7 +87,7 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code. What a user can act on is one message on stderr, never a traceback."""
     try:
         # Without standalone mode click returns the code of ctx.exit(), or whatever the command returned.
-        result: Any = tortie.main(arguments, prog_name="tortie", standalone_mode=False)
+        result: Any = tortie.main(arguments, prog_name=_program_name(sys.argv[0]), standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return 1
@@ -108,6 +108,12 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The entry point of the package."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _program_name(path: str) -> str:
+    """What usage texts call us: as a plugin, kubectl finds `kubectl-tortie` and people type `kubectl tortie`."""
+    name = path.rpartition("/")[2]
+    return f"kubectl {name.removeprefix('kubectl-').replace('_', '-')}" if name.startswith("kubectl-") else "tortie"
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

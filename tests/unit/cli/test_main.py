@@ -1,16 +1,23 @@
 """The command line itself: finding commands, exit codes, messages instead of tracebacks."""
 
+import asyncio
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from tortie import __version__
+from tortie.api.cluster import ClusterInformation
+from tortie.api.resource import Key
 from tortie.base.errors import TortieError
 from tortie.cli import main as main_module
 from tortie.cli.main import COMMANDS, Command, run
+from tortie.datastore.initialize import ensure_initialized
+from tortie.datastore.sqlite.client import SqliteClient
 
 
 def test_help_imports_no_command_and_nothing_heavy() -> None:
@@ -37,6 +44,52 @@ def test_every_command_of_the_table_exists_and_has_help(name: str, capsys: pytes
 def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["version", "--client"]) == 0
     assert capsys.readouterr().out == f"Client Version:    v{__version__}\nGit commit:        unknown\n"
+
+
+def test_as_a_plugin_of_kubectl_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/local/bin/kubectl-tortie"])
+    assert run(["get", "--help"]) == 0
+    assert "Usage: kubectl tortie get" in capsys.readouterr().out
+
+
+def test_options_of_all_commands_may_stand_before_and_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "t.sqlite"))
+    options = ["--allow-version-mismatch", "-l", "panic", "--context", "there"]
+    assert run([*options, "get", "tiers"]) == 0
+    assert run(["get", "tiers", *options]) == 0
+    assert run(["get", "tiers", "-l", "loud"]) == 1
+    words = "Error: unknown log level: loud, expected one of: panic, fatal, error, warn, info, debug\n"
+    assert capsys.readouterr().err.endswith(words)
+
+
+def test_another_major_version_of_the_cluster_is_refused_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "t.sqlite"
+    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(path))
+
+    async def fill(version: str) -> None:
+        client = SqliteClient(str(path))
+        await ensure_initialized(client)
+        stored = await client.get(Key("ClusterInformation", "", "default"))
+        assert isinstance(stored, ClusterInformation)
+        spec = msgspec.structs.replace(stored.spec, calico_version=version, cluster_type="k8s,bgp")
+        await client.update(msgspec.structs.replace(stored, spec=spec))
+        await client.close()
+
+    asyncio.run(fill("v3.31.0-0.dev"))
+    assert run(["get", "tiers"]) == 0
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out.endswith("Cluster Version:   v3.31.0-0.dev\nCluster Type:      k8s,bgp\n")
+    asyncio.run(fill("v2.6.0"))
+    assert run(["get", "tiers"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert (lines[0], lines[2], lines[3]) == (
+        "version mismatch.", "Cluster Version:  v2.6.0", "Use --allow-version-mismatch to override",
+    )  # fmt: skip
+    assert run(["get", "tiers", "--allow-version-mismatch"]) == 0
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["get", "--frob"], ["apply"], ["completion", "tcsh"]])
