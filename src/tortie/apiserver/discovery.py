@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tortie.apiserver.patching import ACCEPTED, STRATEGIC_PATCH
-from tortie.apiserver.schema import schema_name, schemas
+from tortie.apiserver.schema import schema_name, schemas, without_3
 from tortie.apiserver.served import Catalogue, Served
 
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -108,7 +108,7 @@ def openapi_v2(catalogue: Catalogue) -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     for group, version_ in groups(catalogue):
-        definitions |= schemas(catalogue, group=group, version=version_, ref="#/definitions/")
+        definitions |= without_3(schemas(catalogue, group=group, version=version_, ref="#/definitions/"))
         paths |= _paths(of_group(catalogue, group, version_), three=False)
     info = {"title": "Tortie", "version": product_version()["gitVersion"]}
     return {"swagger": "2.0", "info": info, "paths": paths, "definitions": definitions}

@@ -25,6 +25,7 @@ _FIELDS: dict[str, str] = {
     "spec": "What is wanted.",
     "status": "What is observed.",
 }
+_ONLY_IN_3 = frozenset({"nullable", "anyOf", "oneOf", "not"})
 _TEXT: dict[str, Any] = {"type": "string"}
 
 
@@ -56,6 +57,23 @@ def schemas(catalogue: Catalogue, *, group: str, version: str, ref: str = "#/com
             "x-kubernetes-group-version-kind": [{**gvk, "kind": f"{gvk['kind']}List"}],
         }
     return found
+
+
+def without_3(schema: Any) -> Any:
+    """A schema as OpenAPI 2 has it. kube-apiserver drops a whole document in which it finds one word of version 3."""
+    if isinstance(schema, list):
+        return [without_3(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: without_3(item) for key, item in schema.items() if key not in _ONLY_IN_3 or not _is_keyword(key, item)}
+    if found.get("x-kubernetes-int-or-string") or found.get("x-kubernetes-preserve-unknown-fields"):
+        found.pop("type", None)
+    return found
+
+
+def _is_keyword(key: str, item: Any) -> bool:
+    """Whether this is the word of the language, and not a field of that name."""
+    return isinstance(item, bool) if key == "nullable" else isinstance(item, (list, dict)) and "type" not in item
 
 
 def list_types(served: Served) -> ListType:

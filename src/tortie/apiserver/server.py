@@ -46,14 +46,13 @@ async def serve(options: Options, client: Client, env: Mapping[str, str], *, sta
     """Serve until SIGTERM or SIGINT. `started` is called when requests are accepted. Raises ApiServerError."""
     check_options(options)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     served, metrics, hubs = catalogue(standalone=options.standalone), Metrics(), Hubs(client)
     async with contextlib.AsyncExitStack() as stack:
         ground = await stack.enter_async_context(_standalone(options) if options.standalone else _behind(options, env))
         service = Service(client, served, hubs=hubs, authorizer=ground.authorizer, trust=ground.trust, metrics=metrics)
         await stack.enter_async_context(_listening(options, service, ground.tls))
+        for number in (signal.SIGTERM, signal.SIGINT):  # until here there is nothing to end in order
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         _log.info("serving %s", options.url)
         if started is not None:
             started()

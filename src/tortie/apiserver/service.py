@@ -304,14 +304,14 @@ def _write_of(request: web.Request, question: Question, options: Mapping[str, An
 async def _body(request: web.Request) -> Any:
     """The decoded body. Raises Refusal (400, 413, 415)."""
     content_type = request.content_type
-    if content_type == protobuf.CONTENT_TYPE:
-        return protobuf.read_object(await request.read())
-    if "json" not in content_type and "yaml" not in content_type:
+    if content_type != protobuf.CONTENT_TYPE and "json" not in content_type and "yaml" not in content_type:
         raise Refusal(415, f"the body of the request was in an unknown format ({content_type}): send application/json")
     try:
         data = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise Refusal(413, "the request is too large") from error
+    if content_type == protobuf.CONTENT_TYPE:
+        return protobuf.read_object(data)
     if not data:
         raise Refusal(400, "the body of the request is empty")
     try:

@@ -1,0 +1,56 @@
+"""tortie apiserver in front of Calico's storage form: Kubernetes asks us, and we keep resources in Kubernetes."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.kubernetes.api_ground import REPOSITORY, behind, needs_kubectl
+from tests.kubernetes.control_plane import Cluster, running
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
+
+POLICY = {
+    "apiVersion": "projectcalico.org/v3",
+    "kind": "GlobalNetworkPolicy",
+    "metadata": {"name": "stored"},
+    "spec": {"selector": "all()", "order": 10},
+}
+
+
+@pytest.fixture
+def plane() -> Iterator[Cluster]:
+    """A control plane of our own: an APIService is a matter of the whole cluster."""
+    needs_kubectl()
+    with running(controllers=False) as cluster:
+        yield cluster
+
+
+def test_it_stores_on_kubernetes_itself_with_the_rights_of_the_manifest(plane: Cluster, tmp_path: Path) -> None:
+    crds = REPOSITORY / "manifests" / "crds"
+    plane.kubectl("apply", *(f"-f={path}" for path in sorted(crds.glob("crd.projectcalico.org_*.yaml"))), "--server-side")
+    plane.kubectl("wait", "crd", "tiers.crd.projectcalico.org", "--for=condition=Established", "--timeout=30s")
+    account = "system:serviceaccount:tortie-system:tortie-apiserver"
+    environment = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(plane.kubeconfig(account))}
+    with behind(plane, tmp_path, environment=environment) as api:
+        api.kubectl("apply", "-f", "-", stdin=json.dumps(POLICY))
+        api.kubectl("label", "gnp", "stored", "a=b")
+        stored = plane.get("globalnetworkpolicies.crd.projectcalico.org", "stored")
+        assert stored["spec"]["order"] == 10
+        found = api.get("gnp", "stored")
+        assert found["metadata"]["labels"] == {"a": "b", "projectcalico.org/tier": "default"}
+        assert {entry["manager"] for entry in found["metadata"]["managedFields"]} == {
+            "kubectl-client-side-apply",
+            "kubectl-label",
+        }
+        watch = api.process_of(
+            "get",
+            "--raw",
+            "/apis/projectcalico.org/v3/globalnetworkpolicies?watch=1&timeoutSeconds=4&fieldSelector=metadata.name%3Dstored",
+        )
+        time.sleep(1.5)
+        api.kubectl("delete", "gnp", "stored")
+        out, _ = watch.communicate(timeout=20)
+        assert [json.loads(line)["type"] for line in out.splitlines()] == ["ADDED", "DELETED"]
+        assert "kns.default" in api.kubectl("get", "profiles.projectcalico.org")
