@@ -1,19 +1,23 @@
 """Our CRDs on a real API server: they are established and structural, and accept and refuse what our own validation does."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.kubernetes.control_plane import Cluster, running
 from tests.yaml_corpus.corpus import Example, bad, good
 
 from tortie.api.crd import NOT_CUSTOM, STORAGE_V1, V1_NAMES, definitions
 from tortie.api.documents import decode, encode, from_json
-from tortie.api.resource import Metadata, Resource
+from tortie.api.resource import V3, Metadata, Resource
 from tortie.api.validation import check
+from tortie.datastore.config import open_client
+from tortie.datastore.layout import IPAM_KINDS
 
 pytestmark = pytest.mark.kubernetes
 
@@ -107,6 +111,30 @@ def test_the_form_of_storage_takes_whatever_is_good(crds: Cluster) -> None:
         documents = [as_storage(example.document) for example in CUSTOM_GOOD if example.kind.is_ours]
         for document, (status, answer) in zip(documents, pool.map(lambda each: offer(crds, each), documents), strict=True):
             assert status == 0, f"{document['kind']}({document['metadata']['name']}): {answer.get('error')}"
+
+
+@pytest.mark.parametrize("group", [STORAGE_V1, V3])
+def test_our_datastore_keeps_whatever_is_good_in_these_definitions(crds: Cluster, group: str) -> None:
+    env = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(crds.admin), "CALICO_API_GROUP": group}
+
+    async def scenario() -> None:
+        client = open_client(env, None)
+        try:
+            for example in CUSTOM_GOOD:
+                wanted = check(decode(example.document))
+                created = await client.create(wanted)
+                found = await client.get(created.key)
+                assert found == created, example.name
+                assert bare(found) == bare(wanted), example.name
+                again = msgspec.structs.replace(found, metadata=msgspec.structs.replace(found.metadata, labels={"a": "b"}))
+                if example.kind.kind not in IPAM_KINDS:
+                    updated = await client.update(again)
+                    assert bare(updated) == bare(wanted), example.name
+                await client.delete(created.key)
+        finally:
+            await client.close()
+
+    asyncio.run(scenario())
 
 
 def test_unknown_fields_are_refused_by_name_when_kubectl_asks_for_it(crds: Cluster) -> None:
