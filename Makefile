@@ -19,7 +19,7 @@ test: setup  ## Every test; says how many were collected and run
 	@hack/test
 
 test-unit: setup  ## The tests that need neither root nor a network
-	@$(BIN)/pytest -q -m "not kernel and not lab and not etcd" tests
+	@$(BIN)/pytest -q -m "not kernel and not lab and not etcd and not kubernetes" tests
 
 bench: setup  ## Ratios beside a peer or a floor, five rounds (JSON=FILE keeps the figures, ONLY=ROW takes one)
 	@hack/bench-setup
@@ -37,7 +37,7 @@ fuzz: setup  ## Random clusters, policies and packets before three judges, for M
 	@TORTIE_FUZZ_SECONDS=$$(( $(or $(MINUTES),60) * 15 )) TORTIE_FUZZ_SEED=$(or $(SEED),$$RANDOM) \
 		$(BIN)/pytest -q -s --timeout 0 -m fuzz tests/fuzz
 
-mutants: setup  ## Twenty planted bugs, one at a time: the suite must notice every one
+mutants: setup  ## Seventy-five planted bugs, one at a time: the suite must notice every one
 	@$(BIN)/python -m tests.mutants
 
 golden: setup  ## Write the golden files anew; read the difference before you commit it
