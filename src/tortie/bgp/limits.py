@@ -25,6 +25,8 @@ def why_refused(bgp: Bgp, peer: BgpPeer) -> str:
     for field, value, (lowest, highest) in bounds:
         if value is not None and not lowest <= value <= highest:
             return f"{where}: {field} is {value} and must be from {lowest} to {highest}"
+    if peer.rr_client and peer.as_number != (bgp.as_number if peer.local_as_number is None else peer.local_as_number):
+        return f"{where}: AS {peer.as_number} is not this node's, and routes are reflected inside one AS only"
     if peer.rr_client and not _is_ipv4(bgp.cluster_id):
         return f"{where}: this node's spec.bgp.routeReflectorClusterID {bgp.cluster_id!r} is no IPv4 address"
     return ""

@@ -267,7 +267,8 @@ def test_names_of_filters_become_symbols_of_birds(name: str) -> None:
         ({"keepalive_seconds": 241}, "keepaliveTime"),
         ({"allowed_local_as": 1 << 31}, "numAllowedLocalASNumbers"),
         ({"allowed_local_as": -1}, "numAllowedLocalASNumbers"),
-        ({"rr_client": True}, "routeReflectorClusterID"),
+        ({"rr_client": True, "as_number": 64512}, "routeReflectorClusterID"),
+        ({"rr_client": True}, "inside one AS"),
         ({"refused": "there is no BGPFilter"}, "there is no BGPFilter"),
     ],
 )
@@ -290,6 +291,7 @@ LIMITS = st.fixed_dictionaries(
         "keepalive_seconds": st.none() | st.integers(-1, 1 << 17),
         "allowed_local_as": st.integers(-1, 1 << 33),
         "rr_client": st.booleans(),
+        "as_number": st.sampled_from([64512, 65001]),
         "bfd": st.none() | st.builds(Bfd, st.integers(10, 60000), st.integers(2, 255)),
     }
 )
