@@ -212,6 +212,25 @@ def test_a_cut_watch_goes_on_behind_what_came_last_and_a_half_line_is_none() -> 
     play(handler, scenario)
 
 
+def test_what_came_before_a_line_that_is_no_event_counts() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        if request.query["resourceVersion"] == "10":
+            line = json.dumps({"type": "ADDED", "object": stored("a", 11)}).encode()
+            await answer.write(line + b"\nno event\n")
+        else:
+            await answer.write(json.dumps({"type": "ADDED", "object": stored("b", 12)}).encode() + b"\n")
+        await asyncio.sleep(10)
+        return answer
+
+    async def scenario(client: Client, fake: Fake) -> None:
+        assert told(await take(client, 2)) == [("a", "11"), ("b", "12")]
+        assert [request.query["resourceVersion"] for request in fake.watches] == ["10", "11"]
+
+    play(handler, scenario)
+
+
 def test_events_that_come_twice_or_too_late_tell_nothing() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         async with stream(request) as send:

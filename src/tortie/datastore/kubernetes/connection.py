@@ -142,7 +142,8 @@ class Connection:
                 if method != "GET" and isinstance(error, Lost) and error.sent:
                     raise Unavailable(f"{error}: {verb} of {key} may have happened: look again") from error
                 if not await patience.wait(error):
-                    raise Unavailable(f"{error} (tried for {PATIENCE_SECONDS:g} s)") from error
+                    seconds = THROTTLED_SECONDS if isinstance(error, Refused) else PATIENCE_SECONDS
+                    raise Unavailable(f"{error} (tried for {seconds:g} s)") from error
 
     @asynccontextmanager
     async def _answer(

@@ -107,7 +107,12 @@ class Reader:
         return key.kind in stored.TIERED and self.is_old(msgspec.json.decode(raw, type=stored.Head).metadata.name, key)
 
     def _node(self, raw: bytes | msgspec.Raw) -> Found:
-        node = msgspec.json.decode(raw, type=NodeObject)
+        try:
+            node = msgspec.json.decode(raw, type=NodeObject)
+        except msgspec.ValidationError as error:
+            meta = msgspec.json.decode(raw, type=stored.Head).metadata
+            key = Key("Node", "", meta.name)
+            return Found(key, Unreadable(key, meta.resource_version, f"stored {key} cannot be read: {error}", bytes(raw)))
         value = calico_node(
             stored.meta_of(node.metadata),
             addresses=[(each.type, each.address) for each in node.status.addresses or ()],

@@ -118,7 +118,10 @@ class Stream:
                     while chunk := await chunks.next():
                         *lines, rest = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
                         for at in range(0, len(lines), _BATCH):
-                            yield self._read(lines[at : at + _BATCH])
+                            progress, failure = self._read(lines[at : at + _BATCH])
+                            yield progress
+                            if failure is not None:
+                                raise failure
             except NotInstalled as error:
                 raise Compacted(f"{error}: list again") from error
             except (Lost, Refused) as error:
@@ -139,25 +142,33 @@ class Stream:
             "timeoutSeconds": str(random.randint(*_STREAM_SECONDS)),
         }
 
-    def _read(self, lines: Sequence[bytes]) -> Progress:
+    def _read(self, lines: Sequence[bytes]) -> tuple[Progress, TortieError | None]:
+        """What some lines say, and why no more of them could be read: what came before that counts nevertheless."""
         changes: list[Change] = []
-        for line in lines:
-            if not line:
-                continue
-            try:
-                event = msgspec.json.decode(line, type=_Line)
-                if event.type == "ERROR":
-                    self._raise(msgspec.json.decode(event.object, type=Status))
-                meta = msgspec.json.decode(event.object, type=_Object).metadata
-            except msgspec.MsgspecError as error:
-                raise Lost(f"{self._connection.server}: a watch of {self._source.place.name} sent what is no event") from error
-            if event.type == "BOOKMARK":
-                self._arrivals.settle(meta.resource_version)
-            elif self._arrivals.is_news(meta.namespace, meta.name, meta.resource_version):
-                changes += self._changes(event, meta)
-            if _number(meta.resource_version) > _number(self._position):
-                self._position = meta.resource_version
-        return Progress(self._source.place.name, changes, self._position)
+        failure = None
+        try:
+            for line in lines:
+                if line:
+                    self._take(line, changes)
+        except TortieError as error:
+            failure = error
+        return Progress(self._source.place.name, changes, self._position), failure
+
+    def _take(self, line: bytes, changes: list[Change]) -> None:
+        """Append what one line says."""
+        try:
+            event = msgspec.json.decode(line, type=_Line)
+            if event.type == "ERROR":
+                self._raise(msgspec.json.decode(event.object, type=Status))
+            meta = msgspec.json.decode(event.object, type=_Object).metadata
+        except msgspec.MsgspecError as error:
+            raise Lost(f"{self._connection.server}: a watch of {self._source.place.name} sent what is no event") from error
+        if event.type == "BOOKMARK":
+            self._arrivals.settle(meta.resource_version)
+        elif self._arrivals.is_news(meta.namespace, meta.name, meta.resource_version):
+            changes += self._changes(event, meta)
+        if _number(meta.resource_version) > _number(self._position):
+            self._position = meta.resource_version
 
     def _changes(self, event: _Line, meta: _ObjectMeta) -> Iterator[Change]:
         for key, value in self._reader.read(event.object):
@@ -190,7 +201,7 @@ class Merged:
     def __init__(self, streams: Sequence[Stream], positions: dict[str, str]) -> None:
         self._streams = streams
         self._positions = positions
-        self._queue: asyncio.Queue[Progress | TortieError] = asyncio.Queue(_AHEAD)
+        self._queue: asyncio.Queue[Progress | Exception] = asyncio.Queue(_AHEAD)
         self._group = asyncio.TaskGroup()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -213,8 +224,8 @@ class Merged:
                 events += self._taken(self._queue.get_nowait())
         return events
 
-    def _taken(self, progress: Progress | TortieError) -> Sequence[Event]:
-        if isinstance(progress, TortieError):
+    def _taken(self, progress: Progress | Exception) -> Sequence[Event]:
+        if isinstance(progress, Exception):
             raise progress
         before, after = self._around(progress.name)
         self._positions[progress.name] = progress.revision
@@ -232,7 +243,7 @@ class Merged:
             async with aclosing(stream.follow()) as progress:
                 async for each in progress:
                     await self._queue.put(each)
-        except TortieError as error:
+        except Exception as error:
             await self._queue.put(error)
 
 

@@ -12,7 +12,8 @@ from tortie.api.networkset import NetworkSet
 from tortie.api.policy import NetworkPolicy
 from tortie.api.resource import V3, Key, Metadata, Resource
 from tortie.datastore.kubernetes import stored
-from tortie.datastore.kubernetes.places import CRD_V1, GROUPS
+from tortie.datastore.kubernetes.objects import Reader, View
+from tortie.datastore.kubernetes.places import CRD_V1, GROUPS, sources_of
 from tortie.datastore.unreadable import Unreadable, stand_in
 
 FILES = sorted(Path("tests/golden/kubernetes").glob("*.json"))
@@ -87,3 +88,11 @@ def test_what_cannot_be_read_is_named_and_stands_in_with_its_labels() -> None:
 def test_labels_of_the_user_are_kept_off_the_v1_object() -> None:
     policy = NetworkPolicy(metadata=Metadata(name="a", namespace="n", labels={"team": "x", "projectcalico.org/tier": "t"}))
     assert json.loads(stored.encode(policy, CRD_V1))["metadata"]["labels"] == {"projectcalico.org/tier": "t"}
+
+
+def test_a_node_that_cannot_be_read_is_named() -> None:
+    (source,) = sources_of(["Node"], CRD_V1)
+    (found,) = Reader(source, View(CRD_V1)).read(b'{"metadata":{"name":"n","resourceVersion":"3"},"spec":{"podCIDRs":5}}')
+    assert isinstance(found.value, Unreadable)
+    assert (found.key, found.value.revision) == (Key("Node", "", "n"), "3")
+    assert "podCIDRs" in found.value.reason
