@@ -3,26 +3,15 @@
 A new command is one line in `COMMANDS`.
 """
 
-import importlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import click
 
 from tortie.base.errors import TortieError
 from tortie.cli.everywhere import global_options
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-
-class Command(NamedTuple):
-    """Where a command stands (`module:attribute`, a click command) and what `tortie --help` says of it."""
-
-    target: str
-    summary: str
-
+from tortie.cli.lazy import Command, lazy_group
 
 COMMANDS: dict[str, Command] = {
     "apply": Command("tortie.cli.resources:apply", "Create or change resources to be as the files say."),
@@ -48,33 +37,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-class _LazyGroup(click.Group):
-    """The commands of `COMMANDS`, in that order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
-        from click.shell_completion import CompletionItem
-
-        # Click would import every command to ask it for its summary, at each press of the key.
-        commands = [CompletionItem(name, help=one.summary) for name, one in COMMANDS.items() if name.startswith(incomplete)]
-        return commands if commands or not incomplete.startswith("-") else super().shell_complete(ctx, incomplete)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=lazy_group(COMMANDS), context_settings={"help_option_names": ["-h", "--help"]})
 @global_options
 def tortie() -> None:
     """Pod networking and network policy: Calico's resources, the Linux kernel's packet path.

@@ -3,18 +3,9 @@
 A new command is one line in `COMMANDS`.
 """
 
-import importlib
-from typing import NamedTuple
-
 import click
 
-
-class Command(NamedTuple):
-    """Where a command stands (`module:attribute`, a click command) and what `tortie policy --help` says of it."""
-
-    target: str
-    summary: str
-
+from tortie.cli.lazy import Command, lazy_group
 
 COMMANDS: dict[str, Command] = {
     "matrix": Command("tortie.cli.policy_matrix:matrix", "Show who reaches whom on which ports."),
@@ -26,26 +17,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 
-class _LazyGroup(click.Group):
-    """The commands of `COMMANDS`, in that order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.summary) for name, command in COMMANDS.items()])
-
-
-@click.group(cls=_LazyGroup)
+@click.group(cls=lazy_group(COMMANDS))
 def policy() -> None:
     """Ask what policies do: in files (-f, no cluster and no root needed) or in the datastore.
 

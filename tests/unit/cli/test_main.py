@@ -15,7 +15,8 @@ from tortie.api.cluster import ClusterInformation
 from tortie.api.resource import Key
 from tortie.base.errors import TortieError
 from tortie.cli import main as main_module
-from tortie.cli.main import COMMANDS, Command, run
+from tortie.cli.lazy import Command
+from tortie.cli.main import COMMANDS, run
 from tortie.datastore.initialize import ensure_initialized
 from tortie.datastore.sqlite.client import SqliteClient
 
