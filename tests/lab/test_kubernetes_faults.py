@@ -127,7 +127,7 @@ def test_a_token_that_is_replaced_is_read_again(lab: KubernetesLab, tmp_path: Pa
 
 
 def new_token(lab: KubernetesLab) -> str:
-    return lab.kubectl("-n", "kube-system", "create", "token", "tortie-agent").ok().out.strip()
+    return lab.kubectl("-n", "tortie-system", "create", "token", "tortie-agent").ok().out.strip()
 
 
 def as_applied(role: dict[str, Any], rules: list[dict[str, Any]]) -> dict[str, Any]:

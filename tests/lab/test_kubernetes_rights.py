@@ -19,8 +19,12 @@ CLUSTER_INFORMATION = "clusterinformations.crd.projectcalico.org"
 
 
 def rules() -> list[dict[str, Any]]:
-    (role,) = [item for item in yaml.safe_load_all(ROLE.read_text()) if item["kind"] == "ClusterRole"]
-    return list(role["rules"])
+    return list(role_of(ROLE)["rules"])
+
+
+def role_of(path: Path) -> dict[str, Any]:
+    (role,) = [item for item in yaml.safe_load_all(path.read_text()) if item["kind"] == "ClusterRole"]
+    return dict(role)
 
 
 def granted() -> set[Asked]:
@@ -61,6 +65,9 @@ def live_through_everything(lab: KubernetesLab) -> None:
     lab.apply(node_status("n1"))
     statuses = "caliconodestatuses.crd.projectcalico.org"
     eventually(lambda: "lastUpdated" in lab.get(statuses)["items"][0].get("status", {}), "n1 reports on itself")
+    # Somebody asks for a report.
+    lab.apply(question("asked"))
+    eventually(lambda: "status" in lab.get("caliconodestatuses.crd.projectcalico.org", "asked"), "the node reports")
     for pool in ("pool-0", "pool-1"):
         patch = {"spec": {"nodeSelector": "!has(no-longer-here)"}}
         lab.kubectl("patch", "ippools.crd.projectcalico.org", pool, "--type=merge", f"-p={json.dumps(patch)}").ok()
@@ -106,6 +113,15 @@ def network_policy(name: str) -> dict[str, Any]:
         "kind": "NetworkPolicy",
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"podSelector": {}, "policyTypes": ["Ingress"]},
+    }
+
+
+def question(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "crd.projectcalico.org/v1",
+        "kind": "CalicoNodeStatus",
+        "metadata": {"name": name},
+        "spec": {"node": "n1", "classes": ["Agent"], "updatePeriodSeconds": 5},
     }
 
 
@@ -155,8 +171,11 @@ def test_only_the_one_identity_of_a_cluster_may_be_completed(lab: KubernetesLab)
     assert (allowed.out.strip(), refused.out.strip()) == ("yes", "no")
 
 
-def test_the_rights_for_the_native_group_differ_in_the_groups_names_only() -> None:
-    text = ROLE.read_text().split("apiVersion", 1)[1]
-    native = NATIVE.read_text().split("apiVersion", 1)[1]
-    expected = text.replace("crd.projectcalico.org", "projectcalico.org").replace("ipamconfigs", "ipamconfigurations")
-    assert native == expected
+def test_the_rights_for_the_native_group_differ_in_names_and_in_where_a_status_is_written() -> None:
+    text = json.dumps(role_of(ROLE)["rules"])
+    expected = json.loads(
+        text.replace("crd.projectcalico.org", "projectcalico.org").replace("ipamconfigs", "ipamconfigurations")
+    )
+    status = {"apiGroups": ["projectcalico.org"], "resources": ["caliconodestatuses/status"], "verbs": ["update"]}
+    assert [rule for rule in role_of(NATIVE)["rules"] if rule != status] == expected
+    assert status in role_of(NATIVE)["rules"]

@@ -21,7 +21,7 @@ from tortie.lab.spec import LabError, LabSpec
 
 PORT = 6443
 START_SECONDS = 60.0
-AGENT_USER = "system:serviceaccount:kube-system:tortie-agent"
+AGENT_USER = "system:serviceaccount:tortie-system:tortie-agent"
 """The service account of agent-rights.yaml (manifests/rbac): the agents of a lab may do what agents of a cluster may."""
 _AGENT_RIGHTS = Path(__file__).with_name("agent-rights.yaml")
 
