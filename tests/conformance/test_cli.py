@@ -1,11 +1,21 @@
 """The command line means the same on every datastore, and refuses with calicoctl's words what one of them cannot do."""
 
+import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.conformance.backends import Backend
 from tests.unit.cli.stage import Tortie, command_line
+from tests.yaml_corpus.corpus import good
+
+from tortie.api.documents import load_documents
+from tortie.api.kinds import KINDS
+from tortie.api.tier import PREDEFINED
+from tortie.api.validation import check_document
+from tortie.cli import dump
+from tortie.datastore.sqlite.client import SqliteClient
 
 SET = "apiVersion: projectcalico.org/v3\nkind: NetworkSet\nmetadata: {name: a}\nspec: {nets: [10.0.0.0/8]}\n"
 PROFILE = "apiVersion: projectcalico.org/v3\nkind: Profile\nmetadata: {name: p}\nspec: {}\n"
@@ -44,6 +54,48 @@ def test_kinds_that_others_write_are_refused_by_name(backend: Backend, tortie: T
             assert f"operation create is not supported on {kind}(" in answer.err
         else:
             assert answer.code == 0
+
+
+def test_what_a_file_of_sqlite_holds_is_the_same_afterwards(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tortie = command_line(tmp_path, monkeypatch, capsys)
+    assert tortie("datastore", "migrate", "lock").code == 0
+
+    async def fill() -> None:
+        client = SqliteClient(str(tmp_path / "store" / "t.sqlite"))
+        for resource in (check_document(load_documents(example.text)[0]) for example in good()):
+            names = (resource.metadata.name, resource.metadata.namespace or "default")
+            if resource.kind in (*dump.EXPORTED, *dump.IPAM) and dump.is_kept(resource) and names[0] not in PREDEFINED:
+                namespace = names[1] if KINDS[resource.kind].namespaced else ""
+                metadata = msgspec.structs.replace(resource.metadata, namespace=namespace)
+                await client.create(msgspec.structs.replace(resource, metadata=metadata))
+        await client.close()
+
+    asyncio.run(fill())
+    before = tortie("datastore", "migrate", "export").out
+    for name, value in backend.env.items():
+        monkeypatch.setenv(name, value)
+    if "TORTIE_SQLITE_PATH" in backend.env:
+        monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "other.sqlite"))
+    answer = tortie("datastore", "migrate", "import", "-f", "-", stdin=before)
+    assert answer.code == 0, answer.err
+    assert tortie("datastore", "migrate", "import", "-f", "-", stdin=before).code == 0  # as after an interruption
+    after = tortie("datastore", "migrate", "export").out
+    assert told(after, backend) == told(before, backend)
+
+
+def told(text: str, backend: Backend) -> dict[str, list[object]]:
+    """What a file says, by kind, without the kinds that this datastore has from others."""
+    content = dump.read(text, origin="test")
+    found: dict[str, list[object]] = {"guid": [content.information.spec.cluster_guid]}
+    for resource in sorted((*content.resources, *content.ipam), key=lambda one: one.key):
+        if resource.kind not in backend.read_only:
+            is_ipam = resource.kind in dump.IPAM
+            found.setdefault(resource.kind, []).append(
+                dump.said_of(resource) if is_ipam else dump.without_identity(resource, keep_uid=False)
+            )
+    return found
 
 
 def test_addresses_and_the_lock(tortie: Tortie) -> None:

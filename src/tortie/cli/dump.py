@@ -104,6 +104,12 @@ def without_identity(resource: Resource, *, keep_uid: bool) -> Resource:
     return msgspec.structs.replace(resource, metadata=metadata)
 
 
+def said_of(resource: Resource) -> tuple[str, dict[str, Any]]:
+    """An object of IPAM as etcd would have it: its key and its value."""
+    entry = _entry(resource)
+    return entry["Key"], entry["Value"]
+
+
 def is_kept(resource: Resource) -> bool:
     """False for what every datastore has of itself, and for policies that stand for Kubernetes'."""
     if resource.key == DEFAULT_ALLOW.key:
@@ -174,16 +180,20 @@ def _tunnel_handle(handle: str, names: Mapping[str, str]) -> str:
     return handle
 
 
+def _entry(resource: Resource) -> dict[str, Any]:
+    if isinstance(resource, IPAMHandle):
+        # Kubernetes has names in lower case; the handle itself knows better.
+        resource = _called(resource, resource.spec.handle_id)
+    return {"Key": layout.path_of(resource), "Value": json.loads(codec.encode(resource)), "TTL": 0}
+
+
 def _ipam(resources: Iterable[Resource]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for resource in resources:
         field = IPAM.get(resource.kind)
         if field is None:
             continue
-        if isinstance(resource, IPAMHandle):
-            # Kubernetes has names in lower case; the handle itself knows better.
-            resource = _called(resource, resource.spec.handle_id)
-        entry = {"Key": layout.path_of(resource), "Value": json.loads(codec.encode(resource)), "TTL": 0}
+        entry = _entry(resource)
         if field == "config":
             found[field] = entry
         else:

@@ -165,22 +165,30 @@ def _is_built_in(resource: Resource) -> bool:
 
 def _same(stored: Resource, wanted: Resource) -> bool:
     """True if both say the same, whatever datastore they are from."""
+    if stored.kind in dump.IPAM:
+        # What is stored of IPAM is its spec; Kubernetes adds labels of its own to find it by.
+        return dump.said_of(stored) == dump.said_of(wanted)
     return dump.without_identity(stored, keep_uid=False) == dump.without_identity(wanted, keep_uid=False)
 
 
 async def _refuse_other_content(client: Client, content: dump.Dump) -> None:
     """Raise InputError if the datastore holds anything that the file has not, or has otherwise."""
-    wanted = {item.key: item for item in (*content.resources, *content.ipam)}
+    wanted = {_identity(item): item for item in (*content.resources, *content.ipam)}
     for item in (await client.list_many([*dump.EXPORTED, *dump.IPAM])).whole():
         if item.kind == "Node" or _is_built_in(item) or not dump.is_kept(item):
             continue
-        if item.key not in wanted:
+        if _identity(item) not in wanted:
             words = f"Found existing {'IPAM' if item.kind in dump.IPAM else f'Calico {item.kind}'} resource {item.key}"
-        elif not _same(item, wanted[item.key]):
+        elif not _same(item, wanted[_identity(item)]):
             words = f"Found existing {item.key}, which differs from the file's"
         else:
             continue
         raise InputError(f"Datastore already has Calico resources: {words}. Import into an empty datastore")
+
+
+def _identity(resource: Resource) -> Key:
+    """The key, where datastores agree on names; of IPAM's objects, whose names they make, what etcd calls them."""
+    return Key(resource.kind, "", dump.said_of(resource)[0]) if resource.kind in dump.IPAM else resource.key
 
 
 async def _take_identity(client: Client, imported: ClusterInformation) -> None:
