@@ -119,13 +119,13 @@ def stop(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def standalone(folder: Path, *words: str) -> Iterator[Api]:
-    """A server without Kubernetes on a sqlite file in the folder. Skips where there is no kubectl."""
+def standalone(folder: Path, *words: str, environment: dict[str, str] | None = None) -> Iterator[Api]:
+    """A server without Kubernetes, on a sqlite file in the folder or what `environment` says. Skips without kubectl."""
     needs_kubectl()
     port, kubeconfig = free_port(), folder / "kubeconfig"
     process = start(
         folder, "--standalone", f"--port={port}", f"--dir={folder}/pki", f"--write-kubeconfig={kubeconfig}", *words,
-        environment={"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(folder / "store.sqlite")},
+        environment=environment or {"DATASTORE_TYPE": "sqlite", "TORTIE_SQLITE_PATH": str(folder / "store.sqlite")},
     )  # fmt: skip
     try:
         wait_for(folder, process, "ready")

@@ -7,11 +7,12 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conformance import etcd_server
 from tests.kubernetes.api_ground import Api, free_port, needs_kubectl, standalone, start, stop, wait_for
 
 from tortie.api.networkset import NetworkSet
@@ -298,19 +299,45 @@ def test_it_lives_without_its_datastore_and_stops_when_told(tmp_path: Path) -> N
         assert stop(process) == 0
 
 
+def test_on_etcd_it_survives_that_etcd_is_killed(tmp_path: Path, name: str) -> None:
+    with etcd_server.cluster() as (member,):
+        environment = {"DATASTORE_TYPE": "etcdv3", "ETCD_ENDPOINTS": member.url}
+        with standalone(tmp_path, environment=environment) as api:
+            api.kubectl("create", "-f", "-", stdin=policy(name, order=1))
+            path = "/apis/projectcalico.org/v3/globalnetworkpolicies?watch=1&timeoutSeconds=25"
+            watch = api.process_of("get", "--raw", f"{path}&fieldSelector=metadata.name%3D{name}")
+            wait_until(lambda: watched(api, "GlobalNetworkPolicy"))
+            member.kill()
+            assert "does not answer" in api.refused("get", "gnp", name, "--request-timeout=30s")
+            member.start()
+            wait_until(lambda: _raw(api, "/readyz", login={})[0] == 200)
+            api.kubectl("patch", "gnp", name, "--type=merge", "-p", '{"spec":{"order":2}}')
+            api.kubectl("delete", "gnp", name)
+            out, _ = watch.communicate(timeout=40)
+            assert [json.loads(line)["type"] for line in out.splitlines()] == ["ADDED", "MODIFIED", "DELETED"]
+
+
 def test_sigterm_ends_watches_at_once(tmp_path: Path) -> None:
     with standalone(tmp_path) as api:
         watch = api.process_of("get", "--raw", "/apis/projectcalico.org/v3/tiers?watch=1")
-        deadline = time.monotonic() + 10
-        while "watchers" not in (text := api.kubectl("get", "--raw", "/metrics")) or 'kind="Tier"} 1' not in text:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: watched(api, "Tier"))
         started = time.monotonic()
         api.process.send_signal(signal.SIGTERM)
         assert api.process.wait(10) == 0
         assert time.monotonic() - started < 4
         out, _ = watch.communicate(timeout=10)
         assert len(out.splitlines()) == 3
+
+
+def watched(api: Api, kind: str) -> bool:
+    return f'tortie_apiserver_watchers{{kind="{kind}"}} 1\n' in api.kubectl("get", "--raw", "/metrics")
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 async def _store(path: Path, names: list[str]) -> None:

@@ -1,5 +1,6 @@
 """Bodies of answers: objects, lists, tables, watch events, as bytes. An object is encoded once for each of its versions."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from tortie.apiserver.served import Served
 from tortie.apiserver.tables import Include, Shape, metadata_only, table
 
 _ENCODED = 20_000
+_AT_ONCE = 200
 
 
 class Answers:
@@ -27,8 +29,8 @@ class Answers:
             return msgspec.json.encode(document(resource))
         return bytes(self._one(served, resource, shape, include))
 
-    def list(self, served: Served, page: Page, shape: Shape, include: Include, *, whole: bool) -> bytes:
-        """A listing, or a page of one. Only that of a whole collection says how many remain."""
+    async def list(self, served: Served, page: Page, shape: Shape, include: Include, *, whole: bool) -> bytes:
+        """A listing, or a page of one; a long one holds nobody else up. Only a whole collection's says how many remain."""
         meta: dict[str, Any] = {"resourceVersion": page.revision}
         if page.token:
             meta["continue"] = page.token
@@ -38,7 +40,10 @@ class Answers:
         kind, version = f"{served.kind.document_kind}List", served.kind.api_version
         if shape == "metadata":
             kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
-        items = [self._one(served, item, shape, include) for item in page.items]
+        items: list[msgspec.Raw] = []
+        for at in range(0, len(page.items), _AT_ONCE):
+            items += [self._one(served, item, shape, include) for item in page.items[at : at + _AT_ONCE]]
+            await asyncio.sleep(0)
         return msgspec.json.encode({"kind": kind, "apiVersion": version, "metadata": meta, "items": items})
 
     def event(self, served: Served, type_: str, resource: Resource, shape: Shape, include: Include) -> bytes:

@@ -136,7 +136,7 @@ async def _review(connection: Connection, group: str, kind: str, spec: dict[str,
         answer = await connection.write("POST", path, body=body, verb="create", key=Key(kind, "", ""))
         found = msgspec.json.decode(answer).get("status")
     except (DatastoreError, msgspec.MsgspecError) as error:
-        raise Refusal(503, f"Kubernetes does not answer a {kind}: {error}", retry_after=1) from error
+        raise Refusal(503, f"Kubernetes does not answer a {kind}: {error}") from error
     return found if isinstance(found, dict) else {}
 
 

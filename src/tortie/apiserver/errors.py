@@ -44,18 +44,14 @@ class ApiServerError(TortieError):
 class Refusal(ApiServerError):
     """A request that is answered with a failure. `reason` is Kubernetes' word; `details` as in a Status."""
 
-    def __init__(
-        self, code: int, message: str, *, reason: str = "", details: Mapping[str, Any] | None = None, retry_after: int = 0
-    ) -> None:
+    def __init__(self, code: int, message: str, *, reason: str = "", details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason or _REASONS.get(code, "Unknown")
         self.details = dict(details or {})
-        self.retry_after = retry_after
 
     def status(self) -> dict[str, Any]:
         """The Status object that is the answer's body."""
-        details = self.details | ({"retryAfterSeconds": self.retry_after} if self.retry_after else {})
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
@@ -65,7 +61,7 @@ class Refusal(ApiServerError):
             "reason": self.reason,
             "code": self.code,
         }
-        return body | ({"details": details} if details else {})
+        return body | ({"details": self.details} if self.details else {})
 
 
 def expired(message: str) -> Refusal:
@@ -138,7 +134,8 @@ def refusal_of(error: Exception, what: Subject) -> Refusal:
         case Compacted():
             return expired(f"too old resource version: {error}")
         case Unauthorized() | Unavailable():
-            return Refusal(503, f"the datastore does not answer: {error}", retry_after=2)
+            # We have been patient already: asked to come back, kubectl would try ten times and say nothing meanwhile.
+            return Refusal(503, f"the datastore does not answer: {error}")
         case DatastoreError():
             return Refusal(500, str(error), details=details)
         case _:

@@ -139,7 +139,7 @@ class Hub:
             async with asyncio.timeout(_READY_SECONDS):
                 await self._ready.wait()
         except TimeoutError:
-            raise Refusal(503, f"the datastore does not answer: {self._kind} is not known yet", retry_after=1) from None
+            raise Refusal(503, f"the datastore does not answer: {self._kind} is not known yet") from None
 
     @asynccontextmanager
     async def subscribe(self, revision: str, *, state: bool) -> AsyncIterator[Subscription]:

@@ -153,7 +153,7 @@ class Service:
             user=user.name,
             scope=f"{question.namespace}/{query.get('labelSelector', '')}/{query.get('fieldSelector', '')}",
         )
-        return _answered(self._answers.list(question.served, page, shape, _include(request), whole=chosen.is_whole))
+        return _answered(await self._answers.list(question.served, page, shape, _include(request), whole=chosen.is_whole))
 
     async def _watch(self, request: web.Request, question: Question, *, access: TierAccess, shape: Shape) -> web.StreamResponse:
         query = request.query
@@ -273,10 +273,7 @@ def _answered(body: bytes, *, status: int = 200, said: list[str] | None = None) 
 
 
 def _refused(refusal: Refusal) -> web.Response:
-    response = _answered(msgspec.json.encode(refusal.status()), status=refusal.code)
-    if refusal.retry_after:
-        response.headers["Retry-After"] = str(refusal.retry_after)
-    return response
+    return _answered(msgspec.json.encode(refusal.status()), status=refusal.code)
 
 
 def _include(request: web.Request) -> Include:

@@ -1,9 +1,10 @@
 """The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, repair, footprint,
-start, status, kubernetes_pods, cli_help.
+start, status, kubernetes_pods, cli_help, api_requests.
 """
 
 from tests.bench.measuring import Bench
 from tests.bench.rows import (
+    api_requests,
     calculation,
     change,
     cli_help,
@@ -36,4 +37,5 @@ def all_benches() -> list[Bench]:
         status.BENCH,
         kubernetes_pods.BENCH,
         cli_help.BENCH,
+        api_requests.BENCH,
     ]

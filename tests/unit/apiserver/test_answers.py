@@ -1,5 +1,6 @@
 """What is answered: objects, lists, tables, pages, documents about the API."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -42,14 +43,14 @@ def test_accept_headers_choose_the_shape() -> None:
 def test_a_table_has_a_cell_for_each_column_and_the_objects_metadata() -> None:
     metadata = Metadata(name="p", resource_version="3", creation_timestamp="2020-01-01T00:00:00Z")
     pool = IPPool(metadata=metadata, spec=IPPoolSpec(cidr="192.0.2.0/24"))
-    table = json.loads(Answers().list(POOLS, Page([pool], "9"), "table", "Metadata", whole=True))
+    table = json.loads(asyncio.run(Answers().list(POOLS, Page([pool], "9"), "table", "Metadata", whole=True)))
     row = dict(zip([column["name"] for column in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
     assert row["Name"] == "p"
     assert row["Cidr"] == "192.0.2.0/24"
     assert row["Age"].endswith("d")
     assert table["rows"][0]["object"]["metadata"]["name"] == "p"
     assert table["metadata"]["resourceVersion"] == "9"
-    bare = json.loads(Answers().list(POOLS, Page([pool], "9"), "table", "None", whole=True))
+    bare = json.loads(asyncio.run(Answers().list(POOLS, Page([pool], "9"), "table", "None", whole=True)))
     assert bare["rows"][0]["object"] is None
 
 
