@@ -389,3 +389,20 @@ def test_a_dead_path_is_noticed_within_a_second_by_bfd(hosts: tuple[Host, Host])
     assert time.monotonic() - broken < 1.0
     one.ip("link", "set", "port2", "up")
     eventually(lambda: "10.0.0.0/26" in bird_routes(two), "the route does not come back")
+
+
+def test_ten_thousand_routes_are_taken_in_a_moment(hosts: tuple[Host, Host]) -> None:
+    """A condition for each route, in place of a set, took BIRD more than its ten seconds' patience to read again."""
+    one, two = hosts
+    start_both(hosts)
+    blocks = [affinity(1, f"10.{16 + index // 1024}.{index // 4 % 256}.{index % 4 * 64}/26") for index in range(10_000)]
+    bgp = intent("n1", pool("large", "10.16.0.0/12"), *blocks)
+    two.do(lambda bird: bird.apply(intent("n2", pool("large", "10.16.0.0/12"))))
+    began = time.monotonic()
+    one.do(lambda bird: bird.apply(bgp))
+    assert time.monotonic() - began < 3, "BIRD takes long to read its configuration"
+    eventually(lambda: len(bird_routes(two)) >= 10_000, "routes are missing")
+    assert time.monotonic() - began < 10
+    began = time.monotonic()
+    one.do(lambda bird: bird.apply(replace(bgp, log_level="Warning")))
+    assert time.monotonic() - began < 3, "BIRD takes long to read its configuration again"
