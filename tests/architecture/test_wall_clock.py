@@ -6,7 +6,10 @@ from pathlib import Path
 SOURCE = Path("src/tortie")
 WALL = re.compile(r"\btime\.(time|gmtime|localtime)\b|\bdatetime\.(now|utcnow|today)\b")
 READ_BY_OTHERS = {
+    "agent/node_reports.py",  # when a node status was last written
     "agent/reports.py",  # when a report was written
+    "apiserver/tables.py",  # how old an object is, for people
+    "apiserver/writing.py",  # when a field was last written
     "base/log.py",  # when a line was written
     "cli/diagnostics.py",  # when an archive was made
     "cli/doctor.py",  # whether what is stored is from the future
