@@ -40,6 +40,14 @@ def complete_pool(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return []
 
 
+def complete_namespace(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Namespaces that are stored."""
+    with contextlib.suppress(Exception):
+        config = ctx.params.get("config") or DEFAULT_CONFIG
+        return sorted(name for name in asyncio.run(_names("Namespace", "", config)) if name.startswith(incomplete))
+    return []
+
+
 async def _names(kind: str, namespace: str, config: str) -> list[str]:
     client = open_client(environment(), config, create=False)
     try:

@@ -10,6 +10,7 @@ import click
 from tortie.api.cluster import ClusterInformation
 from tortie.api.resource import Key
 from tortie.base.net import parse_address
+from tortie.cli import screen
 from tortie.cli.boxes import box
 from tortie.cli.files import InputError
 from tortie.cli.ipam_changes import configuration_lines, configure, release, split
@@ -65,7 +66,7 @@ def show(*, show_blocks: bool, show_borrowed: bool, show_configuration: bool, ad
             return configuration_lines(await Store(client, time.time).configuration())
         return await _usage_lines(client, show_blocks=show_blocks)
 
-    click.echo("\n".join(with_client(config, lines)))
+    screen.show(with_client(config, lines))
 
 
 @ipam.command()

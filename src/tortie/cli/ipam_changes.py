@@ -11,6 +11,7 @@ from tortie.api.resource import Key, Metadata, Resource
 from tortie.api.validation import check
 from tortie.base.net import parse_address, parse_prefix
 from tortie.cli.boxes import box
+from tortie.cli.completing import complete_pool
 from tortie.cli.files import InputError
 from tortie.cli.session import config_option, with_client
 from tortie.datastore import operations
@@ -102,7 +103,7 @@ def configure(
 @click.command()
 @click.argument("number", type=int)
 @click.option("--cidr", default="", help="The pool of this CIDR.")
-@click.option("--name", default="", help="The pool of this name.")
+@click.option("--name", default="", shell_complete=complete_pool, help="The pool of this name.")
 @config_option
 def split(number: int, cidr: str, name: str, config: str) -> None:
     """Split a pool into NUMBER equal ones. Blocks and addresses stay; the datastore must be locked."""

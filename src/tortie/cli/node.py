@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tortie.cli import screen
 from tortie.cli.boxes import box
 from tortie.cli.everywhere import global_options
 from tortie.cli.files import InputError
@@ -76,7 +77,10 @@ def node() -> None:
 def status(ctx: click.Context, run_dir: str, form: str) -> None:
     """Say whether the agent and BIRD run, and how each BGP session is. Exit code 2 if one of the two does not run."""
     report = asyncio.run(ask(Path(run_dir)))
-    click.echo(json.dumps(_document(report), indent=2) if form == "json" else "\n".join(_lines(report)))
+    if form == "json":
+        click.echo(json.dumps(_document(report), indent=2))
+    else:
+        screen.show(screen.framed(_lines(report)))
     ctx.exit(0 if report.good else 2)
 
 

@@ -29,7 +29,19 @@ def config_option(function: _F) -> _F:
     return option(global_options(function))
 
 
-namespace_option = click.option("-n", "--namespace", default="", help="Namespace of what names none (default: default).")
+def _complete_namespace(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from tortie.cli.completing import complete_namespace
+
+    return complete_namespace(ctx, param, incomplete)
+
+
+namespace_option = click.option(
+    "-n",
+    "--namespace",
+    default="",
+    shell_complete=_complete_namespace,
+    help="Namespace of what names none (default: default).",
+)
 
 
 def environment() -> Mapping[str, str]:

@@ -44,7 +44,14 @@ class Question(NamedTuple):
 @click.argument("names", nargs=-1, shell_complete=complete_name)
 @click.option("-f", "--filename", "files", multiple=True, help="Show what these files name, as it is stored.")
 @click.option("-R", "--recursive", is_flag=True, help="Go into directories below a directory.")
-@click.option("-o", "--output", "output", default="table", help=f"One of {', '.join(FORMATS)}.")
+@click.option(
+    "-o",
+    "--output",
+    "output",
+    default="table",
+    shell_complete=lambda _ctx, _param, typed: [form.partition("=")[0] for form in FORMATS if form.startswith(typed)],
+    help=f"One of {', '.join(FORMATS)}.",
+)
 @namespace_option
 @click.option("-A", "-a", "--all-namespaces", is_flag=True, help="Of all namespaces.")
 @click.option("--export", "exported", is_flag=True, help="Leave out what belongs to this cluster alone (names are needed).")

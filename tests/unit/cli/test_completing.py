@@ -53,6 +53,21 @@ def test_names_of_stored_resources_are_offered(tortie: Tortie, command: str) -> 
     assert offered(command, "networkset", "x") == []
 
 
+def test_values_of_options_are_offered(tortie: Tortie) -> None:
+    namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\n"
+    pool = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: red}\nspec: {cidr: 10.0.0.0/24}\n"
+    assert tortie("apply", "-f", "-", stdin=namespace + pool).code == 0
+    assert offered("get", "networkset", "-n", "s") == ["shop"]
+    assert offered("get", "networkset", "-o", "go") == ["go-template", "go-template-file"]
+    assert offered("ipam", "split", "--name", "r") == ["red"]
+    assert offered("ipam", "pool", "migrate", "r") == ["red"]
+
+
+def test_a_press_of_the_key_makes_no_datastore(tortie: Tortie, tmp_path: Path) -> None:
+    assert offered("get", "networkset", "w") == []
+    assert not (tmp_path / "store").exists()
+
+
 def test_names_that_were_given_are_not_offered_again(tortie: Tortie) -> None:
     tortie("apply", "-f", "-", stdin=SETS % ("default", "default"))
     assert offered("get", "networkset", "web", "") == ["db"]

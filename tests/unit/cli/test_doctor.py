@@ -1,5 +1,6 @@
 """tortie doctor: what it asks the datastore and the agent's status file, and its exit code."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from tortie.agent import checkup, checkup_firewall, checkup_host
 from tortie.agent.checkup import Check, check_agent, check_plugin, verdict
 from tortie.api.resource import Metadata
 from tortie.api.tier import Tier
-from tortie.cli.doctor import clock_check
+from tortie.base.net import parse_address
+from tortie.bgp.status import PeerStatus
+from tortie.cli import node
+from tortie.cli.doctor import _sessions, clock_check
+from tortie.cli.node import NodeReport
 
 POLICY = """\
 apiVersion: projectcalico.org/v3
@@ -125,3 +130,17 @@ def test_a_datastore_from_the_future_means_a_wrong_clock() -> None:
     found = clock_check([tier], now=at_midnight)
     assert (found.state, found.detail) == ("problem", "Tier(t) was written 60 s later than it is here")
     assert clock_check([tier], now=at_midnight + 59).state == "ok"
+
+
+def test_each_session_that_is_down_is_a_problem_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    up = PeerStatus("Mesh_a", parse_address("10.0.0.2"), 64512, "Established", "12:00", "", 1, 1)
+    down = PeerStatus("Node_b", parse_address("10.0.0.3"), 64512, "Active", "12:00", "", 0, 0)
+    said = {"bgpPeers": [{"name": "Node_b", "reason": "Connection refused"}]}
+
+    async def ask(_: Path) -> NodeReport:
+        return NodeReport(1, said, (up, down), True)
+
+    monkeypatch.setattr(node, "ask", ask)
+    (check,) = asyncio.run(_sessions(Path("run")))
+    assert check.state == "problem"
+    assert check.detail == "Node_b (10.0.0.3) is down: Active (Connection refused)"
