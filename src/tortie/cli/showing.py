@@ -151,7 +151,8 @@ def _print(question: Question, found: Sequence[Resource], form: Form, *, namespa
             text = as_json(document) if form.name == "json" else as_yaml(document)
             screen.show([screen.document(text, form.name)])
     elif form.name == "name":
-        screen.show([short_name(resource) for resource in found]) if found else None
+        for resource in found:
+            click.echo(short_name(resource))
     elif found or question.kind is None or question.keys:
         wide = form.name == "wide"
         kinds = _kinds(as_number)
