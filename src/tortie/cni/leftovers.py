@@ -4,7 +4,7 @@ They are found by three traces, each sufficient: the endpoint in the datastore, 
 a device that carries our remark. What belongs to another network, another node or another program is left alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tortie.api.endpoint import WorkloadEndpoint
@@ -31,15 +31,18 @@ async def find_leftovers(
     valid = {container for container, _ in config.valid_attachments or ()}
     requests: dict[str, Request] = {}
     devices: dict[str, set[str]] = {}
+    networks: dict[str, str] = {}
     for link in links:
         read = read_remark(link.alias)
+        if read is not None:
+            networks[read[1]] = read[0]
         if read is not None and read[0] == config.name:
             devices.setdefault(read[1], set()).add(link.name)
             requests[read[1]] = Request("DEL", read[1], netns="", interface=read[2], path=path)
     for container in await _booked(client, config, node):
         requests.setdefault(container, Request("DEL", container, netns="", interface="eth0", path=path))
     for endpoint in () if config.ipam_only else (await client.list("WorkloadEndpoint")).items:
-        if isinstance(endpoint, WorkloadEndpoint) and _is_ours(endpoint, config, node):
+        if isinstance(endpoint, WorkloadEndpoint) and _is_ours(endpoint, config, node, networks=networks):
             requests[endpoint.spec.container_id] = _deletion(endpoint, path)
     return tuple(
         Leftover(request, tuple(sorted(devices.get(container, ()))))
@@ -62,11 +65,13 @@ async def _booked(client: Client, config: Config, node: str) -> set[str]:
     }
 
 
-def _is_ours(endpoint: WorkloadEndpoint, config: Config, node: str) -> bool:
+def _is_ours(endpoint: WorkloadEndpoint, config: Config, node: str, *, networks: Mapping[str, str]) -> bool:
+    """`networks` are those of containers by their devices: endpoints that are read from pods do not say theirs."""
     spec = endpoint.spec
     if spec.node != node or spec.orchestrator not in (KUBERNETES, CONTAINERS) or not spec.container_id:
         return False
-    return endpoint.metadata.annotations.get(NETWORK_ANNOTATION, config.name) == config.name
+    known = endpoint.metadata.annotations.get(NETWORK_ANNOTATION) or networks.get(spec.container_id, config.name)
+    return known == config.name
 
 
 def _deletion(endpoint: WorkloadEndpoint, path: str) -> Request:
