@@ -1,13 +1,15 @@
 """BGP as its operator meets it: AS numbers, peers outside, passwords, restarts under traffic, and why a peer is down."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.lab.bgp_stage import NODES, OUTSIDE, BgpLab, eventually, outside_router
+from tests.lab.bgp_stage import API, NODES, OUTSIDE, BgpLab, eventually, outside_router
 from tests.lab.stage import tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(150)]
@@ -176,6 +178,29 @@ def test_the_mesh_has_a_password_too(running: BgpLab) -> None:
     assert 'password "of-the-mesh";' in (running.folder / "n1/bird/bird.conf").read_text()
     running.secret("n1", "mesh", "key", text="another")
     eventually(lambda: "passwords of the two ends differ" in running.reason("n1", MESH[1][0]), lambda: running.peers("n1"))
+
+
+def test_a_node_reports_on_itself_to_who_asks_and_as_often(running: BgpLab) -> None:
+    mesh_is_up(running)
+    spec = {"node": "n1", "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": 1}
+    document = {"apiVersion": API, "kind": "CalicoNodeStatus", "metadata": {"name": "ask-n1"}, "spec": spec}
+    running.tortie("apply", "-f", "-", stdin=json.dumps(document)).ok()
+
+    def status() -> dict[str, Any]:
+        found: dict[str, Any] = running.tortie("get", "caliconodestatus", "ask-n1", "-o", "json").ok().json()
+        return dict(found.get("status") or {})
+
+    eventually(lambda: bool(status()), "no report")
+    first = status()
+    assert first["agent"]["birdV4"]["state"] == "Ready"
+    assert (first["bgp"]["numberEstablishedV4"], first["bgp"]["numberEstablishedV6"]) == (1, 1)
+    assert {peer["peerIP"]: peer["type"] for peer in first["bgp"]["peersV4"]} == {NODES["n2"]: "NodeMesh"}
+    learned = [route for route in first["routes"]["routesV4"] if route["learnedFrom"].get("peerIP") == NODES["n2"]]
+    assert {(route["type"], route["gateway"]) for route in learned} == {("FIB", NODES["n2"])}
+    eventually(lambda: status()["lastUpdated"] != first["lastUpdated"], "the report is never renewed")
+    running.configure(nodeToNodeMeshEnabled=False)
+    eventually(lambda: "peersV4" not in status()["bgp"], lambda: status()["bgp"])
+    running.tortie("delete", "caliconodestatus", "ask-n1").ok()
 
 
 def test_bird_killed_under_traffic_comes_back_and_nothing_is_lost(running: BgpLab) -> None:
