@@ -158,6 +158,14 @@ def behind(cluster: Cluster, folder: Path, *, environment: dict[str, str] | None
         stop(process)
 
 
+def wait_served(cluster: Cluster, name: str) -> None:
+    """Until a CRD's objects can be listed. (`kubectl wait` fails where there is no status yet.)"""
+    deadline = time.monotonic() + 30
+    while (done := cluster.kubectl_process("get", name, "-A")).returncode:
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.2)
+
+
 def needs_kubectl() -> None:
     """Skip the test where Kubernetes' programs cannot be had; in CI they must be there."""
     try:

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.kubernetes.api_ground import REPOSITORY, behind, needs_kubectl
+import yaml
+from tests.kubernetes.api_ground import REPOSITORY, behind, needs_kubectl, wait_served
 from tests.kubernetes.control_plane import Cluster, running
+
+from tortie.api.kinds import KINDS
+from tortie.datastore.kubernetes.places import CRD_V1, is_translated, place_of
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(120)]
 
@@ -30,7 +34,8 @@ def plane() -> Iterator[Cluster]:
 def test_it_stores_on_kubernetes_itself_with_the_rights_of_the_manifest(plane: Cluster, tmp_path: Path) -> None:
     crds = REPOSITORY / "manifests" / "crds"
     plane.kubectl("apply", *(f"-f={path}" for path in sorted(crds.glob("crd.projectcalico.org_*.yaml"))), "--server-side")
-    plane.kubectl("wait", "crd", "tiers.crd.projectcalico.org", "--for=condition=Established", "--timeout=30s")
+    for path in crds.glob("crd.projectcalico.org_*.yaml"):
+        wait_served(plane, f"{path.stem.partition('_')[2]}.crd.projectcalico.org")
     account = "system:serviceaccount:tortie-system:tortie-apiserver"
     environment = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(plane.kubeconfig(account))}
     with behind(plane, tmp_path, environment=environment) as api:
@@ -54,3 +59,15 @@ def test_it_stores_on_kubernetes_itself_with_the_rights_of_the_manifest(plane: C
         out, _ = watch.communicate(timeout=20)
         assert [json.loads(line)["type"] for line in out.splitlines()] == ["ADDED", "DELETED"]
         assert "kns.default" in api.kubectl("get", "profiles.projectcalico.org")
+
+
+def test_every_document_of_the_manifest_is_accepted(plane: Cluster) -> None:
+    plane.kubectl("create", "namespace", "tortie-system")
+    plane.kubectl("apply", "--dry-run=server", "-f", str(REPOSITORY / "manifests" / "apiserver.yaml"))
+
+
+def test_the_manifest_names_every_stored_kind() -> None:
+    documents = yaml.safe_load_all((REPOSITORY / "manifests" / "apiserver.yaml").read_text())
+    role = next(one for one in documents if one["kind"] == "ClusterRole")
+    stored = {place_of(kind, CRD_V1).plural for kind in KINDS if is_translated(kind, CRD_V1)}
+    assert set(role["rules"][0]["resources"]) == stored

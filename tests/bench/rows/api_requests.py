@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 from tests.bench.measuring import Bench, Measure, Pair, Row
-from tests.kubernetes.api_ground import REPOSITORY, standalone
+from tests.kubernetes.api_ground import REPOSITORY, standalone, wait_served
 from tests.kubernetes.control_plane import running
 
 _CONNECTIONS = 8
@@ -94,7 +94,7 @@ async def _stage() -> AsyncIterator[Measure]:
         ]
         cluster.apply(*definitions)
         for one in definitions:
-            cluster.kubectl("wait", "crd", one["metadata"]["name"], "--for=condition=Established", "--timeout=30s")
+            wait_served(cluster, one["metadata"]["name"])
         ours = _Side(stack.enter_context(standalone(folder)).kubeconfig)
         theirs = _Side(cluster.admin)
         try:
