@@ -12,6 +12,7 @@ from tortie.apiserver.objects import document
 from tortie.apiserver.pages import Page
 from tortie.apiserver.served import Served
 from tortie.apiserver.tables import Include, Shape, metadata_only, table
+from tortie.dataplane.enforcement import RELEASE, unenforced
 
 _ENCODED = 20_000
 _AT_ONCE = 200
@@ -91,3 +92,9 @@ def warnings(texts: Sequence[str]) -> list[str]:
     """Values of Warning headers."""
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return [f'299 - "{text}"' for text in quoted if text.isprintable()]
+
+
+def unenforced_warnings(resource: Resource) -> list[str]:
+    """One warning that names the fields which this release stores and does not act on. `tortie apply` refuses them instead."""
+    fields = [error.path for error in unenforced(resource)]
+    return [f"stored, but not enforced by this release of Tortie ({RELEASE}): {', '.join(fields)}"] if fields else []

@@ -18,7 +18,7 @@ from tortie.api.resource import Key
 from tortie.apiserver import protobuf
 from tortie.apiserver import question as asked
 from tortie.apiserver.access import Attributes, Authorizer, TierAccess, User, require
-from tortie.apiserver.answers import Answers, status_success, warnings
+from tortie.apiserver.answers import Answers, status_success, unenforced_warnings, warnings
 from tortie.apiserver.errors import Refusal, Subject, refusal_of
 from tortie.apiserver.hub import Hubs, Subscription, newer, seen
 from tortie.apiserver.identity import Trust, identify, read_peer
@@ -195,7 +195,8 @@ class Service:
                 raise Refusal(400, "PatchOptions is invalid: fieldManager is required for an apply patch")
             written = await writer.patch(write, body, content_type)
         found = self._answers.object(question.served, written.resource, shape, _include(request), stored=not write.dry_run)
-        return _answered(found, status=201 if written.created else 200, said=warnings(written.warnings))
+        said = written.warnings if write.subresource else (*written.warnings, *unenforced_warnings(written.resource))
+        return _answered(found, status=201 if written.created else 200, said=warnings(said))
 
     async def _delete(self, request: web.Request, question: Question, *, access: TierAccess, shape: Shape) -> web.Response:
         options = await _delete_options(request)

@@ -11,7 +11,7 @@ from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.networkset import NetworkSet
 from tortie.api.resource import Metadata
 from tortie.apiserver import discovery
-from tortie.apiserver.answers import Answers, warnings
+from tortie.apiserver.answers import Answers, unenforced_warnings, warnings
 from tortie.apiserver.errors import Refusal
 from tortie.apiserver.objects import MANAGED, admit, document, generated_name, resource_of
 from tortie.apiserver.pages import Page, Pages
@@ -153,3 +153,10 @@ def test_lists_are_atomic_but_for_those_whose_schema_says_otherwise() -> None:
     tiers = list_types(CATALOGUE["projectcalico.org", "v3", "tiers"])
     assert tiers(("f:status", "f:conditions")) == ("type",)
     assert list_type(("f:nowhere", "f:list")) is None
+
+
+def test_fields_that_nobody_acts_on_are_warned_of_by_name() -> None:
+    assert unenforced_warnings(IPPool(metadata=Metadata(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/16"))) == []
+    (said,) = unenforced_warnings(IPPool(metadata=Metadata(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/16", ipip_mode="Always")))
+    assert "spec.ipipMode" in said
+    assert "not enforced" in said
