@@ -149,8 +149,8 @@ async def _usage_lines(client: Client, *, show_blocks: bool) -> list[str]:
 async def _address_lines(client: Client, text: str) -> list[str]:
     try:
         address = parse_address(text)
-    except ValueError as error:
-        raise InputError(f"--ip: {error}") from error
+    except ValueError:
+        raise InputError(f"Error executing command: invalid IP address specified: {text}") from None
     holder = await Ipam(client).assignment(address)
     if holder is None or holder.released_at is not None:
         return [f"{address} is not assigned"]

@@ -44,8 +44,8 @@ def release(*, text: str, reports: tuple[str, ...], force: bool, config: str) ->
         return
     try:
         address = parse_address(text)
-    except ValueError as error:
-        raise InputError(f"--ip: {error}") from error
+    except ValueError:
+        raise InputError(f"Error executing command: invalid IP address specified: {text}") from None
     missing = with_client(config, lambda client: Ipam(client).release([ReleaseRequest(address)]))
     if missing:
         raise InputError(f"IP address {address} is not assigned")
