@@ -18,7 +18,7 @@ _TAG = "tag:yaml.org,2002:"
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _NULL = re.compile(r"~|null|Null|NULL|")
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,16}|0o[0-7]{1,22}")
-_FLOAT = re.compile(r"[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?(?<=[0-9.])")
+_FLOAT = re.compile(r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ def resolved_tag(text: str) -> str:
         return "bool"
     if _INT.fullmatch(text):
         return "int"
-    return "float" if _FLOAT.fullmatch(text) and any(map(str.isdigit, text)) else "str"
+    return "float" if _FLOAT.fullmatch(text) else "str"
 
 
 @dataclass(slots=True)

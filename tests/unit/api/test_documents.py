@@ -86,6 +86,10 @@ def test_one_misfit_has_the_short_form() -> None:
         ("1_000", "1_000"),
         (".nan", ".nan"),
         (".", "."),
+        ("e0", "e0"),
+        ("-E12", "-E12"),
+        (".e5", ".e5"),
+        ("1.e5", 100000.0),
         ("'5'", "5"),
         ("!!str 5", "5"),
         ("10.0.0.1", "10.0.0.1"),
@@ -268,7 +272,7 @@ def test_ipam_block_keeps_free_slots() -> None:
 
 _TEXT = st.text(alphabet=st.characters(codec="utf-8", exclude_characters="\x85\u2028\u2029"), max_size=12)
 _TRICKY = st.sampled_from(
-    ["on", "010", "1e3", "0x1F", "0o17", "null", "~", "", "1:30", "true", ".5", "a: b", "- x", "#c", "\n", " x ", "12"]
+    ["on", "010", "1e3", "0x1F", "0o17", "null", "~", "", "1:30", "true", ".5", "e0", "a: b", "- x", "#c", "\n", " x ", "12"]
 )
 
 
