@@ -1,6 +1,6 @@
 """Nodes: those that the input only mentions, and the configuration of each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.kubernetes import Pod
 from tortie.api.node import Node, NodeAddress
 from tortie.api.resource import Metadata, Resource, Update
+from tortie.base.net import parse_address
 from tortie.calc.config import ConfigStage
 from tortie.calc.pools_hosts import host
 from tortie.calc.problems import Problems
@@ -28,7 +29,10 @@ class PlacedNode:
 
 
 def complete_nodes(resources: Sequence[Resource], pods: Iterable[Pod], supply: Supply) -> list[PlacedNode]:
-    """Every node that the input holds or mentions, with at least one address: what its host endpoints expect, else made up."""
+    """Every node that the input holds or mentions, with at least one address.
+
+    One without gets what its host endpoints expect and its pods tell of it; else what is made up.
+    """
     nodes = {each.metadata.name: each for each in resources if isinstance(each, Node)}
     expected: dict[str, list[str]] = {}
     for each in resources:
@@ -36,7 +40,7 @@ def complete_nodes(resources: Sequence[Resource], pods: Iterable[Pod], supply: S
             expected.setdefault(each.spec.node, []).extend(each.spec.expected_ips)
     for pod in pods:
         if pod.spec.node_name:
-            expected.setdefault(pod.spec.node_name, [])
+            expected.setdefault(pod.spec.node_name, []).extend(_told_by(pod))
     placed = []
     for name in dict.fromkeys((*nodes, *sorted(expected))):
         node = nodes.get(name) or Node(metadata=Metadata(name=name))
@@ -44,12 +48,22 @@ def complete_nodes(resources: Sequence[Resource], pods: Iterable[Pod], supply: S
         if known.ipv4 is not None or known.ipv6 is not None:
             placed.append(PlacedNode(node, synthetic_address=False))
             continue
-        said = expected.get(name, [])
+        said = list(dict.fromkeys(expected.get(name, ())))
         addresses = said or [str(address) for address in supply.take()]
         listed = tuple(NodeAddress(address=text, type="InternalIP") for text in addresses)
         spec = msgspec.structs.replace(node.spec, addresses=(*node.spec.addresses, *listed))
         placed.append(PlacedNode(msgspec.structs.replace(node, spec=spec), synthetic_address=not said))
     return placed
+
+
+def _told_by(pod: Pod) -> Iterator[str]:
+    """The addresses of its node that a pod's status holds: on its host's network they are the pod's own."""
+    own = (*(each.ip for each in pod.status.pod_ips), pod.status.pod_ip) if pod.spec.host_network else ()
+    for text in (*own, pod.status.host_ip):
+        try:
+            yield str(parse_address(text))
+        except ValueError:
+            continue  # empty, or no address: nothing is told
 
 
 def is_kubernetes_node(document: Mapping[str, Any]) -> bool:

@@ -174,6 +174,17 @@ def test_a_pod_on_its_nodes_network_is_its_node() -> None:
     assert not answer.allowed
 
 
+def test_a_node_that_is_only_mentioned_has_the_addresses_that_its_pods_tell() -> None:
+    told = "{podIP: 192.0.2.9, podIPs: [{ip: 192.0.2.9}, {ip: '2001:db8:9::9'}]}"
+    agent = pod("agent", node="n9", extra=", hostNetwork: true") + f"status: {told}\n"
+    answer = explanation_document(ask(world_of(pod("web", "10.0.0.1"), agent), "prod/agent", "prod/web", "tcp/80"))
+    assert answer["verdict"] == "allow"
+    assert answer["packet"]["source"] == "192.0.2.9"
+    assert "syntheticAddress" not in answer["source"]
+    plain = pod("web", node="n7") + "status: {hostIP: 192.0.2.7}\n"
+    assert explanation_document(ask(world_of(plain), "node/n7", "prod/web", "tcp/80"))["source"]["addresses"] == ["192.0.2.7"]
+
+
 def test_kubernetes_nodes_have_the_addresses_that_their_status_tells() -> None:
     kubernetes = """\
 apiVersion: v1
