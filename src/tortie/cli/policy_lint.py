@@ -84,7 +84,8 @@ def _findings(paths: Sequence[str], config_file: str | None) -> tuple[list[Findi
 def _lines(findings: Sequence[Finding], world: World) -> Iterator[str]:
     for finding in findings:
         severity = finding.check.severity
-        what = ", ".join(part for part in (finding.resource, finding.field) if part)
+        field = "" if finding.message.startswith(finding.field) else finding.field
+        what = ", ".join(part for part in (finding.resource, field) if part)
         place = f"{finding.location}: " if finding.location else ""
         yield f"{place}{click.style(severity.word, fg=_COLOURS[severity])} {finding.check.id} {finding.check.title}"
         yield f"  {what}: {finding.message}" if what else f"  {finding.message}"
@@ -92,8 +93,12 @@ def _lines(findings: Sequence[Finding], world: World) -> Iterator[str]:
     if not world.workloads and not world.state.host_endpoints:
         yield "The input has no endpoints: what selectors select was not checked."
     counts = [(severity, sum(1 for each in findings if each.check.severity is severity)) for severity in reversed(Severity)]
-    told = ", ".join(f"{count} {severity.word}" for severity, count in counts if count)
+    told = ", ".join(_counted(count, severity) for severity, count in counts if count)
     yield f"{told or 'Nothing'} found."
+
+
+def _counted(count: int, severity: Severity) -> str:
+    return f"{count} {severity.word}" if count == 1 or severity is Severity.INFO else f"{count} {severity.word}s"
 
 
 def _annotation(finding: Finding) -> str:

@@ -62,6 +62,12 @@ def test_ports_without_a_protocol_are_a_finding_and_no_error(tortie: Tortie) -> 
     assert "protocol: TCP" in document["findings"][0]["fix"]
 
 
+def test_a_field_is_told_once_and_findings_are_counted(tortie: Tortie) -> None:
+    answer = tortie("policy", "lint", "-f", "pods.yaml", "bad.yaml", "lost.yaml", "lost.yaml")
+    assert "  spec.ingress[0].destination.ports: port numbers need protocol" in answer.out
+    assert answer.out.endswith("\n2 errors, 1 warning found.\n")
+
+
 def test_github_gets_one_annotation_a_finding(tortie: Tortie) -> None:
     answer = tortie("policy", "lint", "-f", "pods.yaml", "lost.yaml", "-o", "github")
     assert answer.out == (
