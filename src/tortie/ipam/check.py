@@ -187,5 +187,6 @@ def _owners(snapshot: Snapshot) -> Iterator[Finding]:
         if spec.state not in ("", "confirmed") or spec.deleted:
             continue
         if owners.get(spec.cidr) != f"{spec.type}:{spec.node}":
-            text = f"{spec.type}:{spec.node} has a confirmed affinity for {spec.cidr}, which belongs to {owners.get(spec.cidr)}"
+            whose = f"belongs to {owners[spec.cidr] or 'nobody'}" if spec.cidr in owners else "is no block"
+            text = f"{spec.type}:{spec.node} has a confirmed affinity for {spec.cidr}, which {whose}"
             yield Finding("affinity", text, counts=False)

@@ -72,6 +72,15 @@ def test_a_confirmed_affinity_must_own_its_block() -> None:
     assert data(affinity("n1")) == [("affinity", False)]
 
 
+@pytest.mark.parametrize(
+    ("blocks", "end"),
+    [([], "which is no block"), ([block(affinity=None)], "which belongs to nobody"), ([block()], "which belongs to host:n1")],
+)
+def test_a_wrong_affinity_says_whose_the_block_is(blocks: list[IPAMBlock], end: str) -> None:
+    (finding,) = check_data(snapshot_of([*blocks, affinity("n2")]), now=NOW)
+    assert finding.text.endswith(end)
+
+
 GOOD = block("10.0.0.1").spec
 
 
