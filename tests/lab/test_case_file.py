@@ -159,6 +159,13 @@ def test_routes_come_from_bird_as_blocks_and_nothing_of_ours_is_outside(running:
     assert "tortie" not in tables
 
 
+def test_what_runs_on_a_node_speaks_of_its_own_agent(running: RunningLab) -> None:
+    said = running.on("node/a", "tortie", "node", "status").ok().out
+    assert "The agent is running" in said
+    assert "172.18.0.3" in said
+    assert "no agent runs" not in running.on("node/a", "tortie", "doctor").out
+
+
 def test_a_second_lab_of_the_same_name_is_refused(running: RunningLab) -> None:
     done = tortie("lab", "up", "--name", running.name, "--nodes", "1")
     assert done.code == 1

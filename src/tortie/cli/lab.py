@@ -220,8 +220,11 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
     names = LabNames(name)
     state = load_state(names)
     kind, _, rest = where.partition("/")
+    environment = {**os.environ, **lab_environment(names)}
     if kind == "node" and rest in {entry.name for entry in state.spec.nodes}:
         namespace = names.node(rest)
+        # `tortie node status` and `tortie doctor` then speak of this node's agent.
+        environment |= {"TORTIE_RUN_DIR": str(names.run_dir(rest)), "TORTIE_STATE_DIR": str(names.state_dir(rest))}
     elif where == "fabric":
         namespace = names.fabric
     elif where in state.pods:
@@ -233,8 +236,7 @@ def execute(name: str, where: str, command: tuple[str, ...]) -> None:
         raise LabError("which command? tortie lab exec NAMESPACE/POD -- ip address")
     arguments = ["nsenter", f"--net={netns_path(namespace)}", "--", *words]
     # `tortie` itself is found too, also where its environment is not activated.
-    path = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
-    environment = {**os.environ, **lab_environment(names), "PATH": path}
+    environment["PATH"] = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
     os.execvpe(arguments[0], arguments, environment)  # noqa: S606  (becomes the user's command)
 
 
