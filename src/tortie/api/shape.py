@@ -5,7 +5,7 @@ its path, and drops nulls where a null means "absent" (as Go's decoder does). Wh
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -56,8 +56,8 @@ class Fitting:
             case _:
                 return self._fit_scalar(type_, value, path)
 
-    def _fit_union(self, types: Iterable[inspect.Type], value: Any, path: Path) -> Any:
-        if value is None:
+    def _fit_union(self, types: Collection[inspect.Type], value: Any, path: Path) -> Any:
+        if value is None and any(isinstance(type_, inspect.NoneType) for type_ in types):
             return None
         choices = [type_ for type_ in types if not isinstance(type_, inspect.NoneType)]
         if len(choices) == 1:

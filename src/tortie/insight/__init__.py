@@ -1,7 +1,7 @@
 """Resources in, answers out. Pure: the command line, the lab and tests all ask here.
 
-In reading order: errors, synthetic (addresses for what has none), workloads (pod templates as pods), nodes (those only
-mentioned, and the configuration of each), slices (endpoint slices for services without), services (what stands behind a
+In reading order: errors, raw (maps inside raw documents), synthetic (addresses for what has none), workloads (pod templates
+as pods), nodes (those only mentioned, and the configuration of each), slices (endpoint slices for services without), services (what stands behind a
 service), written (rules as their authors numbered them), world (calc run over a whole cluster), files (the text of files as a
 world), question (what is asked, as a person writes it), ends (what a person calls an endpoint), route (which way a packet
 takes), bystanders (who was not asked, and why), explain (why one packet passes or not), document (an explanation as JSON),

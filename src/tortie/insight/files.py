@@ -104,6 +104,6 @@ def _is_test(document: Mapping[str, Any]) -> bool:
 def _expanded(values: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
     for value in values:
         items = value.get("items") if isinstance(value, dict) and value.get("kind") == "List" else [value]
-        for item in items or []:
+        for item in items if isinstance(items, list) else ():
             if isinstance(item, dict):
                 yield item

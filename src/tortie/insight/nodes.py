@@ -17,6 +17,7 @@ from tortie.calc.pools_hosts import host
 from tortie.calc.problems import Problems
 from tortie.convert.nodes import calico_node
 from tortie.insight.errors import InsightError
+from tortie.insight.raw import map_at
 from tortie.insight.synthetic import Supply
 
 
@@ -73,8 +74,9 @@ def is_kubernetes_node(document: Mapping[str, Any]) -> bool:
 
 def node_of(document: Mapping[str, Any]) -> Node:
     """The Calico Node of a Kubernetes Node. Raises InsightError, naming the field, if it is malformed."""
-    meta, status, spec = (document.get(part) or {} for part in ("metadata", "status", "spec"))
+    meta = map_at(document, "metadata", where="Node")
     where = f"Node {meta.get('name')}"
+    status, spec = (map_at(document, part, where=where) for part in ("status", "spec"))
     try:
         metadata = msgspec.convert(
             {key: value for key, value in meta.items() if key in ("name", "labels", "annotations") and value}, Metadata

@@ -8,6 +8,7 @@ import msgspec
 from tortie.api.kubernetes import Pod, PodSpec
 from tortie.api.resource import Metadata
 from tortie.insight.errors import InsightError
+from tortie.insight.raw import map_at
 
 TEMPLATE_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob"})
 
@@ -15,20 +16,19 @@ TEMPLATE_KINDS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "ReplicaSe
 def is_workload(document: Mapping[str, Any]) -> bool:
     """True for a raw document that carries a pod template which we read."""
     group = str(document.get("apiVersion", "")).partition("/")[0]
-    return group in ("apps", "batch") and document.get("kind") in TEMPLATE_KINDS
+    return group in ("apps", "batch") and str(document.get("kind")) in TEMPLATE_KINDS
 
 
 def template_pod(document: Mapping[str, Any]) -> Pod:
     """The pod that a workload stands for. Raises InsightError, naming the field, if the template is malformed."""
-    kind, meta = str(document["kind"]), document.get("metadata") or {}
+    kind = str(document["kind"])
+    meta = map_at(document, "metadata", where=kind)
     where = f"{kind} {meta.get('namespace') or 'default'}/{meta.get('name')}"
-    spec = document.get("spec") or {}
-    if kind == "CronJob":
-        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
-    template = spec.get("template")
-    if not isinstance(template, Mapping):
-        raise InsightError(f"{where}: spec.template is missing; a {kind} needs a pod template")
-    labels = (template.get("metadata") or {}).get("labels") or {}
+    path = ("spec", "jobTemplate", "spec", "template") if kind == "CronJob" else ("spec", "template")
+    template = map_at(document, *path, where=where)
+    if not template:
+        raise InsightError(f"{where}: {'.'.join(path)} is missing; a {kind} needs a pod template")
+    labels = map_at(document, *path, "metadata", "labels", where=where)
     try:
         metadata = msgspec.convert(
             {"name": meta.get("name"), "namespace": meta.get("namespace") or "default", "labels": labels}, Metadata

@@ -172,6 +172,12 @@ def test_json_with_escaped_surrogates_is_read() -> None:
     assert load_documents(text)[0].resource.metadata.annotations == {"a": "\N{CAT FACE}"}
 
 
+def test_a_null_in_a_list_is_refused_by_name() -> None:
+    rule = {"action": "Deny", "protocol": "TCP", "destination": {"ports": [80, None]}}
+    with pytest.raises(ValidationError, match=r"spec\.ingress\[0\]\.destination\.ports\[1\].*must be an integer or text"):
+        decode(_document(ingress=[rule]))
+
+
 def test_nulls_count_as_absent_everywhere() -> None:
     resource = decode(_document(ingress=None, selector=None, egress=[{"action": "Allow", "source": None, "protocol": None}]))
     assert isinstance(resource, NetworkPolicy)

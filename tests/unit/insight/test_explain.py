@@ -193,6 +193,9 @@ def test_what_policy_does_not_look_at_is_left_out_and_counted() -> None:
         KUBERNETES.replace("kind: NetworkPolicy", "kind: NetworkPolice"),
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec: {selector: 'a =='}\n",
         DEPLOYMENT.replace("template:", "tmplate:"),
+        DEPLOYMENT.replace("metadata: {labels: {app: web}}", "metadata: web"),
+        DEPLOYMENT.replace("metadata: {name: api, namespace: prod}", "metadata: api", 1),
+        DEPLOYMENT.replace("kind: Deployment", "kind: [Deployment]"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_rather_than_guessed(text: str) -> None:

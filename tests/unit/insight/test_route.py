@@ -197,6 +197,10 @@ status: {addresses: [{type: Hostname, address: n1}, {type: InternalIP, address: 
     assert [str(address) for address in ask(both, "node/n1", "prod/web", "tcp/80").source.addresses] == ["192.0.2.1"]
     with pytest.raises(InsightError, match="Node n1"):
         world_of(kubernetes.replace("addresses: [", "addresses: [7, "))
+    with pytest.raises(InsightError, match="Node n1: status must be a map"):
+        world_of("{apiVersion: v1, kind: Node, metadata: {name: n1}, status: ready}")
+    with pytest.raises(InsightError, match="Node: metadata must be a map"):
+        world_of("{apiVersion: v1, kind: Node, metadata: n1}")
 
 
 def test_a_port_of_a_node_can_be_asked_by_the_name_that_its_host_endpoint_gives_it() -> None:
