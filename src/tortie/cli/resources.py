@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from tortie.api.documents import Document
+from tortie.api.errors import FieldError
 from tortie.api.ippool import IPPool
 from tortie.api.kinds import KINDS, kind_by_alias
 from tortie.api.resource import Key, Resource
@@ -206,7 +207,10 @@ def _write_all(verb: str, documents: Sequence[Document], write: Write, *, config
 
     async def work(client: Client) -> tuple[list[str], list[TortieError]]:
         await ensure_initialized(client)
-        await operations.check_references(client, resources)
+        try:
+            await operations.check_references(client, resources)
+        except DoesNotExist as error:
+            raise _who_refers(documents, error) from None
         outcomes: list[str] = []
         errors: list[TortieError] = []
         for resource in resources:
@@ -221,6 +225,21 @@ def _write_all(verb: str, documents: Sequence[Document], write: Write, *, config
         return
     outcomes, errors = with_client(config, work)
     _report(verb, [resource.key for resource in resources], outcomes, errors)
+
+
+def _who_refers(documents: Sequence[Document], missing: DoesNotExist) -> TortieError:
+    """The same refusal with the fields that name what is missing."""
+    reason = f"{missing.key} does not exist"
+    found: list[str] = []
+    for document in documents:
+        spec = getattr(document.resource, "spec", None)
+        errors = []
+        if missing.key.kind == "Tier" and getattr(spec, "tier", None) == missing.key.name:
+            errors = [FieldError("spec.tier", missing.key.name, reason)]
+        elif missing.key.kind == "BGPFilter" and missing.key.name in getattr(spec, "filters", ()):
+            errors = [FieldError("spec.filters", missing.key.name, reason)]
+        found += [f"{document.resource.key}: {error}" for error in document.located(errors)]
+    return InputError("\n".join([str(missing), *found, "nothing was written"]))
 
 
 def _report(verb: str, keys: Sequence[Key], outcomes: Sequence[str], errors: Sequence[TortieError]) -> None:

@@ -102,8 +102,23 @@ def test_unknown_fields_of_all_files_are_told_at_once(tortie: Tortie, tmp_path: 
 
 def test_a_missing_tier_is_told_before_anything_is_written(tortie: Tortie) -> None:
     answer = tortie("apply", "-f", "-", stdin=f"{netset('a')}---\n{POLICY}")
-    assert (answer.code, answer.err) == (1, "resource does not exist: Tier(security)\n")
+    assert (answer.code, answer.err.splitlines()) == (
+        1,
+        [
+            "resource does not exist: Tier(security)",
+            "NetworkPolicy(shop/security.web): spec.tier = 'security' (Tier(security) does not exist) at stdin:10",
+            "nothing was written",
+        ],
+    )
     assert tortie("get", "networkset", "-A", "-o", "name").out == ""
+
+
+def test_a_missing_filter_is_told_with_the_peer_that_names_it(tortie: Tortie) -> None:
+    peer = "apiVersion: projectcalico.org/v3\nkind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 192.0.2.1, filters: [f]}\n"
+    answer = tortie("apply", "-f", "-", stdin=peer)
+    assert answer.code == 1
+    assert "BGPPeer(p): spec.filters = 'f' (BGPFilter(f) does not exist) at stdin:4" in answer.err
+    assert tortie("get", "bgppeer", "-o", "name").out == ""
 
 
 def test_what_this_release_does_not_enforce_is_refused_unless_allowed(tortie: Tortie) -> None:
