@@ -27,15 +27,23 @@ class Question:
 
 
 def parse_question(text: str, *, source_port: int = EPHEMERAL_PORT, family: Family | None = None) -> Question:
-    """Read `tcp/80`, `udp/dns`, `icmp`, `icmp/8`, `icmp/3/1` (type and code) or a protocol number. Raises InsightError."""
+    """Read `tcp/80`, `udp/dns`, `icmp`, `icmp/8`, `icmp/3/1` (type and code) or a protocol number. Raises InsightError.
+
+    `icmp` is of either family, as its ends are; `icmpv6` is IPv6's alone.
+    """
     name, *rest = text.lower().split("/")
     protocol = _NUMBERS.get(name) or (int(name) if name.isdigit() and 0 < int(name) < 256 else None)
     if protocol is None:
         raise InsightError(f"protocol {name!r} is unknown: use {', '.join(_NUMBERS)} or a number from 1 to 255")
     if protocol in (ICMP, ICMPV6):
-        numbers = [_number(part, 255, "ICMP type and code") for part in rest[:2]]
+        if len(rest) > 2:
+            raise InsightError(f"{text!r}: write {name}, {name}/TYPE or {name}/TYPE/CODE")
+        if protocol == ICMPV6 and family is Family.V4:
+            raise InsightError(f"{text!r} is not sent over IPv4; write icmp")
+        numbers = [_number(part, 255, "ICMP type and code") for part in rest]
         code = numbers[1] if len(numbers) > 1 else 0
         port = numbers[0] if numbers else None
+        family = Family.V6 if protocol == ICMPV6 else family
         return Question(protocol=protocol, port=port, icmp_code=code, source_port=source_port, family=family)
     if protocol not in PROTOCOLS_WITH_PORTS:
         if rest:
