@@ -1,6 +1,7 @@
 """Questions as a person writes them."""
 
 import pytest
+
 from tortie.base.net import Family
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question, parse_question
