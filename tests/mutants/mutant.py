@@ -18,6 +18,10 @@ HOSTS_MANAGED = ("tests/unit/dataplane/test_host_manager.py", 0)
 """What host endpoints follow."""
 POPULATED = ("tests/unit/dataplane/test_populated.py", 0)
 """Sets that have no members yet."""
+RULES = ("tests/unit/dataplane/test_policy.py", 0)
+"""One rule as nft rules. The fuzzer seldom sends a packet on which two rules of several ports each disagree."""
+CONFIGURED = ("tests/unit/dataplane/test_config.py", 0)
+"""What parameters mean."""
 HOOKS = ("tests/unit/dataplane/test_hooks.py", 0)
 """What the base chains lead to."""
 HOST = ("tests/unit/dataplane/test_host.py", 0)

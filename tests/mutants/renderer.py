@@ -1,6 +1,6 @@
 """Bugs in the rules that the kernel is given."""
 
-from tests.mutants.mutant import HOOKS, HOST, KERNEL, LIMITS, TO_HOST, UNTRACKED, Mutant
+from tests.mutants.mutant import CONFIGURED, HOOKS, HOST, KERNEL, LIMITS, RULES, TO_HOST, UNTRACKED, Mutant
 
 RENDERER = (
     Mutant(
@@ -29,7 +29,7 @@ RENDERER = (
         "dataplane/render/policy.py",
         "prelude.insert(0, nft.Rule((nft.SetMark(config.marks.scratch, 0),), comment))",
         "pass",
-        KERNEL,
+        RULES,
     ),
     Mutant(
         "what the source may send is accepted before the destination is asked",
@@ -141,7 +141,7 @@ RENDERER = (
         "dataplane/render/config.py",
         'read("FailsafeOutboundHostPorts", _failsafes, _FAILSAFE_OUT, none_is_default=False)',
         'read("FailsafeOutboundHostPorts", _failsafes, _FAILSAFE_OUT)',
-        KERNEL,
+        CONFIGURED,
     ),
     Mutant(
         "a packet rate drops what is within it",
