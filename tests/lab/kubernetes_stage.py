@@ -58,7 +58,7 @@ class KubernetesLab(FaultyLab):
         """The agents' requests so far."""
         lines = (self.folder / "kubernetes" / "audit.log").read_text().splitlines(keepends=True)
         events = [json.loads(line) for line in lines if line.endswith("\n")]
-        return [event for event in events if event["user"]["username"] == AGENT_USER]
+        return [event for event in events if event["user"].get("username") == AGENT_USER]
 
     def asked(self, events: list[dict[str, Any]], accepted: Callable[[int], bool]) -> set[Asked]:
         """The kinds of requests about resources that were answered with a status like that."""

@@ -32,6 +32,8 @@ def running() -> Iterator[RunningLab]:
         lab.lab("pod add", "default/open", "--serve", "tcp:80").ok()
         lab.lab("pod add", "default/closed", "--labels", "app=closed", "--serve", "tcp:80").ok()
         lab.tortie("apply", "-f", "-", stdin=json.dumps(DENY)).ok()
+        listing = ("nft", "list", "table", "inet", "tortie")
+        eventually(lambda: "np/default/closed" in lab.on("node/n1", *listing).out, "the policy is in the kernel")
         yield lab
     finally:
         tortie("lab", "down", "--name", name).ok()
