@@ -7,12 +7,12 @@ import msgspec
 
 from tortie.api.documents import decode, encode, load_raw
 from tortie.api.kinds import Kind, kind_by_alias
+from tortie.api.patching import PATCH_TYPES, PatchError, patched
 from tortie.api.resource import Key, Resource
 from tortie.api.validation import check
 from tortie.base.errors import TortieError
 from tortie.cli.completing import complete_kind, complete_name
 from tortie.cli.files import InputError, namespace_of
-from tortie.cli.patching import PATCH_TYPES, PatchError, patched
 from tortie.cli.session import config_option, namespace_option, with_client
 from tortie.datastore import operations
 

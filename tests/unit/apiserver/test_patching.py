@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tortie.api.patching import merge_patch
 from tortie.apiserver.errors import Refusal
-from tortie.apiserver.patching import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, merged, patched
+from tortie.apiserver.patching import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, patched
 
 VALUES = st.recursive(
     st.booleans() | st.integers(0, 3) | st.text("ab", max_size=2),
@@ -41,8 +42,8 @@ def test_a_json_patch_leads_where_the_library_says(before: dict[str, Any], after
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_merge_patch_leads_from_one_document_to_any_other(before: dict[str, Any], after: dict[str, Any]) -> None:
     patch = difference(before, after)
-    assert merged(before, patch) == after
-    assert merged(after, patch) == after
+    assert merge_patch(before, patch) == after
+    assert merge_patch(after, patch) == after
     assert patched(before, patch, STRATEGIC_PATCH) == after
 
 
@@ -67,7 +68,7 @@ def test_what_is_no_patch_is_refused(patch: Any, kind: str, code: int) -> None:
     assert refused.value.code == code
 
 
-def test_strategic_directives_replace_delete_keep_and_merge_what_is_merged() -> None:
+def test_strategic_directives_replace_delete_keep_and_merge_what_is_merge_patch() -> None:
     before = {
         "metadata": {"finalizers": ["a"], "ownerReferences": [{"uid": "1", "name": "x"}, {"uid": "2"}], "labels": {"l": "1"}},
         "spec": {"list": [1, 2], "map": {"a": 1, "b": 2}, "other": {"x": 1, "y": 2}, "gone": {"z": 1}},

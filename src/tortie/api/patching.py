@@ -1,8 +1,9 @@
 """Patches of documents, pure: JSON merge patch (RFC 7386), JSON patch (RFC 6902), and Kubernetes' strategic merge patch.
 
-A strategic patch is a merge patch with two additions. Lists of Calico's kinds are replaced as a whole, as their types say; of
+A strategic patch is a merge patch with additions. Lists of Calico's kinds are replaced as a whole, as their types say; of
 metadata, `ownerReferences` is merged by uid and `finalizers` as a set. A map may hold `$patch: replace` (it replaces the old
-map) or `$patch: delete` (the old map, or the item of `ownerReferences` with that uid, goes).
+map), `$patch: delete` (the old map, or the item of `ownerReferences` with that uid, goes), `$retainKeys` (all other keys go)
+and `$deleteFromPrimitiveList/FIELD`. What else begins with `$`, such as kubectl's `$setElementOrder/FIELD`, changes nothing.
 """
 
 import copy
@@ -14,6 +15,7 @@ from tortie.base.errors import TortieError
 PATCH_TYPES = ("strategic", "merge", "json")
 
 _DIRECTIVE = "$patch"
+_REMOVED = "$deleteFromPrimitiveList/"
 _MERGED: Mapping[tuple[str, ...], str | None] = {
     ("metadata", "ownerReferences"): "uid",
     ("metadata", "finalizers"): None,
@@ -23,6 +25,10 @@ _MERGED: Mapping[tuple[str, ...], str | None] = {
 
 class PatchError(TortieError):
     """A patch that is none, or that does not fit the document; the text names the operation or the field."""
+
+
+class PatchMisfit(PatchError):
+    """A patch that is one, and that this document cannot take."""
 
 
 def patched(document: Any, patch: Any, kind: str) -> Any:
@@ -58,7 +64,7 @@ def json_patch(document: Any, operations: Any) -> Any:
         try:
             result = _operate(result, operation)
         except PatchError as error:
-            raise PatchError(f"operation {number} of the patch: {error}") from error
+            raise type(error)(f"operation {number} of the patch: {error}") from error
     return result
 
 
@@ -83,14 +89,17 @@ def _strategic(target: Any, patch: Any, path: tuple[str, ...]) -> Any:
         return None
     result = dict(target) if isinstance(target, dict) and directive == "merge" else {}
     for key, value in patch.items():
-        if key == _DIRECTIVE:
-            continue
-        new = None if value is None else _strategic(result.get(key), value, (*path, key))
-        if new is None:
-            result.pop(key, None)
-        else:
-            result[key] = new
-    return result
+        if key.startswith(_REMOVED):
+            field = key.removeprefix(_REMOVED)
+            result[field] = [item for item in result.get(field) or [] if item not in value]
+        elif not key.startswith("$"):
+            new = None if value is None else _strategic(result.get(key), value, (*path, key))
+            if new is None:
+                result.pop(key, None)
+            else:
+                result[key] = new
+    keep = patch.get("$retainKeys")
+    return {key: value for key, value in result.items() if key in keep} if isinstance(keep, list) else result
 
 
 def _merged_list(target: Any, patch: list[Any], path: tuple[str, ...]) -> list[Any]:
@@ -129,7 +138,7 @@ def _add(document: Any, operation: dict[str, Any]) -> Any:
 def _remove(document: Any, operation: dict[str, Any]) -> Any:
     tokens = _tokens(operation, "path")
     if not tokens:
-        raise PatchError("the whole document cannot be removed")
+        raise PatchMisfit("the whole document cannot be removed")
     parent = _find(document, tokens[:-1])
     key = _existing(parent, tokens[-1], tokens)
     del parent[key]
@@ -148,7 +157,7 @@ def _replace(document: Any, operation: dict[str, Any]) -> Any:
 def _move(document: Any, operation: dict[str, Any]) -> Any:
     source, target = _tokens(operation, "from"), _tokens(operation, "path")
     if target[: len(source)] == source and target != source:
-        raise PatchError("a value cannot be moved into itself")
+        raise PatchMisfit("a value cannot be moved into itself")
     value = copy.deepcopy(_find(document, source))
     return _insert(_remove(document, {"path": operation["from"]}), target, value)
 
@@ -161,7 +170,7 @@ def _copy(document: Any, operation: dict[str, Any]) -> Any:
 def _test(document: Any, operation: dict[str, Any]) -> Any:
     found, expected = _find(document, _tokens(operation, "path")), _value(operation)
     if not _same(found, expected):
-        raise PatchError(f"test of {operation['path']} fails: it is {found!r}, not {expected!r}")
+        raise PatchMisfit(f"test of {operation['path']} fails: it is {found!r}, not {expected!r}")
     return document
 
 
@@ -184,7 +193,7 @@ def _insert(document: Any, tokens: list[str], value: Any) -> Any:
     elif isinstance(parent, dict):
         parent[last] = value
     else:
-        raise PatchError(f"{_pointer(tokens[:-1])} is neither a map nor a list")
+        raise PatchMisfit(f"{_pointer(tokens[:-1])} is neither a map nor a list")
     return document
 
 
@@ -201,14 +210,14 @@ def _existing(parent: Any, token: str, tokens: list[str]) -> Any:
         return _index(token, len(parent) - 1, tokens)
     if isinstance(parent, dict) and token in parent:
         return token
-    raise PatchError(f"{_pointer(tokens)} does not exist")
+    raise PatchMisfit(f"{_pointer(tokens)} does not exist")
 
 
 def _index(token: str, highest: int, tokens: list[str]) -> int:
     if not (token.isascii() and token.isdigit()) or (len(token) > 1 and token[0] == "0"):
-        raise PatchError(f"{_pointer(tokens)}: {token!r} is not an index of a list")
+        raise PatchMisfit(f"{_pointer(tokens)}: {token!r} is not an index of a list")
     if len(token) > 9 or int(token) > highest:
-        raise PatchError(f"{_pointer(tokens)} does not exist")
+        raise PatchMisfit(f"{_pointer(tokens)} does not exist")
     return int(token)
 
 

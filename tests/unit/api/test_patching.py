@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.cli.patching import PatchError, json_patch, merge_patch, patched
+from tortie.api.patching import PatchError, json_patch, merge_patch, patched
 
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab/~$", max_size=3)
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/~", max_size=2), inner))
