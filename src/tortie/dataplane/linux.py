@@ -1,7 +1,7 @@
 """Messages in, kernel out: the netfilter dataplane of one node.
 
     on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► bandwidth ─► one nft transaction
-                                                                                     ─► devices ─► arp ─► routes
+                                             ─► devices ─► arp ─► overlays ─► routes ─► overlays that are not used any more
 
 Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
 drops what it does not know.
@@ -9,7 +9,7 @@ drops what it does not know.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
@@ -21,6 +21,7 @@ from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.host_manager import HostManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.nat_manager import NatManager
+from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.policy_manager import PolicyManager
 from tortie.dataplane.populated import Populated
 from tortie.dataplane.quarantine import Quarantine
@@ -46,7 +47,7 @@ class LinuxDataplane:
 
     Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
     bandwidth limits. Without `links` no host endpoint finds its interface by address. `arp` is a table of family
-    arp; without it nothing guards answers to ARP.
+    arp; without it nothing guards answers to ARP. Routes of an overlay that has no manager here are not programmed.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class LinuxDataplane:
         shaper: Shaper | None = None,
         links: Links | None = None,
         arp: NftTable | None = None,
+        overlays: Sequence[OverlayManager] = (),
     ) -> None:
         self._table = table
         self._quarantine = Quarantine(table)
@@ -68,7 +70,8 @@ class LinuxDataplane:
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
         self._arp = ArpManager(arp) if arp is not None else None
-        self._routes = RouteManager(routes, conntrack)
+        self._overlays = tuple(overlays)
+        self._routes = RouteManager(routes, conntrack, overlays=self._overlays)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
             SetManager(table, populated),
@@ -130,10 +133,20 @@ class LinuxDataplane:
                 await self._arp.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
+        for overlay in self._overlays:
+            try:
+                await overlay.apply()
+            except ExceptionGroup as group:
+                failures.append(group)
         try:
             await self._routes.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
+        for overlay in self._overlays:
+            try:
+                await overlay.retire()
+            except ExceptionGroup as group:
+                failures.append(group)
         return failures
 
     async def _transact(self) -> ApplyStats:
@@ -165,6 +178,14 @@ class LinuxDataplane:
     def host_problems(self) -> dict[HostEndpointId, str]:
         """Host endpoints, or parts of them, that are not in force, and why."""
         return self._hosts.problems
+
+    @property
+    def overlay_problems(self) -> dict[str, str]:
+        """What is not as it should be with tunnels and routes, by what it concerns, and why."""
+        found = dict(self._routes.problems)
+        for overlay in self._overlays:
+            found |= overlay.problems
+        return found
 
     @property
     def in_sync(self) -> bool:
@@ -203,11 +224,14 @@ class LinuxDataplane:
             self._devices.links_changed(names)
         limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
         found = self._hosts.links_changed(names)
-        return self._routes.links_changed(names) or limited or found
+        tunnelled = [overlay.links_changed(names) for overlay in self._overlays]
+        return self._routes.links_changed(names) or limited or found or any(tunnelled)
 
     def addresses_changed(self) -> bool:
-        """Addresses of interfaces came or went. True if that concerns a host endpoint: the next `apply` looks at them."""
-        return self._hosts.addresses_changed()
+        """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next
+        `apply` looks at them."""
+        concerned = [self._hosts.addresses_changed(), self._routes.addresses_changed()]
+        return any((*concerned, *[overlay.addresses_changed() for overlay in self._overlays]))
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""
@@ -231,6 +255,8 @@ class LinuxDataplane:
         if self._bandwidth is not None:
             self._bandwidth.invalidate()
         self._hosts.invalidate()
+        for overlay in self._overlays:
+            overlay.invalidate()
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:
@@ -250,6 +276,9 @@ class LinuxDataplane:
                 case _:
                     for manager in self._managers:
                         manager.on_update(message)
+                    for overlay in self._overlays:
+                        overlay.on_update(message)
+                    self._routes.on_update(message)
             taken += 1
             if taken % _SLICE == 0:
                 await asyncio.sleep(0)
@@ -260,4 +289,6 @@ class LinuxDataplane:
             self._config = config
             for manager in self._managers:
                 manager.configure(config)
+            for overlay in self._overlays:
+                overlay.configure(config)
             self._routes.configure(config)

@@ -1,11 +1,13 @@
 """Routes to local workloads: one for each address, out of the workload's interface."""
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from tortie.base.net import Address, Prefix
+from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.render.config import Config
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
+from tortie.intent.messages import Message
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.errors import KernelError
 from tortie.kernel.route import Route, RouteTable
@@ -18,8 +20,9 @@ class RouteManager:
     Of two endpoints with one address the lowest id has the route. Whose interface is not there yet waits in the driver.
     """
 
-    def __init__(self, routes: RouteTable, conntrack: Conntrack) -> None:
+    def __init__(self, routes: RouteTable, conntrack: Conntrack, *, overlays: Sequence[OverlayManager] = ()) -> None:
         self._routes = routes
+        self._overlays = tuple(overlays)
         self._conntrack = conntrack
         self._orphaned: set[Address] = set()
         self._config = Config()
@@ -29,6 +32,18 @@ class RouteManager:
         """The metric is configured."""
         self._config = config
         self._told = None
+
+    def on_update(self, message: Message) -> None:
+        """Note what a message changes about the cluster's routes."""
+
+    def addresses_changed(self) -> bool:
+        """Addresses of interfaces came or went. True if a route of ours depends on them."""
+        return False
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Routes that are not as they should be, and why."""
+        return {}
 
     async def apply(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
         """Want a route for each address, and no other; then program. One ExceptionGroup for all that were refused.

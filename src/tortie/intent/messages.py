@@ -7,10 +7,11 @@ flush: all messages before it together are a complete state. Every message but `
 
 from dataclasses import dataclass
 
-from tortie.base.net import Prefix
+from tortie.base.net import Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.policy import Policy, Profile
+from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
 from tortie.intent.routing import Bgp, Host, Pool
 from tortie.intent.sets import IPSet, Member
 
@@ -92,6 +93,39 @@ class HostUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterRouteUpdate:
+    """The way to a destination of the cluster, or None when nobody has it any more."""
+
+    dst: Prefix
+    route: ClusterRoute | None
+
+
+@dataclass(frozen=True, slots=True)
+class VtepUpdate:
+    """Another node's end of the VXLAN of one family, or None."""
+
+    node: str
+    family: Family
+    vtep: Vtep | None
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeerUpdate:
+    """Another node in the WireGuard of one family, or None."""
+
+    node: str
+    family: Family
+    peer: WireguardPeer | None
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayUpdate:
+    """This node's own ends; None while it has no address."""
+
+    overlay: Overlay | None
+
+
+@dataclass(frozen=True, slots=True)
 class BgpUpdate:
     """What BIRD must do; None while this node has no address."""
 
@@ -120,6 +154,10 @@ Message = (
     | ServiceNetsUpdate
     | PoolUpdate
     | HostUpdate
+    | OverlayUpdate
+    | VtepUpdate
+    | WireguardPeerUpdate
+    | ClusterRouteUpdate
     | BgpUpdate
     | ConfigUpdate
     | InSync

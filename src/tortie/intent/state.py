@@ -4,25 +4,30 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
-from tortie.base.net import Prefix
+from tortie.base.net import Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
     BgpUpdate,
+    ClusterRouteUpdate,
     ConfigUpdate,
     EndpointUpdate,
     HostEndpointUpdate,
     HostUpdate,
     InSync,
     Message,
+    OverlayUpdate,
     PolicyUpdate,
     PoolUpdate,
     ProfileUpdate,
     ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
+    VtepUpdate,
+    WireguardPeerUpdate,
 )
 from tortie.intent.policy import Policy, Profile
+from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
 from tortie.intent.routing import Bgp, Host, Pool
 from tortie.intent.sets import IPSet, Member
 
@@ -43,6 +48,10 @@ class State:
     service_nets: tuple[Prefix, ...] = ()
     pools: dict[Prefix, Pool] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
+    overlay: Overlay | None = None
+    vteps: dict[tuple[str, Family], Vtep] = field(default_factory=dict)
+    wireguard_peers: dict[tuple[str, Family], WireguardPeer] = field(default_factory=dict)
+    cluster_routes: dict[Prefix, ClusterRoute] = field(default_factory=dict)
     bgp: Bgp | None = None
     config: dict[str, str] = field(default_factory=dict)
     in_sync: bool = False
@@ -79,6 +88,14 @@ class State:
                 _put(self.pools, cidr, pool)
             case HostUpdate(name=name, host=host):
                 _put(self.hosts, name, host)
+            case OverlayUpdate(overlay=overlay):
+                self.overlay = overlay
+            case VtepUpdate(node=node, family=family, vtep=vtep):
+                _put(self.vteps, (node, family), vtep)
+            case WireguardPeerUpdate(node=node, family=family, peer=peer):
+                _put(self.wireguard_peers, (node, family), peer)
+            case ClusterRouteUpdate(dst=dst, route=route):
+                _put(self.cluster_routes, dst, route)
             case BgpUpdate(bgp=bgp):
                 self.bgp = bgp
             case ConfigUpdate(values=values):
