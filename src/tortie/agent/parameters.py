@@ -185,6 +185,16 @@ def effective(sources: Sequence[Source]) -> Parameters:
     return Parameters(settings, tuple(reports), tuple(refused))
 
 
+def texts(sources: Sequence[Source]) -> dict[str, str]:
+    """What `sources`, the strongest first, say: raw texts by Calico's name, readable or not."""
+    found: dict[str, str] = {}
+    for source in sources:
+        for parameter, text in _known(source, []):
+            if _says_something(parameter, text):
+                found.setdefault(parameter.name, text)
+    return found
+
+
 def from_environment(environment: Mapping[str, str]) -> Source:
     """FELIX_*, the prefix in any case."""
     return Source(

@@ -15,6 +15,7 @@ from tortie.agent.parameters import (
     effective,
     from_environment,
     from_file,
+    texts,
 )
 from tortie.api.felix import FelixConfiguration
 from tortie.api.node import Node
@@ -110,6 +111,11 @@ class Settings:
             if text not in self._logged:
                 _log.warning("%s", text)
         self._logged = frozenset(self.problems)
+
+    @property
+    def local_texts(self) -> Mapping[str, str]:
+        """Raw texts of what the node itself sets, by Calico's name: calc must know what is stronger than the datastore."""
+        return texts(self._local)
 
     def config_update(self) -> ConfigUpdate:
         """What the dataplane is told."""

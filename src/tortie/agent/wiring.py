@@ -118,7 +118,7 @@ class Agent:
             arp=self._arp,
         )
         self._applier = Applier(self._dataplane, self._metrics)
-        self._graph = Graph(options.node)
+        self._graph = Graph(options.node, backend=options.networking_backend, overrides=settings.local_texts)
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._identity = identity

@@ -22,6 +22,7 @@ nothing, no IP set above all.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from tortie.api.bgp import BGPConfiguration
@@ -93,11 +94,21 @@ class Graph:
     `is_local(node name)` decides which endpoints get policy; by default those of `node` alone. Feed it with `on_updates` in
     any order and any number of times, ask for the outcome with `flush`. What it could not understand stands in `problems`.
     With `staged` the intent tells of staged policies too (intent.policy.enforced_twin); then it is not fit for a kernel.
+    `backend` is CALICO_NETWORKING_BACKEND; `overrides` are raw texts of parameters that the node itself sets, by Calico's
+    name: they are stronger than the datastore's. Without a `node` there are no routes, for nobody asks from anywhere.
     """
 
     KINDS = KINDS
 
-    def __init__(self, node: str, *, is_local: Callable[[str], bool] | None = None, staged: bool = False) -> None:
+    def __init__(
+        self,
+        node: str,
+        *,
+        is_local: Callable[[str], bool] | None = None,
+        staged: bool = False,
+        backend: str = "bird",
+        overrides: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._node = node
         self._staged = staged
         self._problems = Problems()

@@ -33,6 +33,14 @@ def test_the_command_line_wins_over_the_environment_over_the_file_over_the_datas
     assert (found["HealthPort"], found["HealthHost"], found["HealthEnabled"]) == (1, "192.0.2.2", True)
 
 
+def test_calculation_is_told_what_the_node_itself_sets_readable_or_not(tmp_path: Path) -> None:
+    file = tmp_path / "felix.cfg"
+    file.write_text("programclusterroutes = Disabled\nVXLANEnabled = perhaps\nWireguardEnabled =\n")
+    environment = {"FELIX_CONFIGFILE": str(file), "FELIX_PROGRAMCLUSTERROUTES": "Enabled"}
+    found = Settings(local_sources(options(environment)), {"IpInIpEnabled": "true"}.items())
+    assert found.local_texts == {"ProgramClusterRoutes": "Enabled", "VXLANEnabled": "perhaps"}
+
+
 def test_a_file_that_is_named_must_be_there_and_readable(tmp_path: Path) -> None:
     with pytest.raises(AgentError, match=r"FELIX_CONFIGFILE=.*absent.cfg: there is no such file"):
         local_sources(options({"FELIX_CONFIGFILE": str(tmp_path / "absent.cfg")}))
