@@ -1,10 +1,10 @@
 """Intent into kernel objects, and the kernel kept that way.
 
-In reading order: marks (packet mark bits), render/ (intent to nft values, pure), manager (what a manager promises),
-quarantine (what the kernel refuses), static_manager (the frame), populated (which sets exist), set_manager (IP sets),
-references (who asks which policy), policy_manager (policies and profiles), endpoint_manager (endpoints and dispatch),
-host_manager (host endpoints), nat_manager (pools), dscp_manager (what packets carry out of the cluster), device_manager
-(workloads' devices), bandwidth_manager (their limits), arp_manager (what they may be told), overlay (what a manager of
-tunnels promises), route_manager (routes to workloads here, and to the rest of the cluster), linux (messages in, one
+In reading order: marks (packet mark bits), mtu (how large packets may be), render/ (intent to nft values, pure), manager (what
+a manager promises), quarantine (what the kernel refuses), static_manager (the frame), populated (which sets exist), set_manager
+(IP sets), references (who asks which policy), policy_manager (policies and profiles), endpoint_manager (endpoints and
+dispatch), host_manager (host endpoints), nat_manager (pools), dscp_manager (what packets carry out of the cluster),
+device_manager (workloads' devices), bandwidth_manager (their limits), arp_manager (what they may be told), overlay (what a
+manager of tunnels promises), route_manager (routes to workloads here, and to the rest of the cluster), linux (messages in, one
 transaction out), enforcement (which fields of the api this release acts on).
 """

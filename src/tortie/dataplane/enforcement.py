@@ -143,6 +143,14 @@ _FELIX_ENFORCED = frozenset(
         # Whose tunnels to this node are let in, and what a workload may not send.
         "external_nodes_list",
         "vxlan_port",
+        # How large packets may be.
+        "mtu_iface_pattern",
+        "require_mtu_file",
+        "vxlan_mtu",
+        "vxlan_mtuv6",
+        "ipip_mtu",
+        "wireguard_mtu",
+        "wireguard_mtuv6",
         "log_prefix",
         "log_action_rate_limit",
         "log_action_rate_limit_burst",

@@ -10,6 +10,7 @@ drops what it does not know.
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Prefix
@@ -20,6 +21,7 @@ from tortie.dataplane.dscp_manager import DscpManager
 from tortie.dataplane.endpoint_manager import EndpointManager
 from tortie.dataplane.host_manager import HostManager
 from tortie.dataplane.manager import Manager
+from tortie.dataplane.mtu import Mtus
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.policy_manager import PolicyManager
@@ -37,7 +39,7 @@ from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import Links
 from tortie.kernel.nft.table import ApplyStats, NftRefused, NftTable
 from tortie.kernel.qdisc import Shaper
-from tortie.kernel.route import RouteTable
+from tortie.kernel.route_table import RouteTable
 
 _SLICE = 100
 
@@ -83,6 +85,7 @@ class LinuxDataplane:
         )
         self._queue: deque[Message] = deque()
         self._config: Config | None = None
+        self._host_mtu = Mtus().host
         self._in_sync = False
         self._transaction: ApplyStats | None = ApplyStats()
         self._programmed: dict[EndpointId, Endpoint] = {}
@@ -90,6 +93,12 @@ class LinuxDataplane:
     def on_messages(self, messages: Iterable[Message]) -> None:
         """Take note. Cheap at any time, during an `apply` too: what comes then is for the next one."""
         self._queue.extend(messages)
+
+    def host_mtu_changed(self, mtu: int) -> None:
+        """The uplink takes packets of this size: tunnels and routes into them follow at the next `apply`."""
+        self._host_mtu = mtu
+        if self._config is not None:
+            self._configure(self._config)
 
     async def apply(self) -> None:
         """Make the kernel match the messages so far. Writes nothing before InSync was among them.
@@ -285,6 +294,7 @@ class LinuxDataplane:
         return failures
 
     def _configure(self, config: Config) -> None:
+        config = replace(config, mtus=replace(config.mtus, host=self._host_mtu))
         if config != self._config:
             self._config = config
             for manager in self._managers:

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar, cast
 from tortie.base.errors import TortieError
 from tortie.base.net import FAMILIES, Family, Prefix, parse_prefix
 from tortie.dataplane.marks import DEFAULT_MASK, Marks, allocate
+from tortie.dataplane.mtu import SMALLEST, Mtus
 from tortie.kernel.nft.objects import Limit
 
 ToHost = Literal["DROP", "ACCEPT", "RETURN"]
@@ -17,6 +18,7 @@ _D = TypeVar("_D")
 
 _MARKS = allocate(DEFAULT_MASK)
 _LOG_LIMIT = Limit(rate=100, burst=100)
+_MTUS = Mtus()
 _UNITS: dict[str, LimitUnit] = {"second": "second", "minute": "minute", "hour": "hour", "day": "day"}
 
 
@@ -95,6 +97,8 @@ class Config:
     nat_interface: str = ""
     route_metric_v4: int = 1024
     route_metric_v6: int = 1024
+    mtus: Mtus = _MTUS
+    """What there is room for, here and in tunnels; how much on the uplink is no parameter, the agent finds it."""
 
     def route_metric(self, family: Family) -> int:
         """The metric of a workload's route."""
@@ -130,6 +134,13 @@ def parse(values: Mapping[str, str]) -> Config:
         nat_interface=read("IptablesNATOutgoingInterfaceFilter", str, "").replace("+", "*"),
         route_metric_v4=read("IPv4NormalRoutePriority", int, 1024),
         route_metric_v6=read("IPv6NormalRoutePriority", int, 1024),
+        mtus=Mtus(
+            ipip=read("IpInIpMtu", _mtu, 0),
+            vxlan=read("VXLANMTU", _mtu, 0),
+            vxlan_v6=read("VXLANMTUV6", _mtu, 0),
+            wireguard_v4=read("WireguardMTU", _mtu, 0),
+            wireguard_v6=read("WireguardMTUV6", _mtu, 0),
+        ),
     )
 
 
@@ -168,6 +179,12 @@ def _prefixes(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Prefix, ...]:
     return tuple(parse_prefix(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def _mtu(text: str) -> int:
+    if int(text) != 0 and not SMALLEST <= int(text) <= 65535:
+        raise ValueError(f"use 0 (found by itself), or {SMALLEST} to 65535")
+    return int(text)
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
