@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := /usr/sbin:/sbin:$(PATH)
 
-.PHONY: help setup demo test test-unit lint types layers check bench fuzz mutants golden stress soak kubernetes clean
+.PHONY: help setup demo test test-unit test-vm lint types layers check bench fuzz mutants golden stress soak kubernetes clean
 
 help:  ## Show the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: setup  ## Every test; says how many were collected and run
 
 test-unit: setup  ## The tests that need neither root nor a network
 	@$(BIN)/pytest -q -m "not kernel and not lab and not etcd and not kubernetes" tests
+
+test-vm: setup  ## The tests that need Debian's own kernel, in an emulated machine (ARGS="-k ipip")
+	@hack/vm/test $(ARGS)
 
 bench: setup  ## Ratios beside a peer or a floor, five rounds (JSON=FILE keeps the figures, ONLY=ROW takes one)
 	@hack/bench-setup
