@@ -19,7 +19,8 @@ from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
-from tortie.kernel.route import Routes, RouteTable
+from tortie.kernel.route import Routes
+from tortie.kernel.route_table import RouteTable
 
 
 class LivingKernel:

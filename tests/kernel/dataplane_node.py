@@ -31,7 +31,8 @@ from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.qdisc import Shaper
-from tortie.kernel.route import Routes, RouteTable
+from tortie.kernel.route import Routes
+from tortie.kernel.route_table import RouteTable
 
 _T = TypeVar("_T")
 

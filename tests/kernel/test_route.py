@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from tests.kernel.spaces import named_space, spaces
@@ -12,7 +13,8 @@ from tortie.base.process import run_blocking
 from tortie.kernel import netns
 from tortie.kernel.errors import AlreadyExists, Invalid, NotFound
 from tortie.kernel.link import Links
-from tortie.kernel.route import BLACKHOLE, MAIN_TABLE, METRIC, PROTOCOL, THROW, Route, RouteMonitor, Routes, RouteTable
+from tortie.kernel.route import BLACKHOLE, MAIN_TABLE, METRIC, PROTOCOL, THROW, UNREACHABLE, Route, RouteMonitor, Routes
+from tortie.kernel.route_table import RouteTable
 
 pytestmark = pytest.mark.kernel
 
@@ -60,6 +62,9 @@ KINDS = [
     Route(dst=parse_prefix("10.3.0.0/26"), kind=BLACKHOLE),
     Route(dst=parse_prefix("fd02::/122"), kind=BLACKHOLE),
     Route(dst=parse_prefix("10.4.0.0/26"), kind=THROW),
+    Route(dst=parse_prefix("fd04::/122"), kind=THROW),
+    Route(dst=parse_prefix("10.4.1.0/26"), kind=UNREACHABLE),
+    Route(dst=parse_prefix("fd04::100/122"), kind=UNREACHABLE),
     Route(dst=parse_prefix("0.0.0.0/0"), via=parse_address("192.0.2.9"), device="up0", metric=77),
     Route(dst=parse_prefix("10.5.0.0/24"), via=parse_address("192.0.2.9"), device="up0", source=parse_address("192.0.2.1")),
     Route(dst=parse_prefix("10.6.0.0/24"), via=parse_address("2001:db8::9"), device="up0"),
@@ -138,7 +143,7 @@ def test_the_kernel_follows_what_is_put_and_removed(space: int) -> None:
     before = others(space)
     with Routes(space) as routes:
         table = RouteTable(routes)
-        states = [KINDS[:2], KINDS[2:6], [], KINDS[1:8], KINDS[:1], KINDS[:1]]
+        states = [KINDS[:2], KINDS[2:6], [], KINDS[1:11], KINDS[:1], KINDS[:1]]
         for state in states:
             for dst in list(table.desired):
                 table.remove(dst)
@@ -148,6 +153,24 @@ def test_the_kernel_follows_what_is_put_and_removed(space: int) -> None:
             assert set(routes.list(protocol=PROTOCOL)) == {route.as_kernel() for route in state}
             assert others(space) == before
             assert table.pending == frozenset()
+
+
+def test_another_table_is_kept_as_desired_and_the_main_one_is_left_alone(space: int) -> None:
+    with Routes(space) as routes:
+        assert routes.add([workload("10.1.0.1/32")]) == ()
+        before = set(routes.list())
+        table = RouteTable(routes, table=1, workload_prefixes=())
+        state = [replace(route, table=1) for route in KINDS]
+        for route in state:
+            table.put(route)
+        table.apply()
+        assert set(routes.list(table=1)) == {route.as_kernel() for route in state}
+        for route in state[1:]:
+            table.remove(route.dst)
+        table.distrust()
+        table.apply()
+        assert routes.list(table=1) == (state[0].as_kernel(),)
+        assert set(routes.list()) == before
 
 
 def test_a_changed_route_replaces_the_old_one(space: int) -> None:

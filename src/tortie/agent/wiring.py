@@ -56,7 +56,8 @@ from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.qdisc import Shaper
-from tortie.kernel.route import RouteMonitor, Routes, RouteTable
+from tortie.kernel.route import RouteMonitor, Routes
+from tortie.kernel.route_table import RouteTable
 
 _log = log.get(__name__)
 RESTART = 129

@@ -10,7 +10,8 @@ from tortie.intent.keys import EndpointId
 from tortie.intent.messages import Message
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import Route, RouteTable
+from tortie.kernel.route import Route
+from tortie.kernel.route_table import RouteTable
 from tortie.kernel.rtnetlink import SCOPE_LINK
 
 

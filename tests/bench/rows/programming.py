@@ -27,7 +27,8 @@ from tortie.dataplane.linux import LinuxDataplane
 from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.nft.table import NftTable
-from tortie.kernel.route import Routes, RouteTable
+from tortie.kernel.route import Routes
+from tortie.kernel.route_table import RouteTable
 
 _NODE = "here"
 _SETS, _MEMBERS, _POLICIES, _ENDPOINTS = 2000, 100, 1000, 100
