@@ -9,18 +9,15 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec
-from tortie.api.defaults import with_defaults
-from tortie.api.ippool import IPPool, IPPoolSpec
-from tortie.api.resource import V3, Metadata, Resource
+from tortie.api.resource import V3
 from tortie.base import process
 from tortie.base.errors import TortieError
-from tortie.base.net import Family, parse_prefix
+from tortie.base.net import Family, Interface
 from tortie.datastore import operations
 from tortie.datastore.client import Client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
-from tortie.lab import fabric, kubernetes_store, stores
+from tortie.lab import fabric, kubernetes_store, settings, stores
 from tortie.lab.convergence import wait_for_routes
 from tortie.lab.kubernetes_workloads import KubernetesWorkloads
 from tortie.lab.names import LabNames, netns_path
@@ -86,9 +83,9 @@ class Lab:
     async def _build(self, progress: Progress) -> None:
         spec = self.state.spec
         progress(f"fabric and {len(spec.nodes)} nodes")
-        fabric.build_fabric(self.names, families=self.families)
+        fabric.build_fabric(self.names, families=self.families, racks=[0, *(node.rack for node in spec.nodes)], mtu=spec.mtu)
         for index, node in enumerate(spec.nodes):
-            fabric.connect_node(self.names, node.name, index=index, families=self.families)
+            fabric.connect_node(self.names, node, index=index, families=self.families, mtu=spec.mtu)
         progress("datastore")
         await stores.start(self.names, spec)
         await self._fill_datastore()
@@ -106,12 +103,12 @@ class Lab:
             await self.apply_file(Path(path))
         save_state(self.names, self.state)
         if spec.pods:
-            progress("BGP")
+            progress("routes")
             await self.wait_for_routes()
 
     async def wait_for_routes(self) -> None:
         """Return once every node knows the way to every block. Raises LabError naming what is missing."""
-        await wait_for_routes(self.client, self.names, [node.name for node in self.state.spec.nodes])
+        await wait_for_routes(self.client, self.names, self.state.spec)
 
     @property
     def _is_on_kubernetes(self) -> bool:
@@ -122,26 +119,18 @@ class Lab:
         """IP versions of this lab."""
         return tuple(Family(version) for version in self.state.spec.families)
 
+    def node_interface(self, node: str, family: Family) -> Interface:
+        """A node's address on the fabric. Raises KeyError for an unknown node."""
+        return fabric.node_interfaces(self.state.spec, family)[node]
+
     async def _fill_datastore(self) -> None:
         spec = self.state.spec
         await ensure_initialized(self.client)
-        await self._create(
-            BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(as_number=spec.as_number))
-        )
-        for index, pool in enumerate(spec.pools):
-            if parse_prefix(pool.cidr).family in self.families:
-                await self._create(
-                    IPPool(
-                        metadata=Metadata(name=f"pool-{index}"),
-                        spec=IPPoolSpec(cidr=pool.cidr, block_size=pool.block_size, nat_outgoing=pool.nat_outgoing),
-                    )
-                )
+        for resource in (*settings.configurations(spec), *settings.pools(spec)):
+            await operations.apply(self.client, resource)
         for namespace in spec.namespaces:
             await self.add_namespace(namespace.name, namespace.labels)
         await self._workloads.add_nodes(spec.nodes)
-
-    async def _create(self, resource: Resource) -> None:
-        await operations.apply(self.client, with_defaults(resource))
 
     # ---- agents ----
     async def start_agent(self, node: str, *, wait: bool = True) -> int:
@@ -149,14 +138,13 @@ class Lab:
         run_dir = self.names.run_dir(node)
         run_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         (run_dir / "status.json").unlink(missing_ok=True)
-        index = [entry.name for entry in self.state.spec.nodes].index(node)
         environment = {
             **stores.environment(self.names, user="agent"),
             **{name: os.environ[name] for name in ("PYTHONPATH", "LANG") if name in os.environ},
             "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin",
-            "CALICO_NETWORKING_BACKEND": "bird",
-            "IP": str(fabric.node_interface(index, Family.V4)) if Family.V4 in self.families else "none",
-            "IP6": str(fabric.node_interface(index, Family.V6)) if Family.V6 in self.families else "none",
+            "CALICO_NETWORKING_BACKEND": self.state.spec.backend,
+            "IP": str(self.node_interface(node, Family.V4)) if Family.V4 in self.families else "none",
+            "IP6": str(self.node_interface(node, Family.V6)) if Family.V6 in self.families else "none",
         }
         command = [
             sys.executable, "-m", "tortie.cli.main", "agent", "--node", node,

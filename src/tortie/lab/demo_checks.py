@@ -45,7 +45,7 @@ def show_pods(lab: Lab, report: Report, findings: Findings) -> None:
 async def routes(lab: Lab, report: Report, findings: Findings) -> None:
     """Wait until every node has every other node's blocks from BIRD, and show the routes."""
     nodes = [node.name for node in lab.state.spec.nodes]
-    owners = {str(fabric.node_interface(i, family).address): node for i, node in enumerate(nodes) for family in lab.families}
+    owners = fabric.node_addresses(lab.state.spec)
     deadline = asyncio.get_running_loop().time() + CONVERGENCE_SECONDS
     while True:
         learnt = {node: await _bird_routes(lab, node) for node in nodes}
@@ -54,7 +54,7 @@ async def routes(lab: Lab, report: Report, findings: Findings) -> None:
             for node in nodes
             for other in nodes
             for family in lab.families
-            if other != node and not _has_route_via(learnt[node], str(_address(nodes, other, family)))
+            if other != node and not _has_route_via(learnt[node], str(lab.node_interface(other, family).address))
         ]
         if not missing or asyncio.get_running_loop().time() > deadline:
             break
@@ -66,10 +66,6 @@ async def routes(lab: Lab, report: Report, findings: Findings) -> None:
     for text in missing:
         findings.expect(False, text, report)
     findings.expect(not missing, "every node has a block route to every other node, both families, protocol bird", report)
-
-
-def _address(nodes: list[str], node: str, family: Family) -> object:
-    return fabric.node_interface(nodes.index(node), family).address
 
 
 def _has_route_via(found: list[tuple[str, str]], gateway: str) -> bool:

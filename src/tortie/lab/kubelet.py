@@ -42,7 +42,9 @@ class Kubelet:
         self._kubectl = kubectl
         self._runtime = Runtime(names)
         self._nodes = {
-            node.name: tuple(str(fabric.node_interface(index, family).address) for family in map(Family, spec.families))
+            node.name: tuple(
+                str(fabric.node_interface(index, family, rack=node.rack).address) for family in map(Family, spec.families)
+            )
             for index, node in enumerate(spec.nodes)
         }
         self._pods: dict[str, Document] = {}

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tortie.lab.spec import SERVE, PodSpec
+from tortie.lab.spec import SERVE, NodeSpec, PodSpec
 
 Document = dict[str, Any]
 SERVE_ANNOTATION = "lab.tortie.io/serve"
@@ -23,10 +23,17 @@ def service_account_document(namespace: str, name: str) -> Document:
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
 
 
-def node_document(name: str, labels: Mapping[str, str]) -> Document:
-    """A node, as a kubelet registers it."""
-    own = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {**own, **labels}}}
+def node_document(node: NodeSpec, labels: Mapping[str, str]) -> Document:
+    """A node of lab.yaml, as a kubelet registers it, with more labels and with what Calico knows by annotations."""
+    own = {"kubernetes.io/hostname": node.name, "kubernetes.io/os": "linux"}
+    metadata: dict[str, Any] = {"name": node.name, "labels": {**own, **node.labels, **labels}}
+    annotations = {
+        "projectcalico.org/ASNumber": str(node.as_number or ""),
+        "projectcalico.org/RouteReflectorClusterID": node.route_reflector_cluster_id,
+    }
+    if told := {key: value for key, value in annotations.items() if value}:
+        metadata["annotations"] = told
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
 
 
 def node_status(name: str, addresses: Iterable[str], *, now: str) -> Document:

@@ -25,10 +25,10 @@ class KubernetesWorkloads:
 
     async def add_nodes(self, nodes: Sequence[NodeSpec]) -> None:
         """Register the nodes, ready, each with its addresses on the fabric."""
-        await self._kubectl.apply([objects.node_document(node.name, {**node.labels, **self._mark}) for node in nodes])
+        await self._kubectl.apply([objects.node_document(node, self._mark) for node in nodes])
         async with asyncio.TaskGroup() as tasks:
             for index, node in enumerate(nodes):
-                addresses = [str(fabric.node_interface(index, family).address) for family in self._families]
+                addresses = [str(fabric.node_interface(index, family, rack=node.rack).address) for family in self._families]
                 status = objects.node_status(addresses=addresses, name=node.name, now=objects.timestamp())
                 tasks.create_task(self._kubectl.patch_status("node", "", node.name, status))
 

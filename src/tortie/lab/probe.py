@@ -20,7 +20,6 @@ import msgspec
 from tortie.base import process
 from tortie.base.net import Address, Family, parse_address
 from tortie.kernel import netns
-from tortie.lab import fabric
 from tortie.lab.cluster import Lab
 from tortie.lab.names import netns_path
 from tortie.lab.spec import LabError, Protocol
@@ -89,8 +88,7 @@ def _endpoint(lab: Lab, name: str) -> tuple[str, str, list[Address]]:
         nodes = [entry.name for entry in lab.state.spec.nodes]
         if rest not in nodes:
             raise LabError(f"there is no node {rest!r} in this lab; there are {', '.join(nodes)}")
-        index = nodes.index(rest)
-        return lab.names.node(rest), rest, [fabric.node_interface(index, family).address for family in lab.families]
+        return lab.names.node(rest), rest, [lab.node_interface(rest, family).address for family in lab.families]
     pod = lab.pod(name)
     return pod.netns, pod.node, [parse_address(text) for text in pod.sandbox.addresses]
 

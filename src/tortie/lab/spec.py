@@ -4,8 +4,12 @@ apiVersion: tortie.io/v1
 kind: Lab
 name: demo
 families: [4, 6]
-nodes: [{name: n1}, {name: n2, labels: {rack: a}}]
-pools: [{cidr: 10.244.0.0/16}, {cidr: fd00:10:244::/56}]
+backend: bird                    # CALICO_NETWORKING_BACKEND of every agent: bird, vxlan or none
+mtu: 1500                       # of the nodes' uplinks
+nodes: [{name: n1}, {name: n2, rack: 1, labels: {rack: b}}]   # a rack is a subnet of its own; the fabric routes between them
+pools: [{cidr: 10.244.0.0/16, vxlanMode: CrossSubnet}, {cidr: fd00:10:244::/56}]
+felix: {wireguardEnabled: true}  # spec of FelixConfiguration default (felixAnnotations: its annotations)
+bgp: {nodeToNodeMeshEnabled: true}  # spec of BGPConfiguration default
 namespaces: [{name: prod, labels: {env: prod}}]
 pods:
 - {name: prod/database, node: n1, labels: {app: database}, serve: [tcp:5432, tcp:8080]}
@@ -25,6 +29,11 @@ NAME = re.compile(r"^[a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?$")
 SERVE = re.compile(r"^(tcp|udp):([0-9]{1,5})$")
 Protocol = Literal["tcp", "udp", "icmp"]
 Datastore = Literal["sqlite", "etcd", "kubernetes"]
+Backend = Literal["bird", "vxlan", "none"]
+EncapMode = Literal["", "Never", "Always", "CrossSubnet"]
+MAX_RACKS = 100
+MTU_LIMITS = 1280, 65000
+"""IPv6 asks for 1280 at least; a veth takes no more than this."""
 
 
 class LabError(TortieError):
@@ -40,6 +49,12 @@ class NodeSpec(_Spec, frozen=True, kw_only=True):
 
     name: str
     labels: dict[str, str] = {}
+    rack: int = 0
+    """Nodes of one rack share an L2 segment and a subnet; what goes to another rack goes through the fabric."""
+    as_number: int = 0
+    """Of this node alone, as in Node.spec.bgp; 0 is the cluster's."""
+    route_reflector_cluster_id: str = msgspec.field(default="", name="routeReflectorClusterID")
+    """As in Node.spec.bgp: with one, the node is a route reflector."""
 
 
 class PoolSpec(_Spec, frozen=True, kw_only=True):
@@ -48,6 +63,8 @@ class PoolSpec(_Spec, frozen=True, kw_only=True):
     cidr: str
     block_size: int = 0
     nat_outgoing: bool = False
+    ipip_mode: EncapMode = ""
+    vxlan_mode: EncapMode = ""
 
 
 class NamespaceSpec(_Spec, frozen=True, kw_only=True):
@@ -102,6 +119,15 @@ class LabSpec(_Spec, frozen=True, kw_only=True):
     """Somebody else's cluster, for datastore kubernetes; else the lab has one of its own."""
     families: tuple[Literal[4, 6], ...] = (4, 6)
     as_number: int = 64512
+    backend: Backend = "bird"
+    """CALICO_NETWORKING_BACKEND of every agent: BIRD runs with `bird` alone."""
+    mtu: int = 1500
+    """Of every node's uplink."""
+    felix: dict[str, Any] = {}
+    """Spec of FelixConfiguration `default`; empty: there is none but what the agents make."""
+    felix_annotations: dict[str, str] = {}
+    bgp: dict[str, Any] = {}
+    """Spec of BGPConfiguration `default`, beside `asNumber`."""
     nodes: tuple[NodeSpec, ...] = ()
     pools: tuple[PoolSpec, ...] = (
         PoolSpec(cidr="10.244.0.0/16", nat_outgoing=True),
@@ -143,7 +169,7 @@ def decode_spec(raw: Any, *, where: str = "lab") -> LabSpec:
 
 def check_spec(spec: LabSpec, *, where: str = "lab") -> None:
     """Check what types cannot say. Raises LabError with every problem."""
-    problems = [*_name_problems(spec), *_reference_problems(spec)]
+    problems = [*_name_problems(spec), *_network_problems(spec), *_reference_problems(spec)]
     if problems:
         raise LabError(f"{where}: " + "; ".join(problems))
 
@@ -164,6 +190,19 @@ def _name_problems(spec: LabSpec) -> list[str]:
     if not spec.families:
         problems.append("families: at least one of 4 and 6 is needed")
     return problems
+
+
+def _network_problems(spec: LabSpec) -> list[str]:
+    problems: list[str] = []
+    for index, node in enumerate(spec.nodes):
+        if not 0 <= node.rack < MAX_RACKS:
+            problems.append(f"nodes[{index}].rack {node.rack}: 0-{MAX_RACKS - 1} is needed")
+    low, high = MTU_LIMITS
+    if not low <= spec.mtu <= high:
+        problems.append(f"mtu {spec.mtu}: {low}-{high} is needed")
+    from tortie.lab.settings import problems_of_settings  # kilobytes of schema that no other command of the lab needs
+
+    return [*problems, *problems_of_settings(spec)]
 
 
 def _reference_problems(spec: LabSpec) -> list[str]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tortie.api.defaults import with_defaults
 from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, ServiceAccount
 from tortie.api.kubernetes import PodSpec as KubernetesPodSpec
-from tortie.api.node import Node
 from tortie.api.resource import Key, Metadata
 from tortie.base import process
 from tortie.datastore import operations
@@ -16,6 +15,7 @@ from tortie.kernel import netns
 from tortie.lab.names import LabNames
 from tortie.lab.runtime import Runtime, Sandbox
 from tortie.lab.servers import start_server
+from tortie.lab.settings import node_resource
 from tortie.lab.spec import NodeSpec, PodSpec
 from tortie.lab.state import PodState
 
@@ -31,7 +31,7 @@ class StoredWorkloads:
     async def add_nodes(self, nodes: Sequence[NodeSpec]) -> None:
         """Make the nodes known."""
         for node in nodes:
-            await operations.apply(self._client, with_defaults(Node(metadata=Metadata(name=node.name, labels=node.labels))))
+            await operations.apply(self._client, with_defaults(node_resource(node)))
 
     async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
         """A Kubernetes Namespace and its default ServiceAccount."""

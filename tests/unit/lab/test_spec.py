@@ -63,3 +63,41 @@ def test_a_kubeconfig_goes_with_kubernetes_only() -> None:
     assert decode_spec({**raw, "datastore": "kubernetes"}).kubeconfig == "/x"
     with pytest.raises(LabError, match="kubeconfig goes with datastore kubernetes, not with sqlite"):
         decode_spec(raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("nodes: [{name: n1, rack: 100}]", "nodes[0].rack"),
+        ("nodes: [{name: n1, rack: -1}]", "nodes[0].rack"),
+        ("mtu: 1000", "mtu 1000"),
+        ("backend: frr", "backend"),
+        ("felix: {wireguardIsOn: true}", "wireguardIsOn"),
+        ("felix: {wireguardEnabled: perhaps}", "wireguardEnabled"),
+        ("bgp: {nodeToNodeMeshEnabled: 5}", "nodeToNodeMeshEnabled"),
+        ("pools: [{cidr: 10.0.0.0/16, vxlanMode: Sometimes}]", "vxlanMode"),
+        ("pools: [{cidr: 10.0.0.0/16, vxlanMode: Always, ipipMode: Always}]", "ipipMode"),
+        ("pools: [{cidr: nonsense}]", "nonsense"),
+    ],
+)
+def test_a_mistake_in_the_network_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(LabError, match=r"lab\.yaml") as caught:
+        load_spec(written(tmp_path, text))
+    assert named in str(caught.value)
+
+
+def test_racks_modes_and_configurations_are_read() -> None:
+    spec = decode_spec(
+        {
+            "backend": "vxlan",
+            "mtu": 9000,
+            "nodes": [{"name": "n1"}, {"name": "n2", "rack": 1, "asNumber": 65001, "routeReflectorClusterID": "10.0.0.1"}],
+            "pools": [{"cidr": "10.0.0.0/16", "vxlanMode": "CrossSubnet"}],
+            "felix": {"wireguardEnabled": True},
+            "felixAnnotations": {"tortie.io/x": "y"},
+            "bgp": {"nodeToNodeMeshEnabled": False},
+        }
+    )
+    assert (spec.backend, spec.mtu, spec.nodes[1].rack, spec.nodes[1].as_number) == ("vxlan", 9000, 1, 65001)
+    assert spec.nodes[1].route_reflector_cluster_id == "10.0.0.1"
+    assert spec.pools[0].vxlan_mode == "CrossSubnet"
