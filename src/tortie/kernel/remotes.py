@@ -1,0 +1,164 @@
+"""Whom a VXLAN device sends to: for each remote end a permanent neighbour (address to MAC) and a forwarding entry (MAC to the
+machine behind it). What a device does not know here, it does not send: ours have no entry for everybody.
+"""
+
+import errno
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tortie.base.delta import diff
+from tortie.base.net import Address
+from tortie.kernel import rtnetlink
+from tortie.kernel.errors import KernelError, kernel_error
+from tortie.kernel.link import pack_mac
+from tortie.kernel.netlink import NLM_F_CREATE, NLM_F_REPLACE, Message, Request, attribute, parse_attributes, u32
+from tortie.kernel.rtnetlink import AF_UNSPEC, FAMILY_NUMBERS, NEIGHBOUR_HEADER, open_requests, unpack_address
+
+EVERYBODY = "00:00:00:00:00:00"
+"""The MAC of the entry that floods."""
+
+_AF_BRIDGE = 7
+_NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_IFINDEX = 1, 2, 6, 7, 8
+_NTF_SELF = 0x02
+_NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
+_FLAGS = NLM_F_CREATE | NLM_F_REPLACE
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """One remote end."""
+
+    address: Address
+    """Inside: the next hop of routes."""
+    mac: str
+    underlay: Address
+    """Outside."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the kernel has for one device."""
+
+    index: int
+    forwards: dict[str, Address | None] = field(default_factory=dict)
+    """None: something else than one machine with the device's own port and VNI, for good."""
+    neighbours: dict[Address, str] = field(default_factory=dict)
+    """Only entries for good."""
+
+
+class Remotes:
+    """The remotes of the VXLAN devices of one namespace. One thread at a time.
+
+    What the kernel has is read at the first `apply` for a device, after any failure and after `distrust`.
+    """
+
+    def __init__(self, netns_fd: int | None = None) -> None:
+        self._socket = open_requests(netns_fd)
+        self._seen: dict[str, _Seen] = {}
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._socket.close()
+
+    def distrust(self, device: str) -> None:
+        """Read back at the next `apply` for this device."""
+        self._seen.pop(device, None)
+
+    def read(self, device: str) -> tuple[dict[str, Address | None], dict[Address, str]]:
+        """Forwarding entries and neighbours as the kernel has them now. Raises NotFound for the device."""
+        seen = self._read(device)
+        return seen.forwards, seen.neighbours
+
+    def apply(self, device: str, remotes: Iterable[Remote]) -> None:
+        """Make the device know exactly these. Goes on past failures, then raises them together as an ExceptionGroup.
+
+        New ones come before old ones go. Of two with one MAC, or one address, the later counts: callers see to it.
+        """
+        wanted = tuple(remotes)
+        try:
+            seen = self._seen.get(device)
+            if seen is None:
+                seen = self._seen[device] = self._read(device)
+            failures = self._change(device, seen, wanted)
+        except KernelError as error:
+            self.distrust(device)
+            raise ExceptionGroup(f"the remotes of {device} could not be read or changed", [error]) from error
+        if failures:
+            self.distrust(device)
+            raise ExceptionGroup(f"{len(failures)} entries of {device} were refused", failures)
+
+    def _change(self, device: str, seen: _Seen, wanted: tuple[Remote, ...]) -> list[KernelError]:
+        forwards: Mapping[str, Address | None] = {each.mac: each.underlay for each in wanted}
+        neighbours = {each.address: each.mac for each in wanted}
+        forward_delta, neighbour_delta = diff(forwards, seen.forwards), diff(neighbours, seen.neighbours)
+        # An entry of another shape is not replaced but doubled: away with it first.
+        odd = [mac for mac in forward_delta.change if seen.forwards[mac] is None]
+        failures = self._send(device, [_forget_mac(seen.index, mac) for mac in odd], absent_is_fine=True)
+        additions = [
+            _forward(seen.index, mac, dst)
+            for mac, dst in {**forward_delta.add, **forward_delta.change}.items()
+            if dst is not None
+        ]
+        additions += [
+            _neighbour(seen.index, address, mac) for address, mac in {**neighbour_delta.add, **neighbour_delta.change}.items()
+        ]
+        failures += self._send(device, additions)
+        removals = [_forget_mac(seen.index, mac) for mac in forward_delta.remove]
+        removals += [_forget_neighbour(seen.index, address) for address in neighbour_delta.remove]
+        failures += self._send(device, removals, absent_is_fine=True)
+        seen.forwards, seen.neighbours = dict(forwards), neighbours
+        return failures
+
+    def _send(self, device: str, named: list[tuple[str, Request]], *, absent_is_fine: bool = False) -> list[KernelError]:
+        return [
+            kernel_error(answer.errno, f"{named[answer.sequence][0]} of {device}", answer.detail)
+            for answer in self._socket.request_many([request for _, request in named])
+            if answer.errno and not (absent_is_fine and answer.errno == errno.ENOENT)
+        ]
+
+    def _read(self, device: str) -> _Seen:
+        link = self._socket.request(rtnetlink.get_link_by_name(device), action=f"read link {device}")
+        seen = _Seen(rtnetlink.link_index(link[0]))
+        request = Request(rtnetlink.RTM_GETNEIGH, 0, NEIGHBOUR_HEADER.pack(_AF_BRIDGE, seen.index, 0, 0, 0))
+        for message in self._socket.dump(request, action=f"list forwarding entries of {device}"):
+            self._note_forward(seen, message)
+        body = NEIGHBOUR_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_NDA_IFINDEX, seen.index)
+        for message in self._socket.dump(Request(rtnetlink.RTM_GETNEIGH, 0, body), action=f"list neighbours of {device}"):
+            _, index, state, _, _ = NEIGHBOUR_HEADER.unpack_from(message.body)
+            found = parse_attributes(message.body, NEIGHBOUR_HEADER.size)
+            if index == seen.index and state & _NUD_PERMANENT and _NDA_DST in found and _NDA_LLADDR in found:
+                seen.neighbours[unpack_address(found[_NDA_DST])] = found[_NDA_LLADDR].hex(":")
+        return seen
+
+    @staticmethod
+    def _note_forward(seen: _Seen, message: Message) -> None:
+        _, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(message.body)
+        found = parse_attributes(message.body, NEIGHBOUR_HEADER.size)
+        if index != seen.index or not flags & _NTF_SELF or len(found.get(_NDA_LLADDR, b"")) != 6:
+            return
+        mac = found[_NDA_LLADDR].hex(":")
+        usual = state & _NUD_PERMANENT and not found.keys() & {_NDA_PORT, _NDA_VNI, _NDA_IFINDEX} and _NDA_DST in found
+        seen.forwards[mac] = unpack_address(found[_NDA_DST]) if usual and mac not in seen.forwards else None
+
+
+def _forward(index: int, mac: str, dst: Address) -> tuple[str, Request]:
+    header = NEIGHBOUR_HEADER.pack(_AF_BRIDGE, index, _NUD_PERMANENT | _NUD_NOARP, _NTF_SELF, 0)
+    body = header + attribute(_NDA_LLADDR, pack_mac(mac)) + attribute(_NDA_DST, dst.packed)
+    return f"set forwarding entry {mac} to {dst}", Request(rtnetlink.RTM_NEWNEIGH, _FLAGS, body)
+
+
+def _forget_mac(index: int, mac: str) -> tuple[str, Request]:
+    """Whatever it has: one machine or many, of whichever port."""
+    header = NEIGHBOUR_HEADER.pack(_AF_BRIDGE, index, 0, _NTF_SELF, 0)
+    return f"delete forwarding entry {mac}", Request(rtnetlink.RTM_DELNEIGH, 0, header + attribute(_NDA_LLADDR, pack_mac(mac)))
+
+
+def _neighbour(index: int, address: Address, mac: str) -> tuple[str, Request]:
+    header = NEIGHBOUR_HEADER.pack(FAMILY_NUMBERS[address.family], index, _NUD_PERMANENT, 0, 0)
+    body = header + attribute(_NDA_DST, address.packed) + attribute(_NDA_LLADDR, pack_mac(mac))
+    return f"set neighbour {address} to {mac}", Request(rtnetlink.RTM_NEWNEIGH, _FLAGS, body)
+
+
+def _forget_neighbour(index: int, address: Address) -> tuple[str, Request]:
+    header = NEIGHBOUR_HEADER.pack(FAMILY_NUMBERS[address.family], index, 0, 0, 0)
+    return f"delete neighbour {address}", Request(rtnetlink.RTM_DELNEIGH, 0, header + attribute(_NDA_DST, address.packed))
