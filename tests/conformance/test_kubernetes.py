@@ -304,6 +304,29 @@ def test_a_watch_that_may_not_go_on_says_so() -> None:
     play(handler, scenario)
 
 
+def test_a_server_that_forbids_everything_until_it_has_started_costs_no_new_listing() -> None:
+    """What a kube-apiserver does that was killed and is back, for a moment: its roles are not read yet."""
+    asked = [0]
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        asked[0] += 1
+        if 1 < asked[0] < 4:
+            return refusal(403, "Forbidden", 'networksets is forbidden: User "u" cannot watch resource "networksets"')
+        async with stream(request) as send:
+            await send("ADDED", stored("a", 10 + asked[0]))
+            if asked[0] == 1:
+                assert request.transport is not None
+                request.transport.abort()
+            await asyncio.sleep(10)
+        raise ConnectionResetError
+
+    async def scenario(client: Client, fake: Fake) -> None:
+        assert told(await take(client, 2)) == [("a", "11"), ("a", "14")]
+        assert [request.query["resourceVersion"] for request in fake.watches] == ["10", "11", "11", "11"]
+
+    play(handler, scenario)
+
+
 def test_refusals_have_the_meaning_that_callers_know() -> None:
     cases: list[tuple[web.Response, type[Exception], str]] = [
         (refusal(409, "Conflict", "the object has been modified"), UpdateConflict, "NetworkSet"),

@@ -118,6 +118,15 @@ class FaultyLab(RunningLab):
         for node in nodes or ("n1", "n2"):
             eventually(lambda node=node: bool(self.status_or_none(node).get("ready")), f"{node} is ready", seconds=seconds)  # type: ignore[misc]
 
+    def eventually_connected(self, *nodes: str, seconds: float = 20) -> None:
+        """The agents follow the datastore: what a test says of its failures is about its own."""
+        for node in nodes or ("n1", "n2"):
+            eventually(
+                lambda node=node: bool(self.status_or_none(node).get("datastoreConnected")),  # type: ignore[misc]
+                f"{node} follows the datastore",
+                seconds=seconds,
+            )
+
     def eventually_enforced(self, node: str, policy: str, *, enforced: bool = True, seconds: float = 20) -> None:
         eventually(
             lambda: (policy in self.table(node)) is enforced,

@@ -34,6 +34,7 @@ def etcd_lab() -> Iterator[FaultyLab]:
 def lab(sqlite_lab: FaultyLab) -> FaultyLab:
     """Every test leaves it as it found it."""
     sqlite_lab.eventually_ready()
+    sqlite_lab.eventually_connected()
     return sqlite_lab
 
 
@@ -197,6 +198,7 @@ def _year(line: str) -> int:
 @pytest.mark.etcd
 def test_an_etcd_that_hangs_or_dies_changes_nothing_and_is_followed_when_it_is_back(etcd_lab: FaultyLab) -> None:
     etcd_lab.eventually_ready()
+    etcd_lab.eventually_connected()
     with etcd_lab.traffic():
         os.kill(etcd_lab.etcd(), signal.SIGSTOP)
         time.sleep(STOPPED_SECONDS)
@@ -211,6 +213,7 @@ def test_an_etcd_that_hangs_or_dies_changes_nothing_and_is_followed_when_it_is_b
 @pytest.mark.etcd
 def test_an_etcd_that_lost_its_data_is_not_believed(etcd_lab: FaultyLab) -> None:
     etcd_lab.eventually_ready()
+    etcd_lab.eventually_connected()
     data, away, empty = (etcd_lab.folder / "etcd" / name for name in ("data", "away", "empty"))
     before = etcd_lab.table("n2")
     with etcd_lab.traffic():

@@ -33,6 +33,7 @@ def whole_lab() -> Iterator[KubernetesLab]:
 def lab(whole_lab: KubernetesLab) -> KubernetesLab:
     """Every test leaves it as it found it."""
     whole_lab.eventually_ready()
+    whole_lab.eventually_connected()
     return whole_lab
 
 
@@ -40,8 +41,10 @@ def test_an_api_server_that_dies_changes_nothing_and_is_followed_when_it_is_back
     before = lab.table("n2")
     with lab.traffic():
         with lab.dead("apiserver"):
-            eventually(lambda: not lab.status("n2")["datastoreConnected"], "n2 notices", seconds=60)
-            assert "cannot be reached" in lab.status("n2")["datastoreFailure"]
+            eventually(
+                lambda: "cannot be reached" in lab.status("n2")["datastoreFailure"], "n2 notices and says why", seconds=60
+            )
+            assert not lab.status("n2")["datastoreConnected"]
             time.sleep(AWAY_SECONDS)
             assert lab.table("n2") == before
             lab.restart_agent("n1")

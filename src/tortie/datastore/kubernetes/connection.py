@@ -18,7 +18,7 @@ from tortie.base import log
 from tortie.base.aio import Backoff, Throttle
 from tortie.datastore.errors import Unauthorized, Unavailable
 from tortie.datastore.kubernetes.credentials import Credentials
-from tortie.datastore.kubernetes.errors import Lost, NotLoggedIn, Refused, error_of, read_status
+from tortie.datastore.kubernetes.errors import Forbidden, Lost, NotLoggedIn, Refused, error_of, read_status
 from tortie.datastore.kubernetes.settings import Settings
 
 _log = log.get(__name__)
@@ -45,7 +45,7 @@ class Patience:
         self._started = asyncio.get_running_loop().time()
         self._backoff = Backoff(first=0.02, last=1.0)
 
-    async def wait(self, error: Lost | Refused) -> bool:
+    async def wait(self, error: Lost | Refused | Forbidden) -> bool:
         """Pause after a failure. False, at once, when the time is up."""
         waited = asyncio.get_running_loop().time() - self._started
         if isinstance(error, Refused):

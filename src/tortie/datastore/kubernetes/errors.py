@@ -36,6 +36,10 @@ class NotLoggedIn(TortieError):
     """401: our credentials have run out, or never were any."""
 
 
+class Forbidden(Unauthorized):
+    """403: who we are is known, and may not do this. Also what a server says that has not read its own roles yet."""
+
+
 class Cause(msgspec.Struct, frozen=True):
     """One reason among several."""
 
@@ -99,7 +103,7 @@ def error_of(server: str, status: Status, code: int, *, verb: str, key: Key) -> 
         case 403 if any(cause.reason == "NamespaceTerminating" for cause in details.causes or ()):
             return InvalidRequest(text)
         case 403:
-            return Unauthorized(f"{server}: {status.message}")
+            return Forbidden(f"{server}: {status.message}")
         case 504 if any(cause.reason == "ResourceVersionTooLarge" for cause in details.causes or ()):
             return Compacted(f"{text}: list again")
         case _ if 400 <= code < 500:

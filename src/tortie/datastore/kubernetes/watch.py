@@ -19,7 +19,7 @@ from tortie.base.errors import TortieError
 from tortie.datastore.client import Event
 from tortie.datastore.errors import Compacted, Unavailable
 from tortie.datastore.kubernetes.connection import PATIENCE_SECONDS, Connection, Patience
-from tortie.datastore.kubernetes.errors import Lost, NotInstalled, Refused, Status, error_of
+from tortie.datastore.kubernetes.errors import Forbidden, Lost, NotInstalled, Refused, Status, error_of
 from tortie.datastore.kubernetes.objects import Reader
 from tortie.datastore.kubernetes.places import Source, write_positions
 from tortie.datastore.kubernetes.reads import check_history
@@ -124,10 +124,15 @@ class Stream:
                                 raise failure
             except NotInstalled as error:
                 raise Compacted(f"{error}: list again") from error
-            except (Lost, Refused) as error:
+            except (Lost, Refused, Forbidden) as error:
                 self._connection.check_open()
+                if isinstance(error, Forbidden) and patience is None:
+                    raise
+                # A server that is just back forbids everything until it has read its own roles: no reason to list all again.
                 patience = patience or Patience()
                 if not await patience.wait(error):
+                    if isinstance(error, Forbidden):
+                        raise
                     raise Unavailable(f"{error} (no watch for {PATIENCE_SECONDS:g} s)") from error
                 _log.info("watch of %s goes on from version %s: %s", self._source.place.name, self._position, error)
             if loop.time() - began > _STEADY_SECONDS:
