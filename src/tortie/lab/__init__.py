@@ -4,7 +4,7 @@ The lab replaces only the kubelet and the cables; agents, BIRD, the CNI plugin a
 processes. In reading order: spec (lab.yaml), settings (configurations, pools and nodes of it), names (where everything of one
 lab lives), privilege (root, or a user namespace), inside (first steps there), fabric (the cables), serve (what a pod runs),
 runtime (wiring pods by CNI), servers (starting what listens), kubernetes_binaries (Kubernetes' own programs on this machine),
-kubernetes_pki (its certificates), kubernetes_plane (its control plane as processes), kubectl (our way to its API server),
+kubernetes_plane (its control plane as processes), kubectl (our way to its API server),
 kubernetes_guest and relay (somebody else's cluster), kubernetes_store (a lab's Kubernetes), stores (the datastore, whichever),
 state (what is remembered between commands), kubernetes_objects (pods and nodes as documents), kubelet_step (what a kubelet
 does next), kubelet (the lab as the kubelet of its nodes), workloads and kubernetes_workloads (namespaces and pods, without an

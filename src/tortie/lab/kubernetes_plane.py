@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tortie.base import certificates
+from tortie.base.certificates import Authority
 from tortie.base.net import Family
-from tortie.lab import kubernetes_pki as pki
 from tortie.lab.kubernetes_binaries import Binaries, MissingBinaries
 
 MASTERS = "system:masters"
@@ -68,42 +69,46 @@ class ControlPlane:
         return self.folder / "audit.log"
 
     @property
-    def authority(self) -> pki.Authority:
+    def authority(self) -> Authority:
         """Signs servers and users."""
-        return pki.Authority(self._pki, "ca")
+        return Authority(self._pki, "ca")
 
     @property
-    def front_proxy_authority(self) -> pki.Authority:
+    def front_proxy_authority(self) -> Authority:
         """Signs who may tell an aggregated API server which user is asking."""
-        return pki.Authority(self._pki, "front-proxy-ca")
+        return Authority(self._pki, "front-proxy-ca")
 
     @property
     def _pki(self) -> Path:
         return self.folder / "pki"
 
     def lay_out(self) -> None:
-        """Write everything that the processes need; the folder must exist. Raises LabError, or MissingBinaries."""
+        """Write what the processes need; the folder must exist. Raises CertificateError, or MissingBinaries."""
         if self.controllers and self.binaries.controller_manager is None:
             raise MissingBinaries(f"no kube-controller-manager beside {self.binaries.apiserver}; `make kubernetes` builds it")
         self._pki.mkdir(mode=0o700)
         (self.folder / "etcd").mkdir(mode=0o700)
-        authority = pki.Authority.create(self._pki, "ca")
+        self.authority.create()
         names = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
         addresses = dict.fromkeys((self.address, "127.0.0.1", "::1", *(_FIRST_SERVICE[family] for family in self.families)))
-        authority.sign_server("apiserver", names=names, addresses=tuple(addresses))
-        pki.Authority.create(self._pki, "front-proxy-ca").sign_client(_FRONT_PROXY, user=_FRONT_PROXY)
-        pki.create_signing_key(self._pki, "service-account")
+        self.authority.sign_server("apiserver", names=names, addresses=tuple(addresses))
+        self.front_proxy_authority.create()
+        self.front_proxy_authority.sign_client(_FRONT_PROXY, user=_FRONT_PROXY)
+        certificates.create_signing_key(self._pki, "service-account")
         (self.folder / "audit-policy.yaml").write_text(_AUDIT_POLICY)
         self.kubeconfig("admin", user="tortie-admin", groups=(MASTERS,))
         if self.controllers:
             self.kubeconfig("controller-manager", user="system:kube-controller-manager")
 
     def kubeconfig(self, name: str, *, user: str, groups: tuple[str, ...] = ()) -> Path:
-        """A new kubeconfig `name`.kubeconfig for a user in groups, by a certificate. Raises LabError."""
+        """A new kubeconfig `name`.kubeconfig for a user in groups, by a certificate. Raises CertificateError."""
         client = self.authority.sign_client(name, user=user, groups=groups)
-        return pki.write_kubeconfig(
-            self.folder / f"{name}.kubeconfig", server=self.server, authority=self.authority.pair.certificate, client=client
+        path, trusted = self.folder / f"{name}.kubeconfig", self.authority.pair.certificate
+        path.touch(mode=0o600)
+        path.write_bytes(
+            certificates.kubeconfig(server=self.server, authority=trusted, client=client, name="tortie-lab", user="tortie-lab")
         )
+        return path
 
     def commands(self) -> tuple[Command, ...]:
         """What to start, in this order; all may be started at once: who needs another waits for it."""
