@@ -17,6 +17,7 @@ from tortie.agent.census import Census
 from tortie.agent.endpoint_status import EndpointStatusFiles
 from tortie.agent.health import Condition, Health
 from tortie.agent.http import Address, Answer, Page, TextServer
+from tortie.agent.mtu import MtuKeeper
 from tortie.agent.parameters import Parameters
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.reports import Schedule, StatusReports
@@ -55,6 +56,7 @@ class Parts:
     applier: Applier
     dataplane: LinuxDataplane
     table: NftTable
+    mtu: MtuKeeper
     cni: CniServer
     bird: BirdKeeper | None
 
@@ -137,7 +139,16 @@ class Operator:
             found.append(
                 "metrics are not served: they are asked for with TLS, which is not supported by this release of Tortie"
             )
-        found += [text for text in (self._health_server.failure, self._metrics_server.failure, self._files_failure) if text]
+        found += [
+            text
+            for text in (
+                self._parts.mtu.failure,
+                self._health_server.failure,
+                self._metrics_server.failure,
+                self._files_failure,
+            )
+            if text
+        ]
         return found
 
     # ---- health ----
@@ -321,6 +332,7 @@ def _health(parts: Parts, settings: Settings) -> Health:
         "Configuration",
         lambda: Condition(not settings.refused, settings.problems[0] if settings.refused else ""),
     )
+    found.register("MTU file", lambda: Condition(not parts.mtu.blocking, parts.mtu.blocking))
     found.register("CNI", lambda: Condition(parts.cni.serving, "" if parts.cni.serving else "the socket is not served"))
     found.register("Datastore", lambda: Condition(not parts.identity.refusal, parts.identity.refusal))
     bird = parts.bird

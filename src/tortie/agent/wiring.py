@@ -16,6 +16,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tortie.agent import garbage, node_reports, pod_upkeep
@@ -24,6 +25,7 @@ from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
+from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
 from tortie.agent.node import node_addresses, prepare_kernel, register
 from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
@@ -119,6 +121,7 @@ class Agent:
             arp=self._arp,
         )
         self._applier = Applier(self._dataplane, self._metrics)
+        self._mtu = self._mtu_keeper()
         self._graph = Graph(options.node, backend=options.networking_backend, overrides=settings.local_texts)
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
@@ -143,20 +146,32 @@ class Agent:
             not_ready=self._not_ready,
         )
         self._cni = CniServer(options.cni_socket, self._plugin)
-        parts = Parts(
-            client=client,
+        self._operator = Operator(options.node, settings, metrics=self._metrics, parts=self._operated())
+        self._status = StatusFile(options.run_dir, self._report)
+
+    def _mtu_keeper(self) -> MtuKeeper:
+        calico = self._options.environment.get(CALICO_DIRECTORY_VARIABLE)
+        return MtuKeeper(
+            self._links,
+            parameters=lambda: self._settings.in_force,
+            files=(self._options.state_dir / "mtu", *([Path(calico) / "mtu"] if calico else [])),
+            tell=self._uplink_changed,
+        )
+
+    def _operated(self) -> Parts:
+        return Parts(
+            client=self._client,
             syncer=self._syncer,
-            identity=identity,
+            identity=self._identity,
             pipeline=self._pipeline,
             graph=self._graph,
             applier=self._applier,
             dataplane=self._dataplane,
             table=self._table,
+            mtu=self._mtu,
             cni=self._cni,
             bird=self._bird,
         )
-        self._operator = Operator(options.node, settings, metrics=self._metrics, parts=parts)
-        self._status = StatusFile(options.run_dir, self._report)
 
     async def run(self) -> int:
         """Register the node, then run every part until a signal comes. Returns the exit code."""
@@ -205,6 +220,7 @@ class Agent:
             "route notifications": follow_routes(
                 RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
             ),
+            "mtu": self._mtu.run(LinkMonitor()),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),
             "garbage": aio.repeat(garbage.SETTLE_SECONDS, garbage.settle),
@@ -226,11 +242,17 @@ class Agent:
         return parts
 
     def _deliver(self, messages: Sequence[Message]) -> None:
-        self._applier.on_messages(self._operator.on_messages(messages), seen_at=self._pipeline.seen_at)
+        messages = self._operator.on_messages(messages)
+        self._mtu.on_messages(messages)
+        self._applier.on_messages(messages, seen_at=self._pipeline.seen_at)
         if self._bird is not None:
             for message in messages:
                 if isinstance(message, BgpUpdate):
                     self._bird.want(message.bgp)
+
+    def _uplink_changed(self, mtu: int) -> None:
+        self._dataplane.host_mtu_changed(mtu)
+        self._applier.retry()
 
     def _not_ready(self) -> str:
         """Why a pod could not be wired now, "" if it could."""
@@ -238,7 +260,7 @@ class Agent:
             return "the datastore has not been read completely yet"
         if not self._applier.in_sync:
             return self._applier.failure or "the kernel has no policy yet"
-        return ""
+        return self._mtu.blocking
 
     def _report(self) -> dict[str, Any]:
         return {
@@ -256,6 +278,7 @@ class Agent:
             "failure": self._applier.failure,
             "bird": "" if self._bird is None else self._bird.failure or "running",
             "bgpPeers": [] if self._bird is None else self._bird.peers,
+            "mtu": self._mtu.describe(),
             "problems": self._operator.resource_problems(),
         }
 
