@@ -44,6 +44,7 @@ _LIVE = frozenset(
         "ExternalNodesCIDRList",
         "FailsafeInboundHostPorts",
         "FailsafeOutboundHostPorts",
+        "FeatureDetectOverride",
         "HealthEnabled",
         "HealthHost",
         "HealthPort",
@@ -75,9 +76,11 @@ _LIVE = frozenset(
         "RequireMTUFile",
         "RouteRefreshInterval",
         "ServiceLoopPrevention",
+        "VXLANEnabled",
         "VXLANMTU",
         "VXLANMTUV6",
         "VXLANPort",
+        "VXLANVNI",
         "WireguardMTU",
         "WireguardMTUV6",
         "WorkloadSourceSpoofing",
@@ -95,7 +98,6 @@ ASKS_NOTHING: Mapping[str, tuple[str, ...]] = {
     "NFTablesMode": ("enabled",),
     "PrometheusWireGuardMetricsEnabled": ("false",),
     "UsageReportingEnabled": ("false",),
-    "VXLANEnabled": ("false",),
     "XDPEnabled": ("false",),
 }
 """Of parameters that are not supported: values besides the default that describe what this release does anyway."""

@@ -143,6 +143,9 @@ _FELIX_ENFORCED = frozenset(
         # Whose tunnels to this node are let in, and what a workload may not send.
         "external_nodes_list",
         "vxlan_port",
+        "vxlan_enabled",
+        "vxlan_vni",
+        "feature_detect_override",
         # How large packets may be.
         "mtu_iface_pattern",
         "require_mtu_file",
@@ -275,9 +278,8 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             ippool.IPPoolSpec,
             "cidr block_size node_selector namespace_selector allowed_uses assignment_mode nat_outgoing disabled"
-            " disable_bgp_export",
+            " disable_bgp_export vxlan_mode",
             ipip_mode=_ENCAPSULATION_OFF,
-            vxlan_mode=_ENCAPSULATION_OFF,
         ),
         _covers(ippool.IPReservationSpec, "reserved_cidrs"),
         _covers(

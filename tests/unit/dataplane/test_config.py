@@ -106,3 +106,17 @@ def test_encapsulation_is_left_to_the_pools_unless_it_is_configured() -> None:
     assert (config.vxlan_enabled, config.ipip_enabled) == (True, False)
     assert config.external_nodes == (parse_prefix("192.0.2.1"), parse_prefix("2001:db8::/32"))
     assert parse({"WireguardEnabledV6": "true"}).wireguard_ports == ((Family.V6, 51821),)
+
+
+def test_what_vxlan_is_made_of_and_whether_the_kernel_can_be_relied_on() -> None:
+    assert (parse({}).vxlan_vni, parse({}).checksum_offload_broken) == (4096, None)
+    config = parse({"VXLANVNI": "7", "FeatureDetectOverride": "SNATFullyRandom=false,ChecksumOffloadBroken=true,"})
+    assert (config.vxlan_vni, config.checksum_offload_broken) == (7, True)
+    assert parse({"FeatureDetectOverride": "ChecksumOffloadBroken=false"}).checksum_offload_broken is False
+    assert parse({"FeatureDetectOverride": "ChecksumOffloadBroken=,Other=true"}).checksum_offload_broken is None
+
+
+@pytest.mark.parametrize(("name", "text"), [("VXLANVNI", "0"), ("VXLANVNI", "16777216"), ("VXLANPort", "65536")])
+def test_no_device_is_made_of_what_cannot_be(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: '{text}' is not understood .use 1 to"):
+        parse({name: text})

@@ -83,6 +83,9 @@ class Config:
     """None: the pools say, as for VXLAN."""
     vxlan_enabled: bool | None = None
     vxlan_port: int = 4789
+    vxlan_vni: int = 4096
+    checksum_offload_broken: bool | None = None
+    """Whether the kernel spoils checksums in VXLAN; None: its version says."""
     wireguard_ports: tuple[tuple[Family, int], ...] = ()
     external_nodes: tuple[Prefix, ...] = ()
     """Machines outside the cluster that tunnel to us."""
@@ -122,7 +125,9 @@ def parse(values: Mapping[str, str]) -> Config:
         service_loop=read("ServiceLoopPrevention", _service_loop, "DROP"),
         ipip_enabled=read("IpInIpEnabled", _boolean, None),
         vxlan_enabled=read("VXLANEnabled", _boolean, None),
-        vxlan_port=read("VXLANPort", int, 4789),
+        vxlan_port=read("VXLANPort", _port, 4789),
+        vxlan_vni=read("VXLANVNI", _vni, 4096),
+        checksum_offload_broken=read("FeatureDetectOverride", _override("ChecksumOffloadBroken"), None),
         wireguard_ports=_wireguard_ports(read),
         external_nodes=read("ExternalNodesCIDRList", _networks, ()),
         allow_vxlan=read("AllowVXLANPacketsFromWorkloads", _boolean, False),
@@ -179,6 +184,28 @@ def _prefixes(text: str) -> tuple[str, ...]:
 
 def _networks(text: str) -> tuple[Prefix, ...]:
     return tuple(parse_prefix(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def _port(text: str) -> int:
+    if not 1 <= int(text) <= 65535:
+        raise ValueError("use 1 to 65535")
+    return int(text)
+
+
+def _vni(text: str) -> int:
+    if not 1 <= int(text) < 1 << 24:
+        raise ValueError(f"use 1 to {(1 << 24) - 1}")
+    return int(text)
+
+
+def _override(feature: str) -> Callable[[str], bool | None]:
+    """One of `Feature=true,Other=false`; None where it is not named. Other features are nothing that we detect."""
+
+    def read(text: str) -> bool | None:
+        pairs = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+        return _boolean(pairs[feature]) if pairs.get(feature) else None
+
+    return read
 
 
 def _mtu(text: str) -> int:
