@@ -19,6 +19,7 @@ from tortie.kernel.errors import Busy, KernelError, Overflow, kernel_error
 
 NETLINK_ROUTE = 0
 NETLINK_NETFILTER = 12
+NETLINK_GENERIC = 16
 
 NLMSG_NOOP = 1
 NLMSG_ERROR = 2
@@ -343,6 +344,59 @@ class RequestSocket(_Socket):
                         found[index] = parse_acknowledgement(message)._replace(sequence=begin + index)
             results.extend(found[index] for index in range(len(part)))
         return results
+
+    def failures(self, kind: int, flags: int, bodies: Sequence[bytes]) -> list[Acknowledgement]:
+        """Send many independent requests of one kind in one datagram and return those that failed, by their place in `bodies`.
+
+        Only the last one asks for an answer, the kernel tells of errors unasked: about twice as fast as `request_many`.
+        """
+        if not bodies:
+            return []
+        first = self.next_sequence(len(bodies))
+        last = first + len(bodies) - 1
+        flags |= NLM_F_REQUEST
+        parts: list[bytes] = []
+        for sequence, body in enumerate(bodies, first):
+            asked = flags | NLM_F_ACK if sequence == last else flags
+            parts += (_HEADER.pack(16 + len(body), kind, asked, sequence, 0), body)
+        self.send(b"".join(parts))
+        failed: list[Acknowledgement] = []
+        while True:
+            for message in self._read() or ():
+                if message.type != NLMSG_ERROR or not first <= message.sequence <= last:
+                    continue
+                answer = parse_acknowledgement(message)
+                if answer.errno:
+                    failed.append(answer._replace(sequence=message.sequence - first))
+                if message.sequence == last:
+                    return failed
+
+    def dump_in_parts(self, request: Request, *, action: str, kind: int) -> Iterator[list[bytes]]:
+        """The bodies of a dump's messages of one kind, a datagram at a time; between two of them others may run, but nobody
+        may use this socket. Raises Busy at the end if the dump changed while it was read: then all of it is worth nothing."""
+        sequence = self.next_sequence()
+        self.send(pack_message(request.type, request.flags | NLM_F_REQUEST | NLM_F_DUMP, sequence=sequence, body=request.body))
+        self._interrupted = True  # unless it is read to its end
+        consistent = True
+        while True:
+            found: list[bytes] = []
+            for message in self._read() or ():
+                if message.sequence != sequence:
+                    continue
+                if message.flags & NLM_F_DUMP_INTR:
+                    consistent = False
+                if message.type == kind:
+                    found.append(message.body)
+                elif message.type in (NLMSG_ERROR, NLMSG_DONE):
+                    self._interrupted = False
+                    code = -struct.unpack_from("=i", message.body)[0] if len(message.body) >= 4 else 0
+                    if code == errno.EINTR or not consistent:
+                        raise Busy(f"{action}: changed while it was read", errno.EINTR)
+                    if code > 0:
+                        raise kernel_error(code, action)
+                    yield found
+                    return
+            yield found
 
     def dump(self, request: Request, *, action: str) -> list[Message]:
         """All messages of a dump. A dump that changed while it was read is read again, ten times at most, then Busy."""

@@ -5,7 +5,7 @@ Ours are recognised by their protocol (`PROTOCOL`, conventions.md).
 
 import errno
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix
@@ -50,10 +50,14 @@ _DEVICELESS = frozenset((BLACKHOLE, THROW, UNREACHABLE, "prohibit"))
 _SCOPE_NAMES = {SCOPE_LINK: " scope link", SCOPE_HOST: " scope host"}
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC = 1, 4, 5, 6, 7
-_RTA_MULTIPATH, _RTA_TABLE, _RTA_VIA = 9, 15, 18
+_RTA_METRICS, _RTA_MULTIPATH, _RTA_CACHEINFO, _RTA_TABLE, _RTA_VIA, _RTA_PREF = 8, 9, 12, 15, 18, 20
+_RTAX_MTU = 2
 _RTNH_F_ONLINK = 4
 _IPV6_DEFAULT_METRIC = 1024
 _TABLE_COMPATIBLE_LIMIT = 256
+_WINDOW = 200
+_TAILS = {Family.V4: b"", Family.V6: attribute(_RTA_CACHEINFO, bytes(32)) + attribute(_RTA_PREF, b"\0")}
+"""What the kernel tells of a route of ours besides what was given. A wrong guess costs time only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,10 +75,14 @@ class Route:
     onlink: bool = False
     table: int = MAIN_TABLE
     source: Address | None = None
+    mtu: int = 0
+    """Packets that this route takes are no longer; 0 leaves that to the device."""
 
     def as_kernel(self) -> "Route":
         """The same route as the kernel would list it: IPv6 knows no scope and has a default metric."""
         if self.dst.family is Family.V6:
+            if self.metric and self.scope == SCOPE_UNIVERSE:
+                return self
             return replace(self, scope=SCOPE_UNIVERSE, metric=self.metric or _IPV6_DEFAULT_METRIC)
         if self.scope is not None:
             return self
@@ -89,6 +97,7 @@ class Route:
         words.append(f"proto {self.protocol}")
         words += [f"metric {self.metric}"] if self.metric else []
         words += [f"src {self.source}"] if self.source is not None else []
+        words += [f"mtu {self.mtu}"] if self.mtu else []
         return " ".join(words) + _SCOPE_NAMES.get(self.scope or 0, "") + (" onlink" if self.onlink else "")
 
 
@@ -106,6 +115,8 @@ class Routes:
     def __init__(self, netns_fd: int | None = None) -> None:
         self._socket = open_requests(netns_fd)
         self.port_id = self._socket.port_id
+        self._names: dict[int, str] = {}
+        self._known: dict[int, dict[bytes, Route]] = {}
 
     def close(self) -> None:
         """Give back the socket; may be called again."""
@@ -130,7 +141,37 @@ class Routes:
             except NotFound:  # a table exists from its first route on
                 continue
         names = self._device_names() if messages else {}
-        return tuple(_parse(message, names) for message in messages if message.type == rtnetlink.RTM_NEWROUTE)
+        return tuple(_parse(message.body, names) for message in messages if message.type == rtnetlink.RTM_NEWROUTE)
+
+    def list_in_parts(self, *, table: int, protocol: int | None = None) -> Iterator[Sequence[Route]]:
+        """The same, some hundreds at a time, for who must not be held up. Between two parts others may run, but nobody may use
+        this object. Raises Busy if routes changed meanwhile: then it is to be begun again.
+
+        What was listed last, or written since, is known by its bytes: such a Route is the same object again.
+        """
+        names = self._device_names()
+        if names != self._names:
+            self._known.clear()
+            self._names = names
+        known, found = self._known.get(table, {}), dict[bytes, Route]()
+        yield []
+        for family in FAMILIES:
+            header = _header(family, table=table, protocol=protocol or 0)
+            request = Request(rtnetlink.RTM_GETROUTE, 0, header + u32(_RTA_TABLE, table))
+            action = f"list IPv{family.value} routes of table {table}"
+            try:
+                for bodies in self._socket.dump_in_parts(request, action=action, kind=rtnetlink.RTM_NEWROUTE):
+                    part: list[Route] = []
+                    for body in bodies:
+                        route = known.get(body)
+                        if route is None:
+                            route = _parse(body, names)
+                        found[body] = route
+                        part.append(route)
+                    yield part
+            except NotFound:  # a table exists from its first route on
+                continue
+        self._known[table] = found
 
     def add(self, routes: Iterable[Route]) -> tuple[RouteFailure, ...]:
         """Add new routes; AlreadyExists is among the failures where table, destination and metric are taken."""
@@ -148,21 +189,27 @@ class Routes:
     def _send(self, routes: Iterable[Route], kind: int, flags: int) -> tuple[RouteFailure, ...]:
         """Failures of one bad route do not stop the others."""
         failures: list[RouteFailure] = []
-        ready: list[tuple[Route, Request]] = []
-        indices: dict[str, int | None] = {}
+        ready: list[Route] = []
+        bodies: list[bytes] = []
+        indices: dict[str | None, int | None] = {None: 0}
         verb = "delete" if kind == rtnetlink.RTM_DELROUTE else "add"
         for route in routes:
-            if route.device is not None and route.device not in indices:
-                indices[route.device] = self._index_of(route.device)
-            index = indices[route.device] if route.device is not None else 0
+            device = route.device
+            if device is not None and device not in indices:
+                indices[device] = self._index_of(device)
+            index = indices[device]
             if index is None:
-                error = kernel_error(errno.ENODEV, f"{verb} route {route}", f"device {route.device}")
-                failures.append(RouteFailure(route, error))
+                failures.append(RouteFailure(route, kernel_error(errno.ENODEV, f"{verb} route {route}", f"device {device}")))
             else:
-                ready.append((route, Request(kind, flags, _body(route.as_kernel(), index))))
-        for answer in self._socket.request_many([request for _, request in ready]):
-            if answer.errno:
-                route = ready[answer.sequence][0]
+                normal = route.as_kernel()
+                body = _body(normal, index)
+                ready.append(route)
+                bodies.append(body)
+                if kind == rtnetlink.RTM_NEWROUTE and (known := self._known.get(route.table)) is not None:
+                    known[body + _TAILS[route.dst.family]] = normal
+        for begin in range(0, len(bodies), _WINDOW):
+            for answer in self._socket.failures(kind, flags, bodies[begin : begin + _WINDOW]):
+                route = ready[begin + answer.sequence]
                 failures.append(RouteFailure(route, kernel_error(answer.errno, f"{verb} route {route}", answer.detail)))
         return tuple(failures)
 
@@ -207,7 +254,7 @@ class RouteMonitor:
         """What happened since the last call, in order. Overflow: some was lost, list the routes again."""
         kinds = (rtnetlink.RTM_NEWROUTE, rtnetlink.RTM_DELROUTE)
         return tuple(
-            RouteChange(_parse(message, {}), message.type == rtnetlink.RTM_NEWROUTE)
+            RouteChange(_parse(message.body, {}), message.type == rtnetlink.RTM_NEWROUTE)
             for message in self._subscription.read()
             if message.type in kinds and (not message.port or message.port != self._ignore_port)
         )
@@ -231,26 +278,32 @@ def _body(route: Route, index: int) -> bytes:
         kind=_KINDS[route.kind],
         flags=_RTNH_F_ONLINK if route.onlink else 0,
     )
+    # The kernel takes attributes in any order; in this one, and without the mark of nesting, it lists them.
     parts = [header, u32(_RTA_TABLE, route.table)]
     if dst.length:
         parts.append(attribute(_RTA_DST, dst.network.packed))
-    if index:
-        parts.append(u32(_RTA_OIF, index))
+    metric = u32(_RTA_PRIORITY, route.metric) if route.metric else b""
+    mtu = attribute(_RTA_METRICS, u32(_RTAX_MTU, route.mtu)) if route.mtu else b""
+    source = attribute(_RTA_PREFSRC, route.source.packed) if route.source is not None else b""
+    parts += (metric, mtu, source) if dst.family is Family.V4 else (source, mtu, metric)
     if route.via is not None:
         if route.via.family is dst.family:
             parts.append(attribute(_RTA_GATEWAY, route.via.packed))
         else:
             parts.append(attribute(_RTA_VIA, FAMILY_NUMBERS[route.via.family].to_bytes(2, sys.byteorder) + route.via.packed))
-    if route.metric:
-        parts.append(u32(_RTA_PRIORITY, route.metric))
-    if route.source is not None:
-        parts.append(attribute(_RTA_PREFSRC, route.source.packed))
+    if index:
+        parts.append(u32(_RTA_OIF, index))
     return b"".join(parts)
 
 
-def _parse(message: Message, names: dict[int, str]) -> Route:
-    number, length, _, _, short_table, protocol, scope, kind_number, flags = ROUTE_HEADER.unpack_from(message.body)
-    found = parse_attributes(message.body, ROUTE_HEADER.size)
+def _mtu(metrics: bytes) -> int:
+    found = parse_attributes(metrics)
+    return unpack_u32(found[_RTAX_MTU]) if _RTAX_MTU in found else 0
+
+
+def _parse(body: bytes, names: dict[int, str]) -> Route:
+    number, length, _, _, short_table, protocol, scope, kind_number, flags = ROUTE_HEADER.unpack_from(body)
+    found = parse_attributes(body, ROUTE_HEADER.size)
     family = Family.V6 if number == AF_INET6 else Family.V4
     kind = "multipath" if _RTA_MULTIPATH in found else _KIND_NAMES.get(kind_number, str(kind_number))
     index = unpack_u32(found[_RTA_OIF]) if _RTA_OIF in found else 0
@@ -266,4 +319,5 @@ def _parse(message: Message, names: dict[int, str]) -> Route:
         onlink=bool(flags & _RTNH_F_ONLINK),
         table=unpack_u32(found[_RTA_TABLE]) if _RTA_TABLE in found else short_table,
         source=unpack_address(found[_RTA_PREFSRC]) if _RTA_PREFSRC in found else None,
+        mtu=_mtu(found[_RTA_METRICS]) if _RTA_METRICS in found else 0,
     )

@@ -86,7 +86,7 @@ class Rules:
         return tuple(found)
 
     def add(self, rule: Rule) -> None:
-        """Add a rule, even beside the same one: of two that differ only in their networks the kernel takes one for the other."""
+        """Add a rule, even beside the same one: the kernel takes two that differ in their networks alone for one."""
         request = Request(rtnetlink.RTM_NEWRULE, NLM_F_CREATE, _body(rule))
         self._socket.request(request, action=f"add {rule}")
 
