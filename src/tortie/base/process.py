@@ -160,9 +160,20 @@ async def start_detached(
 
     Output goes to the end of `log_path`, else nowhere. While we live we reap it when it ends.
     """
+    return start_detached_here(argv, log_path=log_path, env=env, netns_path=netns_path)
+
+
+def start_detached_here(
+    argv: Sequence[str],
+    *,
+    log_path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    netns_path: str | None = None,
+) -> int:
+    """`start_detached` for code without a loop, and for a thread whose namespaces the process is to have."""
     output = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640) if log_path else subprocess.DEVNULL
     try:
-        process = subprocess.Popen(  # noqa: ASYNC220  (fork and exec take a millisecond)
+        process = subprocess.Popen(
             in_namespace(argv, netns_path),
             stdin=subprocess.DEVNULL,
             stdout=output,

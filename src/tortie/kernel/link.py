@@ -187,6 +187,10 @@ class Links:
         """A bridge, down. Raises AlreadyExists."""
         return self._create(name, "bridge", _settings(mtu, mac))
 
+    def create_wireguard(self, name: str) -> Link:
+        """A WireGuard device of the kernel's, down. Raises AlreadyExists, and Unsupported where the kernel has none."""
+        return self._create(name, "wireguard", ())
+
     def _create(self, name: str, kind: str, settings: Iterable[bytes], *, data: bytes = b"") -> Link:
         check_name(name)
         info = nested(_IFLA_LINKINFO, text(_INFO_KIND, kind), data)

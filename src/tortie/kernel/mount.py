@@ -1,9 +1,18 @@
-"""Mounts that a lab in a user namespace needs. Only ever in a mount namespace of our own."""
+"""Mounts, only ever in a mount namespace of our own: what a lab in a user namespace needs, and a process that insists on one
+place for its files.
+"""
 
 import ctypes
 import os
+from collections.abc import Callable
+from typing import TypeVar
 
+from tortie.kernel import netns
 from tortie.kernel.errors import kernel_error
+
+_CLONE_NEWNS = 0x20000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 1 << 19
+T = TypeVar("T")
 
 
 def tmpfs(folder: str) -> None:
@@ -11,3 +20,24 @@ def tmpfs(folder: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", ctypes.c_ulong(0), b"mode=755") != 0:
         raise kernel_error(ctypes.get_errno(), f"mount a tmpfs on {folder}")
+
+
+def with_bound(source: str, target: str, function: Callable[[], T]) -> T:
+    """What `function` returns or raises where the folder `target` is the folder `source`; for processes that it starts too.
+
+    Everybody else sees `target` as it was. What is unmounted elsewhere later goes away there too, so that nothing is held.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mount(what: str, where: str, flags: int) -> None:
+        if libc.mount(os.fsencode(what), os.fsencode(where), b"none", ctypes.c_ulong(flags), None) != 0:
+            raise kernel_error(ctypes.get_errno(), f"mount {what} on {where}")
+
+    def work() -> T:
+        if libc.unshare(_CLONE_NEWNS) != 0:
+            raise kernel_error(ctypes.get_errno(), "new mount namespace")
+        mount("none", "/", _MS_SLAVE | _MS_REC)
+        mount(source, target, _MS_BIND)
+        return function()
+
+    return netns.in_thread(work)

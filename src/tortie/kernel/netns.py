@@ -64,7 +64,7 @@ def create(name: str) -> None:
     except OSError as error:
         raise kernel_error(error.errno or 0, f"create network namespace {name}") from error
     try:
-        _in_thread(lambda: _unshare_and_bind(path))
+        in_thread(lambda: _unshare_and_bind(path))
     except BaseException:
         os.unlink(path)
         raise
@@ -137,7 +137,7 @@ def in_netns(fd: int | None, function: Callable[[], T]) -> T:
         _switch(fd)
         return function()
 
-    return _in_thread(work)
+    return in_thread(work)
 
 
 def run_in_named(name: str, function: Callable[[], T]) -> T:
@@ -153,7 +153,8 @@ class _Outcome(Generic[T]):
     error: BaseException | None = None
 
 
-def _in_thread(function: Callable[[], T]) -> T:
+def in_thread(function: Callable[[], T]) -> T:
+    """What `function` returns or raises in a thread of its own, which may leave namespaces that the others share."""
     outcome = _Outcome[T]()
 
     def work() -> None:

@@ -1,0 +1,54 @@
+"""WireGuard with whatever this machine has: the kernel's devices, else wireguard-go's. Asked anew for every device."""
+
+from tortie.kernel.errors import NotFound, Unsupported
+from tortie.kernel.link import Links
+from tortie.kernel.wireguard import generic, userspace
+from tortie.kernel.wireguard.device import Change, Device, Wireguard
+from tortie.kernel.wireguard.generic import KernelWireguard
+from tortie.kernel.wireguard.userspace import UserspaceWireguard
+
+
+class WireguardDevices:
+    """Both back ends as one. A device stays with the one that made it; of another kind is none of ours, and makes room."""
+
+    def __init__(self, links: Links, kernel: KernelWireguard, userspace: UserspaceWireguard) -> None:
+        self._links = links
+        self._kernel = kernel
+        self._userspace = userspace
+
+    async def create(self, name: str) -> None:
+        """Make the device, down, or adopt the one that is there."""
+        found = self._links.find(name)
+        if found is not None and found.kind == generic.KIND:
+            return
+        if found is not None and found.kind != userspace.KIND:
+            self._links.delete(name)
+        if found is None or not self._userspace.serves(name):
+            try:
+                await self._userspace.delete(name)
+                await self._kernel.create(name)
+            except Unsupported:
+                await self._userspace.create(name)
+
+    async def delete(self, name: str) -> bool:
+        """Remove the device and whatever serves it. True if it was there."""
+        return await self._userspace.delete(name)
+
+    def read(self, name: str) -> Device:
+        """How the device is set, and how its peers are."""
+        return self._back_end(name).read(name)
+
+    def write(self, name: str, change: Change) -> None:
+        """Change what `change` names, and nothing else."""
+        self._back_end(name).write(name, change)
+
+    def in_kernel(self, name: str) -> bool:
+        """True if the kernel itself does the work."""
+        found = self._links.find(name)
+        return found is not None and found.kind == generic.KIND
+
+    def _back_end(self, name: str) -> Wireguard:
+        found = self._links.find(name)
+        if found is None:
+            raise NotFound(f"WireGuard device {name}: there is no such device")
+        return self._kernel if found.kind == generic.KIND else self._userspace
