@@ -6,11 +6,11 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
-from tortie.lab.spec import Datastore, LabError, PodSpec, ProbeSpec, default_spec, load_spec
+from tortie.lab.spec import Datastore, LabError, ModeName, PodSpec, ProbeSpec, default_spec, load_spec
 
 if TYPE_CHECKING:
     from tortie.lab.questions import Checked
@@ -311,11 +311,17 @@ def matrix(name: str, ports: tuple[str, ...], family: str, output: str) -> None:
 )
 @click.option("--name", "-N", default="demo", show_default=True, help="Name of the lab.")
 @click.option("--datastore", type=click.Choice(DATASTORES), default="sqlite", show_default=True)
-def demo(json_path: Path | None, name: str, datastore: Datastore) -> None:
+@click.option(
+    "--mode",
+    type=click.Choice(get_args(ModeName)),
+    default=None,
+    help="Show how packets cross in one mode, watched on the wire.",
+)
+def demo(json_path: Path | None, name: str, datastore: Datastore, mode: ModeName | None) -> None:
     """Three nodes, seven pods, BGP, one policy: everything shown and checked. Exit code 2 if anything is not as expected."""
     from tortie.lab.demo import run_demo
 
-    if not _run(run_demo(name=name, json_path=json_path, datastore=datastore)):
+    if not _run(run_demo(name=name, json_path=json_path, datastore=datastore, mode=mode)):
         sys.exit(2)
 
 

@@ -4,7 +4,8 @@ import socket
 import struct
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from tortie.base.net import Address, address_from_bytes
 from tortie.kernel import netns
@@ -13,12 +14,18 @@ _ETH_P_ALL = 3
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _IPIP, _IPV6_IN, _UDP, _TCP, _ICMP, _ICMPV6 = 4, 41, 17, 6, 1, 58
 _VXLAN_PORTS = (4789, 8472)
+_VXLAN_HEADER = struct.Struct("!BxxxI")
+_WIREGUARD_PORTS = (51820, 51821)
 _OUTGOING = 4  # PACKET_OUTGOING: the same frame once more, on its way out
+
+
+Cover = Literal["plain", "vxlan", "ipip", "wireguard", "other"]
+"""What is around a packet on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """One IP packet on the wire: its outermost addresses, and whether another packet was inside."""
+    """One IP packet on the wire: its outermost addresses, and whether another was inside (`inner`, if it can be read)."""
 
     source: Address
     destination: Address
@@ -26,12 +33,36 @@ class Crossing:
     source_port: int
     destination_port: int
     encapsulated: bool
+    inner: "Crossing | None" = None
+    vni: int | None = None
+    """The number of the VXLAN."""
+    frame: bytes = field(default=b"", compare=False, repr=False)
+    """The whole frame as it was on the wire; empty for what was inside another packet."""
+
+    @property
+    def cover(self) -> Cover:
+        """How it crosses. Of WireGuard only the ports speak: that is its point."""
+        if self.vni is not None:
+            return "vxlan"
+        if self.protocol == _UDP and self.destination_port in _WIREGUARD_PORTS:
+            return "wireguard"
+        return "ipip" if self.protocol == _IPIP else "other" if self.encapsulated else "plain"
+
+    @property
+    def innermost(self) -> "Crossing":
+        """The packet that somebody sent, as far as it can be read."""
+        return self if self.inner is None else self.inner.innermost
 
     def __str__(self) -> str:
         names = {_TCP: "TCP", _UDP: "UDP", _ICMP: "ICMP", _ICMPV6: "ICMPv6", _IPIP: "IPIP", _IPV6_IN: "IPv6-in-IP"}
         ports = f" {self.source_port} > {self.destination_port}" if self.source_port else ""
-        inside = ", encapsulated" if self.encapsulated else ", no encapsulation"
-        return f"{self.source} > {self.destination} {names.get(self.protocol, self.protocol)}{ports}{inside}"
+        text = f"{self.source} > {self.destination} {names.get(self.protocol, self.protocol)}{ports}"
+        if self.inner is not None:
+            around = f" (VXLAN {self.vni})" if self.vni is not None else ""
+            return f"{text}{around} [{self.inner}]"
+        if self.cover == "wireguard":
+            return f"{text}, WireGuard"
+        return f"{text}{', encapsulated' if self.encapsulated else ', no encapsulation'}"
 
 
 class Capture:
@@ -84,18 +115,35 @@ class Capture:
 
 def parse_frame(frame: bytes) -> Crossing | None:
     """An Ethernet frame's IP packet; None for anything else (ARP, say)."""
+    found = _parse_ethernet(frame)
+    return None if found is None else replace(found, frame=frame)
+
+
+def _parse_ethernet(frame: bytes) -> Crossing | None:
     if len(frame) < 14:
         return None
     (ethertype,) = struct.unpack_from("!H", frame, 12)
-    data = frame[14:]
-    if ethertype == _IPV4 and len(data) >= 20:
+    return _parse_ip(frame[14:]) if ethertype in (_IPV4, _IPV6) else None
+
+
+def _parse_ip(data: bytes) -> Crossing | None:
+    version = data[0] >> 4 if data else 0
+    if version == 4 and len(data) >= 20:
         protocol, offset = data[9], (data[0] & 15) * 4
         source, destination = data[12:16], data[16:20]
-    elif ethertype == _IPV6 and len(data) >= 40:
+    elif version == 6 and len(data) >= 40:
         protocol, offset = data[6], 40
         source, destination = data[8:24], data[24:40]
     else:
         return None
     ports = struct.unpack_from("!HH", data, offset) if protocol in (_TCP, _UDP) and len(data) >= offset + 4 else (0, 0)
-    encapsulated = protocol in (_IPIP, _IPV6_IN) or (protocol == _UDP and ports[1] in _VXLAN_PORTS)
-    return Crossing(address_from_bytes(source), address_from_bytes(destination), protocol, ports[0], ports[1], encapsulated)
+    vni, inner = None, None
+    is_vxlan = protocol == _UDP and ports[1] in _VXLAN_PORTS
+    if protocol in (_IPIP, _IPV6_IN):
+        inner = _parse_ip(data[offset:])
+    elif is_vxlan and len(data) >= offset + 16:
+        vni = _VXLAN_HEADER.unpack_from(data, offset + 8)[1] >> 8
+        inner = _parse_ethernet(data[offset + 16 :])
+    encapsulated = protocol in (_IPIP, _IPV6_IN) or is_vxlan
+    ends = address_from_bytes(source), address_from_bytes(destination)
+    return Crossing(*ends, protocol, ports[0], ports[1], encapsulated, inner, vni)

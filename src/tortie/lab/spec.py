@@ -30,6 +30,8 @@ SERVE = re.compile(r"^(tcp|udp):([0-9]{1,5})$")
 Protocol = Literal["tcp", "udp", "icmp"]
 Datastore = Literal["sqlite", "etcd", "kubernetes"]
 Backend = Literal["bird", "vxlan", "none"]
+ModeName = Literal["plain", "vxlan", "vxlan-cross-subnet", "ipip", "wireguard", "dual-stack", "reflectors"]
+"""What `tortie lab demo --mode` shows, each with a lab file of its own (mode-*.yaml)."""
 EncapMode = Literal["", "Never", "Always", "CrossSubnet"]
 MAX_RACKS = 100
 MTU_LIMITS = 1280, 65000
