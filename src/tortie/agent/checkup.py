@@ -186,9 +186,23 @@ def check_agent(pid: int | None, status: Mapping[str, Any]) -> list[Check]:
         found.append(Check("agent datastore", "problem", "no connection: what the agent has stays in force"))
     if status.get("bird", "running") not in ("", "running"):
         found.append(Check("agent bird", "problem", str(status["bird"])))
+    found += _addresses(status)
     found += [Check("agent parameter", "problem", str(text)) for text in status.get("parameters", ())]
     problems = status.get("problems", {})
     return found + [Check("agent problem", "problem", f"{key}: {text}") for key, text in sorted(problems.items())]
+
+
+def _addresses(status: Mapping[str, Any]) -> list[Check]:
+    """The node's addresses, and how it came by them."""
+    return [
+        Check(
+            f"address of IPv{each['family']}",
+            "ok" if each["interface"] else "note",
+            " ".join((each["address"] or "none", f"of {each['interface']}" if each["interface"] else "")).strip()
+            + f", {each['method']}: {each['why']}",
+        )
+        for each in status.get("addresses", ())
+    ]
 
 
 async def within(seconds: float, name: str, work: Awaitable[list[Check]]) -> list[Check]:

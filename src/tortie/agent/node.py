@@ -1,40 +1,21 @@
-"""This node's own resource in the datastore, and the sysctls a router needs (Calico's "node startup").
-
-Addresses come from IP and IP6 (`address/length`, `none`, or `autodetect`, the default: the first global address of the
-first interface that is not one of ours).
-"""
+"""This node's own resource in the datastore, and the sysctls a router needs (Calico's "node startup")."""
 
 from collections.abc import Mapping
 
 import msgspec
 
+from tortie.agent.autodetect import IP_VARIABLES, METHOD_VARIABLES
 from tortie.agent.options import AgentError
 from tortie.api.node import Node, NodeBGP, NodeSpec
 from tortie.api.resource import Key, Metadata
 from tortie.base import log
-from tortie.base.net import Family, Interface, parse_interface
+from tortie.base.net import FAMILIES, Family, Interface, parse_interface
 from tortie.datastore.client import Client
 from tortie.datastore.errors import AlreadyExists, DoesNotExist, NotSupported, Unavailable, UpdateConflict
 from tortie.kernel import sysctl
 from tortie.kernel.errors import NotFound
-from tortie.kernel.link import Links
 
 _log = log.get(__name__)
-NOT_OURS = (
-    "lo",
-    "cali",
-    "tap",
-    "vxlan.",
-    "vxlan-",
-    "tunl",
-    "wireguard.",
-    "wg-v6.",
-    "docker",
-    "br-",
-    "veth",
-    "kube-ipvs",
-    "virbr",
-)
 ROUTER_SYSCTLS = (("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"))
 
 
@@ -47,37 +28,42 @@ def prepare_kernel() -> None:
             _log.warning("sysctl %s does not exist here: that family will not be forwarded", name)
 
 
-def node_addresses(environment: Mapping[str, str], links: Links) -> dict[Family, Interface]:
-    """This node's address per family. Raises AgentError on a bad IP or IP6, or when there is no address at all."""
+async def stored_node(client: Client, name: str) -> Node | None:
+    """This node's resource as it is."""
+    try:
+        stored = await client.get(Key("Node", "", name))
+    except DoesNotExist:
+        return None
+    assert isinstance(stored, Node)
+    return stored
+
+
+def stored_addresses(node: Node | None) -> dict[Family, Interface]:
+    """The addresses that a node's resource has; one that cannot be read counts as none."""
     found: dict[Family, Interface] = {}
-    for family, variable in ((Family.V4, "IP"), (Family.V6, "IP6")):
-        text = environment.get(variable, "autodetect") or "autodetect"
-        if text == "none":
+    if node is None or node.spec.bgp is None:
+        return found
+    for family, text in zip(FAMILIES, (node.spec.bgp.ipv4_address, node.spec.bgp.ipv6_address), strict=True):
+        try:
+            found[family] = parse_interface(text)
+        except ValueError:
             continue
-        address = _autodetect(links, family) if text == "autodetect" else _parse(variable, text, family)
-        if address is not None:
-            found[family] = address
-    if not found:
-        raise AgentError("this node has no address: set IP or IP6 to address/length")
     return found
 
 
-def _parse(variable: str, text: str, family: Family) -> Interface:
-    try:
-        address = parse_interface(text)
-    except ValueError as error:
-        raise AgentError(f"{variable}={text!r}: {error}") from error
-    if address.address.family is not family:
-        raise AgentError(f"{variable}={text!r}: an IPv{family.value} address is expected")
-    return address
-
-
-def _autodetect(links: Links, family: Family) -> Interface | None:
-    names = {link.index: link.name for link in links.list() if link.up and not link.name.startswith(NOT_OURS)}
-    for entry in links.addresses():
-        if entry.index in names and entry.interface.address.family is family and entry.is_global:
-            return entry.interface
-    return None
+async def refuse_duplicates(client: Client, name: str, addresses: Mapping[Family, Interface]) -> None:
+    """Raise AgentError when another node has one of these addresses: two nodes with one address lose each other's packets."""
+    for other in (await client.list("Node")).items:
+        assert isinstance(other, Node)
+        if other.metadata.name == name:
+            continue
+        for family, interface in stored_addresses(other).items():
+            if family in addresses and interface.address == addresses[family].address:
+                raise AgentError(
+                    f"node {name}: its IPv{family.value} address {interface.address} is that of node {other.metadata.name} "
+                    f"already; give one of them another address ({IP_VARIABLES[family]}, {METHOD_VARIABLES[family]}), or "
+                    f"delete Node {other.metadata.name} if it is no more"
+                )
 
 
 async def register(client: Client, name: str, addresses: Mapping[Family, Interface], *, as_number: str = "") -> Node:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tortie.agent import health, prometheus
+from tortie.agent.addresses import NodeAddresses
 from tortie.agent.applier import Applier
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.census import Census
@@ -57,6 +58,7 @@ class Parts:
     dataplane: LinuxDataplane
     table: NftTable
     mtu: MtuKeeper
+    addresses: NodeAddresses
     cni: CniServer
     bird: BirdKeeper | None
 
@@ -142,6 +144,7 @@ class Operator:
         found += [
             text
             for text in (
+                self._parts.addresses.problem,
                 self._parts.mtu.failure,
                 self._health_server.failure,
                 self._metrics_server.failure,

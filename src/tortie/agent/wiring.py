@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from tortie.agent import garbage, node_reports, pod_upkeep
+from tortie.agent.addresses import NodeAddresses
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
-from tortie.agent.node import node_addresses, prepare_kernel, register
+from tortie.agent.node import prepare_kernel
 from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import CALICO_MTU_FILE, AgentOptions
@@ -122,6 +123,7 @@ class Agent:
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._mtu = self._mtu_keeper()
+        self._addresses = NodeAddresses(options, client, self._links)
         self._graph = Graph(options.node, backend=options.networking_backend, overrides=settings.local_texts)
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
@@ -169,6 +171,7 @@ class Agent:
             dataplane=self._dataplane,
             table=self._table,
             mtu=self._mtu,
+            addresses=self._addresses,
             cni=self._cni,
             bird=self._bird,
         )
@@ -177,11 +180,9 @@ class Agent:
         """Register the node, then run every part until a signal comes. Returns the exit code."""
         if self._settings.in_force["IPForwarding"] != "Disabled":
             prepare_kernel()
-        addresses = node_addresses(self._options.environment, self._links)
-        as_number = self._options.environment.get("AS", "")
         start = PatientStart(self._options, self._identity)
-        await start.ask(lambda: register(self._client, self._options.node, addresses, as_number=as_number))
-        _log.info("agent of node %s: %s", self._options.node, ", ".join(map(str, addresses.values())))
+        await start.ask(self._addresses.start)
+        _log.info("agent of node %s: %s", self._options.node, ", ".join(map(str, self._addresses.addresses.values())))
         ended = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -221,6 +222,7 @@ class Agent:
                 RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
             ),
             "mtu": self._mtu.run(LinkMonitor()),
+            "node addresses": self._addresses.run(),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),
             "garbage": aio.repeat(garbage.SETTLE_SECONDS, garbage.settle),
@@ -278,6 +280,7 @@ class Agent:
             "failure": self._applier.failure,
             "bird": "" if self._bird is None else self._bird.failure or "running",
             "bgpPeers": [] if self._bird is None else self._bird.peers,
+            "addresses": self._addresses.describe(),
             "mtu": self._mtu.describe(),
             "problems": self._operator.resource_problems(),
         }

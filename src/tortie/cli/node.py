@@ -132,6 +132,7 @@ def _lines(report: NodeReport) -> list[str]:
         ready = "ready" if report.status.get("ready") else "not ready"
         reasons = "; ".join(map(str, report.status.get("reasons", ())))
         lines.append(f"The agent of node {report.status.get('node', '')} is {ready}{': ' + reasons if reasons else ''}.")
+        lines += _addresses(report.status)
     if not report.wants_bird and report.peers is None:
         return [*lines, "This node runs without BGP."]
     if report.peers is None:
@@ -141,6 +142,19 @@ def _lines(report: NodeReport) -> list[str]:
         rows += [_withheld_row(entry) for entry in _withheld(report) if (":" in entry["address"]) == (family == 6)]
         lines += ["", f"IPv{family} BGP status"]
         lines += list(box(_HEADER, rows)) if rows else [f"No IPv{family} peers found."]
+    return lines
+
+
+def _addresses(status: Mapping[str, Any]) -> list[str]:
+    """The node's addresses with their reasons, and how large packets may be."""
+    lines = []
+    for each in status.get("addresses", ()):
+        told = f"{each['address']}{' of ' + each['interface'] if each['interface'] else ''}" if each["address"] else "none"
+        lines.append(f"IPv{each['family']} address: {told} ({each['method']}: {each['why']}).")
+    mtu = status.get("mtu")
+    if mtu:
+        uplink = f"{mtu['interface']} takes {mtu['uplink']}" if mtu["interface"] else f"{mtu['uplink']} is assumed"
+        lines.append(f"New pods send up to {mtu['pods']} bytes ({mtu['because']}); {uplink}.")
     return lines
 
 

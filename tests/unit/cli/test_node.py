@@ -91,6 +91,19 @@ def test_a_session_that_bird_was_not_given_is_told_with_its_reason(
 
 
 @pytest.mark.usefixtures("bird")
+def test_the_addresses_are_told_with_their_reasons(tortie: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tortie.agent.leaving.running_agent", lambda _: 4711)
+    known = {"family": 4, "address": "192.0.2.1/24", "method": "cidr=192.0.2.0/24", "interface": "eth0", "why": "the first"}
+    none = {"family": 6, "address": "", "method": "IP6=none", "interface": "", "why": "switched off"}
+    mtu = {"uplink": 1500, "interface": "eth0", "pods": 1450, "because": "vxlan of IPv4"}
+    (tmp_path / "run" / "status.json").write_text(json.dumps({"node": "n1", "addresses": [known, none], "mtu": mtu}))
+    out = tortie("node", "status", "--run-dir", "run").out
+    assert "IPv4 address: 192.0.2.1/24 of eth0 (cidr=192.0.2.0/24: the first)." in out
+    assert "IPv6 address: none (IP6=none: switched off)." in out
+    assert "New pods send up to 1450 bytes (vxlan of IPv4); eth0 takes 1500." in out
+
+
+@pytest.mark.usefixtures("bird")
 def test_json_tells_the_peers_as_values(tortie: Tortie) -> None:
     answer = tortie("node", "status", "--run-dir", "run", "-o", "json")
     assert answer.code == 2  # BIRD outlives its agent
