@@ -24,6 +24,8 @@ class Marks:
     drop: int
     scratch0: int
     scratch1: int
+    wireguard: int = 0
+    """What WireGuard has wrapped, or came in unwrapped: not for its table of routes. 0 where it is not in use."""
 
     @property
     def verdict(self) -> int:
@@ -36,9 +38,12 @@ class Marks:
         return self.scratch0 | self.scratch1
 
 
-def allocate(mask: int) -> Marks:
-    """Take bits from `mask`, lowest first, in the order accept, pass, drop, scratch0, scratch1."""
+def allocate(mask: int, *, wireguard: bool = False) -> Marks:
+    """Take bits from `mask`, lowest first, in the order accept, pass, drop, scratch0, scratch1, and wireguard if it is used."""
     bits = [1 << index for index in range(32) if mask >> index & 1]
-    if len(bits) < 5:
-        raise MarkMaskError(f"NftablesMarkMask {mask:#x} has {len(bits)} bits; give it at least 5")
-    return Marks(*bits[:5])
+    needed = 6 if wireguard else 5
+    if len(bits) < needed:
+        raise MarkMaskError(
+            f"NftablesMarkMask {mask:#x} has {len(bits)} bits; give it at least {needed}" + " for WireGuard" * wireguard
+        )
+    return Marks(*bits[:needed])

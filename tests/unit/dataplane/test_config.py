@@ -2,8 +2,9 @@
 
 import pytest
 
+from tortie.base.errors import TortieError
 from tortie.base.net import Family, parse_prefix
-from tortie.dataplane.render.config import Config, ConfigError, Failsafe, parse
+from tortie.dataplane.render.config import Config, ConfigError, Failsafe, WireguardConfig, parse
 from tortie.kernel.nft.objects import Limit
 
 
@@ -120,3 +121,54 @@ def test_what_vxlan_is_made_of_and_whether_the_kernel_can_be_relied_on() -> None
 def test_no_device_is_made_of_what_cannot_be(name: str, text: str) -> None:
     with pytest.raises(ConfigError, match=f"{name}: '{text}' is not understood .use 1 to"):
         parse({name: text})
+
+
+def test_wireguard_is_calicos_unless_told_otherwise() -> None:
+    config = parse({})
+    assert config.wireguard == WireguardConfig(("wireguard.cali", "wg-v6.cali"), (1, 2), 99, 0, host_encryption=False)
+    assert config.marks.wireguard == 0
+
+
+def test_wireguard_takes_names_tables_priority_and_keepalive() -> None:
+    config = parse(
+        {
+            "WireguardEnabledV6": "true",
+            "WireguardInterfaceName": "wg0",
+            "RouteTableRanges": "10-10,30-40",
+            "WireguardRoutingRulePriority": "55",
+            "WireguardPersistentKeepAlive": "12.5",
+            "WireguardHostEncryptionEnabled": "true",
+        }
+    )
+    assert config.wireguard == WireguardConfig(("wg0", "wg-v6.cali"), (10, 30), 55, 13, host_encryption=True)
+    assert config.marks.wireguard == 0x200000
+
+
+def test_the_older_range_of_tables_counts_where_the_newer_is_silent() -> None:
+    assert parse({"RouteTableRange": "77-90"}).wireguard.tables == (77, 78)
+    assert parse({"RouteTableRange": "77-90", "RouteTableRanges": "5-6"}).wireguard.tables == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("RouteTableRanges", "7-7"),
+        ("RouteTableRanges", "254-260"),
+        ("RouteTableRanges", "0-9"),
+        ("WireguardRoutingRulePriority", "32766"),
+        ("WireguardRoutingRulePriority", "0"),
+        ("WireguardPersistentKeepAlive", "65536"),
+        ("WireguardInterfaceNameV6", "wireguard.cali"),
+        ("WireguardMTU", "-1"),
+    ],
+)
+def test_what_wireguard_cannot_be_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        parse({name: text})
+
+
+def test_wireguard_needs_a_bit_of_the_mask() -> None:
+    five = {"NftablesMarkMask": "0x1f"}
+    assert parse(five).marks.wireguard == 0
+    with pytest.raises(TortieError, match="at least 6 for WireGuard"):
+        parse({**five, "WireguardEnabled": "true"})

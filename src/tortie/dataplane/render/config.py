@@ -1,5 +1,6 @@
 """The part of FelixConfiguration that renderers read, parsed once. Pure."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
@@ -22,6 +23,8 @@ _MTUS = Mtus()
 _UNITS: dict[str, LimitUnit] = {"second": "second", "minute": "minute", "hour": "hour", "day": "day"}
 
 
+_RESERVED_TABLES = frozenset((253, 254, 255))
+_MAIN_PRIORITY = 32766
 _TRANSPORTS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
@@ -67,6 +70,18 @@ _FAILSAFE_OUT = _failsafes("udp:53,udp:67,tcp:179,tcp:2379,tcp:2380,tcp:5473,tcp
 
 
 @dataclass(frozen=True, slots=True)
+class WireguardConfig:
+    """How this node does WireGuard, whether or not it does. Pairs are of IPv4 and IPv6."""
+
+    devices: tuple[str, str] = ("wireguard.cali", "wg-v6.cali")
+    tables: tuple[int, int] = (1, 2)
+    priority: int = 99
+    """Of the rule that leads to the tables."""
+    keepalive_seconds: int = 0
+    host_encryption: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Effective configuration of one node. Field by field Calico's parameter of a similar name, with Calico's default."""
 
@@ -87,6 +102,8 @@ class Config:
     checksum_offload_broken: bool | None = None
     """Whether the kernel spoils checksums in VXLAN; None: its version says."""
     wireguard_ports: tuple[tuple[Family, int], ...] = ()
+    """Of the families that are encrypted."""
+    wireguard: WireguardConfig = WireguardConfig()
     external_nodes: tuple[Prefix, ...] = ()
     """Machines outside the cluster that tunnel to us."""
     allow_vxlan: bool = False
@@ -114,9 +131,10 @@ def parse(values: Mapping[str, str]) -> Config:
     for name in ("NftablesFilterAllowAction", "NftablesMangleAllowAction"):
         # Both mean the same here: what our chains accept, chains of other tables may still drop.
         read(name, _one_of("ACCEPT", "RETURN"), "ACCEPT")
+    wireguard_ports = _wireguard_ports(read)
     return Config(
         interface_prefixes=read("InterfacePrefix", _prefixes, ("cali",)),
-        marks=allocate(read("NftablesMarkMask", lambda text: int(text, 0), DEFAULT_MASK)),
+        marks=allocate(read("NftablesMarkMask", lambda text: int(text, 0), DEFAULT_MASK), wireguard=bool(wireguard_ports)),
         endpoint_to_host=read("DefaultEndpointToHostAction", _to_host, "DROP"),
         reject=read("NftablesFilterDenyAction", str.upper, "DROP") == "REJECT",
         drop_invalid=not read("DisableConntrackInvalidCheck", _boolean, False),
@@ -128,7 +146,8 @@ def parse(values: Mapping[str, str]) -> Config:
         vxlan_port=read("VXLANPort", _port, 4789),
         vxlan_vni=read("VXLANVNI", _vni, 4096),
         checksum_offload_broken=read("FeatureDetectOverride", _override("ChecksumOffloadBroken"), None),
-        wireguard_ports=_wireguard_ports(read),
+        wireguard_ports=wireguard_ports,
+        wireguard=_wireguard(read),
         external_nodes=read("ExternalNodesCIDRList", _networks, ()),
         allow_vxlan=read("AllowVXLANPacketsFromWorkloads", _boolean, False),
         allow_ipip=read("AllowIPIPPacketsFromWorkloads", _boolean, False),
@@ -237,6 +256,48 @@ def _wireguard_ports(read: _Reader) -> tuple[tuple[Family, int], ...]:
         for family, suffix, port in zip(FAMILIES, ("", "V6"), (51820, 51821), strict=True)
         if read(f"WireguardEnabled{suffix}", _boolean, False)
     )
+
+
+def _wireguard(read: _Reader) -> WireguardConfig:
+    ranges = read("RouteTableRanges", _tables, ()) + read("RouteTableRange", _tables, ())
+    default = WireguardConfig()
+    devices = [
+        read(f"WireguardInterfaceName{suffix}", str, name) for suffix, name in zip(("", "V6"), default.devices, strict=True)
+    ]
+    if devices[0] == devices[1]:
+        raise ConfigError(f"WireguardInterfaceNameV6: {devices[1]!r} is WireguardInterfaceName too; each family has its own")
+    return WireguardConfig(
+        devices=(devices[0], devices[1]),
+        tables=(ranges[0], ranges[1]) if ranges else default.tables,
+        priority=read("WireguardRoutingRulePriority", _priority, default.priority),
+        keepalive_seconds=read("WireguardPersistentKeepAlive", _keepalive, 0),
+        host_encryption=read("WireguardHostEncryptionEnabled", _boolean, False),
+    )
+
+
+def _tables(text: str) -> tuple[int, ...]:
+    """The first two tables of `1-250` or `10-20,30-40`."""
+    found: list[int] = []
+    for part in text.replace(",", " ").split():
+        first, _, last = part.partition("-")
+        found += range(int(first), min(int(last), int(first) + 1) + 1)
+    if len(found) < 2 or any(table < 1 or table in _RESERVED_TABLES for table in found[:2]):
+        raise ValueError("use ranges such as 1-250 that hold two tables other than 253, 254 and 255")
+    return tuple(found[:2])
+
+
+def _priority(text: str) -> int:
+    if not 0 < int(text) < _MAIN_PRIORITY:
+        raise ValueError(f"use 1 to {_MAIN_PRIORITY - 1}: the rule must come before the one of the main table")
+    return int(text)
+
+
+def _keepalive(text: str) -> int:
+    """Whole seconds: WireGuard knows no others."""
+    seconds = float(text)
+    if not 0 <= seconds <= 65535:
+        raise ValueError("use 0 to 65535 seconds")
+    return math.ceil(seconds)
 
 
 def _log_limit(read: _Reader) -> Limit:

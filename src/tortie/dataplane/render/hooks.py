@@ -92,6 +92,12 @@ def is_untracked(endpoint: HostEndpoint, direction: Direction) -> bool:
     return endpoint.interface != EVERY_INTERFACE and has_policies(endpoint.untracked, direction)
 
 
+def marks_incoming(config: Config) -> bool:
+    """True if packets from outside are marked as none of WireGuard's: where hosts' own addresses are encrypted, the check of
+    sources (rp_filter) would else look for WireGuard's own packets inside WireGuard."""
+    return bool(config.wireguard_ports) and config.wireguard.host_encryption
+
+
 def render_hooks(config: Config, frame: Frame) -> list[nft.Chain]:
     """The base chains of type filter."""
     chains = [
@@ -114,11 +120,13 @@ def render_hooks(config: Config, frame: Frame) -> list[nft.Chain]:
 
 
 def _raw_prerouting(config: Config, frame: Frame) -> tuple[nft.Rule, ...]:
-    workloads = _from_workloads(config, nft.Jump(names.RAW_RPF))
+    rules = _from_workloads(config, nft.Jump(names.RAW_RPF))
+    if marks_incoming(config):
+        rules = (nft.Rule((nft.Jump(names.RAW_WIREGUARD),)), *rules)
     if Direction.INGRESS not in frame.untracked:
-        return workloads
+        return rules
     forget = nft.Rule((nft.SetMark(config.marks.verdict, 0),))
-    return (forget, *workloads, _dispatch(Direction.INGRESS, Layer.RAW))
+    return (forget, *rules, _dispatch(Direction.INGRESS, Layer.RAW))
 
 
 def _forward(config: Config, frame: Frame) -> tuple[nft.Rule, ...]:

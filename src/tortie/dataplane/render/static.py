@@ -8,7 +8,7 @@ without an agent: that is how a node without policy, yet, is closed.
 from tortie.base.net import FAMILIES, Family, parse_prefix
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
-from tortie.dataplane.render.hooks import Frame, render_hooks
+from tortie.dataplane.render.hooks import Frame, marks_incoming, render_hooks
 from tortie.dataplane.render.policy import deny
 from tortie.kernel.nft import objects as nft
 
@@ -42,6 +42,8 @@ def render_static(config: Config, frame: Frame = _BARE) -> list[nft.Chain]:
     ]
     if frame.service_nets:
         chains.append(_cidr_block(config))
+    if marks_incoming(config):
+        chains.append(_wireguard_mark(config))
     return chains
 
 
@@ -122,6 +124,18 @@ def _workload_to_host(config: Config) -> nft.Chain:
 
 def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
     return nft.Chain(name, (nft.Rule((lookup,)), nft.Rule(deny(config), "unknown workload interface")))
+
+
+def _wireguard_mark(config: Config) -> nft.Chain:
+    inside = ("lo", *config.wireguard.devices, *(f"{prefix}*" for prefix in config.interface_prefixes))
+    mark = config.marks.wireguard
+    return nft.Chain(
+        names.RAW_WIREGUARD,
+        (
+            *(nft.Rule((nft.IfName("iif", name), nft.RETURN)) for name in inside),
+            nft.Rule((nft.SetMark(mark, mark),), "from outside, not through WireGuard"),
+        ),
+    )
 
 
 def _cidr_block(config: Config) -> nft.Chain:
