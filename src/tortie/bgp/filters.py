@@ -21,8 +21,7 @@ def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     yield from _communities(bgp, family)
     yield from _export(pools, family, services=_told_services(bgp, family))
     yield from _import(family, priority)
-    services = [prefix for prefix in bgp.services.ranges if prefix.family is family]
-    yield from _kernel(pools, family, priority=priority, services=services, programs_no_encap=bgp.programs_no_encap)
+    yield from _kernel(bgp, family, pools=pools, priority=priority)
 
 
 def _told_services(bgp: Bgp, family: Family) -> list[Prefix]:
@@ -105,10 +104,8 @@ def _import(family: Family, priority: int) -> Iterator[str]:
     yield "}"
 
 
-def _kernel(
-    pools: Iterable[Pool], family: Family, *, priority: int, services: Iterable[Prefix], programs_no_encap: bool
-) -> Iterator[str]:
-    """What BIRD programs: everything but services, and the pools whose routes the agent programs.
+def _kernel(bgp: Bgp, family: Family, *, pools: Iterable[Pool], priority: int) -> Iterator[str]:
+    """What BIRD programs: everything but services, and the pools whose routes the agent programs (`calc.routes` decides).
 
     Packets to services are translated before they are routed; a blackhole would be in the way where they are not. The subnets
     of interfaces are only there to resolve next hops; the kernel made its own routes for them.
@@ -116,16 +113,20 @@ def _kernel(
     yield f"filter tortie_kernel{family.value}"
     yield "{"
     yield "  if source = RTS_DEVICE then reject;"
-    for prefix in services:
-        yield f"  if net ~ {prefix} then reject;"
+    for prefix in bgp.services.ranges:
+        if prefix.family is family:
+            yield f"  if net ~ {prefix} then reject;"
     yield f'  if proto = "services{family.value}" then reject;'
     yield "  if ! defined(krt_metric) then {"
     yield f"    krt_metric = {priority};"
     yield f"    if source = RTS_BGP && defined(bgp_local_pref) then krt_metric = {MIRROR} - bgp_local_pref;"
     yield "  }"
+    exceptions = [prefix for prefix in bgp.exceptions if prefix.family is family]
+    if exceptions:
+        yield f"  if net ~ {_set(exceptions)} then accept;"
     for pool in sorted(pools, key=lambda pool: str(pool.cidr)):
         encapsulated = pool.vxlan_mode != "Never" or (family is Family.V4 and pool.ipip_mode != "Never")
-        verdict = "accept" if programs_no_encap and not encapsulated else "reject"
+        verdict = "accept" if bgp.programs_no_encap and not encapsulated else "reject"
         yield f"  if net ~ {pool.cidr} then {verdict};"
     yield "  accept;"
     yield "}"

@@ -58,6 +58,8 @@ class BgpStage:
         self._filters: dict[str, RouteFilter | str] = {}
         self._annotations: dict[str, Mapping[str, str]] = {}
         self._services = ServiceAdvertisements(node)
+        self._programs_no_encap = True
+        self._exceptions: tuple[Prefix, ...] = ()
         self._dirty = False
         self._last: Bgp | None = None
 
@@ -82,6 +84,12 @@ class BgpStage:
                 self._dirty |= self._services.on_service(key, value if isinstance(value, Service) else None)
             case "KubernetesEndpointSlice":
                 self._dirty |= self._services.on_slice(key, value if isinstance(value, EndpointSlice) else None)
+
+    def on_routes(self, *, programs_no_encap: bool, exceptions: tuple[Prefix, ...]) -> None:
+        """What was decided about BIRD's part of the routes (`routes`)."""
+        if (programs_no_encap, exceptions) != (self._programs_no_encap, self._exceptions):
+            self._programs_no_encap, self._exceptions = programs_no_encap, exceptions
+            self._dirty = True
 
     def _report(self, key: Key, value: Resource | None) -> None:
         if isinstance(value, BGPConfiguration):
@@ -180,7 +188,8 @@ class BgpStage:
             cluster_id=local.cluster_id,
             ipv4_priority=_priority(shared.ipv4_normal_route_priority),
             ipv6_priority=_priority(shared.ipv6_normal_route_priority),
-            programs_no_encap=shared.program_cluster_routes in (None, "Enabled", "EnabledNoEncapOnly"),
+            programs_no_encap=self._programs_no_encap,
+            exceptions=self._exceptions,
             filters=self._used_filters(peers),
             advertisements=advertisements(shared, own),
             services=self._services.routes(local.labels),

@@ -25,6 +25,8 @@ class ConfigStage:
         self._labels: Mapping[str, str] | None = None
         self._dirty = True
         self._last: tuple[tuple[str, str], ...] | None = None
+        self.annotations: Mapping[str, str] = {}
+        """Of the effective configuration, as of the last `flush`."""
 
     def on_configuration(self, key: Key, value: FelixConfiguration | None) -> None:
         """A FelixConfiguration came, changed or went."""
@@ -50,9 +52,12 @@ class ConfigStage:
             return None
         self._dirty = False
         values: dict[str, str] = {}
+        annotations: dict[str, str] = {}
         for configuration in (self._configurations.get(DEFAULT), self._selected(), self._configurations.get(self._own)):
             if configuration is not None:
                 values |= raw_values(configuration.spec, configuration.metadata.annotations)
+                annotations |= configuration.metadata.annotations
+        self.annotations = annotations
         effective = tuple(sorted(values.items()))
         if effective == self._last:
             return None

@@ -11,11 +11,15 @@
               ├── endpoint slices ──────────────────────► services ─ members ─────────────────▲
               ├── BGPConfiguration ─► service_nets ───────────────────────────────────────────┤
               ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────┤
-              ├── configurations, nodes ─► config ────────────────────────────────────────────┤
-              └── pools, nodes, blocks, peers, services ─► bgp ───────────────────────────────┘
+              ├── configurations, nodes ─► config ──┬──────────────────────────────────────────┤
+              │                                     ▼                                         │
+              ├── pools, nodes, affinities, ─────► routes ────────────────────────────────────┤
+              │   endpoints, BGPConfiguration       │ what BIRD programs                      │
+              │                                     ▼                                         │
+              └── pools, nodes, affinities, peers, services ─► bgp ───────────────────────────┘
 
-Stages call one another directly and at once, except endpoint_resolver, config and bgp, which collect and are asked at the
-end of a flush. No stage depends on the order of updates, on having seen every step, or on the clock.
+Stages call one another directly and at once, except endpoint_resolver, config, routes and bgp, which collect and are asked at
+the end of a flush. No stage depends on the order of updates, on having seen every step, or on the clock.
 
 Staged policies are for whoever asks what would happen (insight): a node's agent leaves them out, so that they cost the node
 nothing, no IP set above all.
@@ -29,6 +33,7 @@ from tortie.api.bgp import BGPConfiguration
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.felix import FelixConfiguration
 from tortie.api.hostendpoint import HostEndpoint
+from tortie.api.ipam import BlockAffinity
 from tortie.api.ippool import IPPool
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet
 from tortie.api.node import Node
@@ -49,6 +54,7 @@ from tortie.calc.local_endpoints import LocalEndpoints
 from tortie.calc.local_host_endpoints import LocalHostEndpoints
 from tortie.calc.pools_hosts import Pools, host
 from tortie.calc.problems import Problems
+from tortie.calc.routes import Routes
 from tortie.calc.rule_scanner import RuleScanner, SetUse
 from tortie.calc.sequencer import Sequencer
 from tortie.calc.service_nets import ServiceNets
@@ -132,6 +138,7 @@ class Graph:
         self._service_nets = ServiceNets(self._sequencer.service_nets, self._problems)
         self._pools = Pools(self._sequencer.pool, self._problems)
         self._config = ConfigStage(node, self._problems)
+        self._routes = Routes(node, self._sequencer, problems=self._problems, backend=backend, overrides=overrides)
         self._bgp = BgpStage(node, self._problems)
         self._is_in_sync = False
         self._said_in_sync = False
@@ -163,6 +170,10 @@ class Graph:
         config = self._config.flush()
         if config is not None:
             self._sequencer.config(config)
+            self._routes.on_parameters(dict(config))
+        self._routes.on_annotations(self._config.annotations)
+        self._routes.flush()
+        self._bgp.on_routes(programs_no_encap=self._routes.bird_programs_no_encap, exceptions=self._routes.exceptions)
         messages = self._sequencer.flush()
         bgp = self._bgp.flush()
         if bgp is not None:
@@ -187,6 +198,7 @@ class Graph:
             self._local_hosts,
             self._pools,
             self._config,
+            self._routes,
         )
         return all(stage.is_empty() for stage in stages)
 
@@ -216,13 +228,15 @@ class Graph:
             case "GlobalNetworkSet":
                 self._on_network_set(key, _as(GlobalNetworkSet, value))
             case "IPPool":
-                self._pools.on_pool(key, _as(IPPool, value))
+                self._on_pool(key, _as(IPPool, value))
+            case "BlockAffinity" if self._node:
+                self._routes.on_affinity(key, _as(BlockAffinity, value))
             case "Node":
                 self._on_node(key.name, _as(Node, value))
             case "FelixConfiguration":
                 self._config.on_configuration(key, _as(FelixConfiguration, value))
             case "BGPConfiguration":
-                self._service_nets.on_configuration(key, _as(BGPConfiguration, value))
+                self._on_bgp_configuration(key, _as(BGPConfiguration, value))
         self._bgp.on_update(update)
 
     def _on_tier(self, key: Key, tier: Tier | None) -> None:
@@ -238,6 +252,9 @@ class Graph:
         self._problems.report(key, "labels", problems)
         self._ip_sets.on_item(key, labelled)
         self._local.on_endpoint(key, endpoint, labelled)
+        if self._node:
+            node = "" if endpoint is None else endpoint.spec.node
+            self._routes.on_endpoint(key, node, () if labelled is None else labelled.nets)
 
     def _on_local_endpoint(self, endpoint_id: EndpointId, endpoint: LocalEndpoint | None, labelled: Labelled | None) -> None:
         self._resolver.on_endpoint(endpoint_id, endpoint)
@@ -282,8 +299,18 @@ class Graph:
 
     def _on_node(self, name: str, node: Node | None) -> None:
         self._sequencer.host(name, None if node is None else host(node))
+        if self._node:
+            self._routes.on_node(name, node)
         if name == self._node:
             self._config.on_node(None if node is None else node.metadata.labels)
+
+    def _on_pool(self, key: Key, pool: IPPool | None) -> None:
+        self._pools.on_pool(key, pool)
+        self._routes.on_pool(key, pool)
+
+    def _on_bgp_configuration(self, key: Key, configuration: BGPConfiguration | None) -> None:
+        self._service_nets.on_configuration(key, configuration)
+        self._routes.on_bgp_configuration(key, configuration)
 
     def _on_active_policy(self, policy_id: PolicyId, source: PolicySource | None) -> None:
         self._resolver.on_policy(policy_id, None if source is None else source.placement)

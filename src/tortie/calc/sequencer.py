@@ -7,23 +7,28 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tortie.base.net import Prefix
+from tortie.base.net import Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
+    ClusterRouteUpdate,
     ConfigUpdate,
     EndpointUpdate,
     HostEndpointUpdate,
     HostUpdate,
     Message,
+    OverlayUpdate,
     PolicyUpdate,
     PoolUpdate,
     ProfileUpdate,
     ServiceNetsUpdate,
     SetDelta,
     SetUpdate,
+    VtepUpdate,
+    WireguardPeerUpdate,
 )
 from tortie.intent.policy import Policy, Profile
+from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
 from tortie.intent.routing import Host, Pool
 from tortie.intent.sets import IPSet, Member
 
@@ -81,6 +86,11 @@ class Sequencer:
         self._host_endpoints: _Pending[HostEndpointId, HostEndpoint] = _Pending()
         self._pools: _Pending[Prefix, Pool] = _Pending()
         self._hosts: _Pending[str, Host] = _Pending()
+        self._vteps: _Pending[tuple[str, Family], Vtep] = _Pending()
+        self._wireguard_peers: _Pending[tuple[str, Family], WireguardPeer] = _Pending()
+        self._cluster_routes: _Pending[Prefix, ClusterRoute] = _Pending()
+        self._overlay: Overlay | None = None
+        self._sent_overlay: Overlay | None = None
         self._config: tuple[tuple[str, str], ...] | None = None
         self._sent_config: tuple[tuple[str, str], ...] | None = None
         self._service_nets: tuple[Prefix, ...] = ()
@@ -133,6 +143,22 @@ class Sequencer:
         """A host's value."""
         self._hosts.put(name, host)
 
+    def overlay(self, value: Overlay | None) -> None:
+        """This node's ends of tunnels."""
+        self._overlay = value
+
+    def vtep(self, node: str, family: Family, value: Vtep | None) -> None:
+        """Another node's end of a VXLAN."""
+        self._vteps.put((node, family), value)
+
+    def wireguard_peer(self, node: str, family: Family, value: WireguardPeer | None) -> None:
+        """Another node in WireGuard."""
+        self._wireguard_peers.put((node, family), value)
+
+    def cluster_route(self, dst: Prefix, value: ClusterRoute | None) -> None:
+        """The way to a destination."""
+        self._cluster_routes.put(dst, value)
+
     def service_nets(self, nets: tuple[Prefix, ...]) -> None:
         """The networks of service addresses, sorted; at first there are none, and nothing is said of it."""
         self._service_nets = nets
@@ -164,15 +190,32 @@ class Sequencer:
         if self._service_nets != self._sent_service_nets:
             messages.append(ServiceNetsUpdate(self._service_nets))
             self._sent_service_nets = self._service_nets
+        messages += self._routing()
         self._sent_sets -= self._gone_sets
         self._gone_sets.clear()
         return messages
 
+    def _routing(self) -> Iterator[Message]:
+        """Our ends, then theirs, then the routes through them; all that goes in reverse."""
+        if self._overlay is not None and self._overlay != self._sent_overlay:
+            yield OverlayUpdate(self._overlay)
+        yield from (VtepUpdate(*key, value) for key, value in self._vteps.updates())
+        yield from (WireguardPeerUpdate(*key, value) for key, value in self._wireguard_peers.updates())
+        yield from (ClusterRouteUpdate(key, value) for key, value in self._cluster_routes.updates())
+        yield from (ClusterRouteUpdate(key, None) for key in self._cluster_routes.removals())
+        yield from (WireguardPeerUpdate(*key, None) for key in self._wireguard_peers.removals())
+        yield from (VtepUpdate(*key, None) for key in self._vteps.removals())
+        if self._overlay is None and self._sent_overlay is not None:
+            yield OverlayUpdate(None)
+        self._sent_overlay = self._overlay
+
     def is_empty(self) -> bool:
         """True if nothing is sent and nothing is to be sent (configuration apart: a node always has one)."""
         pending = (self._policies, self._profiles, self._endpoints, self._host_endpoints, self._pools, self._hosts)
+        routing = (self._vteps, self._wireguard_peers, self._cluster_routes)
         sets = self._sent_sets or self._new_sets or self._gone_sets or self._deltas
-        return not (sets or self._service_nets or self._sent_service_nets) and all(each.is_empty() for each in pending)
+        values = (self._service_nets, self._sent_service_nets, self._overlay, self._sent_overlay)
+        return not (sets or any(values)) and all(each.is_empty() for each in (*pending, *routing))
 
     def _set_updates(self) -> list[Message]:
         messages: list[Message] = []

@@ -116,7 +116,10 @@ class Bgp:
     ipv4_priority: int
     ipv6_priority: int
     programs_no_encap: bool
+    """BIRD writes routes of pools without encapsulation into the kernel; those of other pools never, with `exceptions`."""
     filters: tuple[RouteFilter, ...] = ()
     """Those that a peer names, by name."""
     advertisements: tuple[Advertisement, ...] = ()
     services: ServiceRoutes = ServiceRoutes()
+    exceptions: tuple[Prefix, ...] = ()
+    """Destinations in pools of the agent that BIRD programs for the time being: the tunnel to them is not complete yet."""

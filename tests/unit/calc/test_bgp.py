@@ -150,12 +150,16 @@ def test_pools_of_the_families_that_the_node_has_and_one_for_each_cidr() -> None
     ]
 
 
-@pytest.mark.parametrize(
-    ("value", "programs"),
-    [(None, True), ("Enabled", True), ("EnabledNoEncapOnly", True), ("EnabledIPIPOnly", False), ("Disabled", False)],
-)
-def test_who_programs_routes_without_encapsulation(value: str | None, programs: bool) -> None:
-    assert calculate(N1, settings(program_cluster_routes=value)).programs_no_encap is programs
+def test_bird_is_told_what_was_decided_about_its_part_of_the_routes() -> None:
+    stage = BgpStage("n1")
+    stage.on_update(Update(N1.key, N1))
+    decided = (parse_prefix("10.0.1.0/26"),)
+    seen = []
+    for programs, exceptions in ((False, ()), (False, decided), (True, ()), (True, ())):
+        stage.on_routes(programs_no_encap=programs, exceptions=exceptions)
+        update = stage.flush()
+        seen.append(None if update is None or update.bgp is None else (update.bgp.programs_no_encap, update.bgp.exceptions))
+    assert seen == [(False, ()), (False, decided), (True, ()), None]
 
 
 def test_settings_of_the_cluster_and_of_the_node() -> None:
@@ -296,7 +300,6 @@ def test_a_configured_peer_takes_the_place_of_the_mesh_session() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"local_workload_selector": "all()", "as_number": 65001},
         {"peer_ip": "nonsense", "as_number": 65001},
         {"peer_ip": "192.0.2.1", "as_number": "x"},
         {"peer_ip": "2001:db8::1", "as_number": 65001},
@@ -403,7 +406,7 @@ def test_what_is_not_done_is_said_until_it_is_taken_back() -> None:
     stage = BgpStage("n1", problems)
     for resource in (
         settings(listen_port=70000, ipv4_normal_route_priority=-1, program_cluster_routes="EnabledIPIPOnly"),
-        peering("workloads", local_workload_selector="all()", as_number=65001),
+        peering("workloads", local_workload_selector="((("),
         peering("odd", peer_ip="nonsense", node_selector="((("),
         peering("fine", peer_ip="192.0.2.1", as_number=65001),
     ):
@@ -412,7 +415,8 @@ def test_what_is_not_done_is_said_until_it_is_taken_back() -> None:
     assert "spec.listenPort 70000" in found["default"]
     assert "spec.ipv4NormalRoutePriority -1" in found["default"]
     assert "IPIP" in found["default"]
-    assert "spec.localWorkloadSelector" in found["workloads"]
+    assert "spec.localWorkloadSelector needs spec.asNumber" in found["workloads"]
+    assert "spec.localWorkloadSelector selects nothing" in found["workloads"]
     assert "spec.peerIP" in found["odd"]
     assert "spec.nodeSelector" in found["odd"]
     assert "fine" not in found

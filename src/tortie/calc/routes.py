@@ -1,0 +1,283 @@
+"""How this node reaches every destination of the cluster: pools, blocks, nodes and settings in, routes and tunnels out.
+
+    affinities, endpoints, tunnels' addresses ─► route_owners ── who has it ──┐
+    nodes ─► routing_facts ─┬─► wireguard_peers ── encrypted? ────────────────┼─► routes
+    pools ──────────────────┼─► tunnels ── this node's ends ─► routing_ways ──┘
+    parameters ─► routing_settings ─┘
+
+The cost of a change is what it changes: one block, one address, all that one node has; everything only when this node itself,
+a pool or a setting changed.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from tortie.api.bgp import BGPConfiguration
+from tortie.api.ipam import BlockAffinity
+from tortie.api.ippool import IPPool
+from tortie.api.node import Node
+from tortie.api.resource import Key
+from tortie.base.net import FAMILIES, Family, Prefix
+from tortie.calc.multimap import discard
+from tortie.calc.prefix_index import PrefixIndex
+from tortie.calc.problems import Problems
+from tortie.calc.route_owners import RouteOwners
+from tortie.calc.routing_facts import NodeFacts, PoolFacts, node_facts, pool_facts
+from tortie.calc.routing_settings import RoutingSettings, read_settings
+from tortie.calc.routing_ways import Decision, Ways
+from tortie.calc.tunnels import overlay, vteps
+from tortie.calc.wireguard_peers import WireguardKeys, peer
+from tortie.intent.routes import ClusterRoute, Overlay, Owner, Vtep, WireguardPeer
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_PAIR = Key("BGPConfiguration", "", "default")
+
+
+class Emit(Protocol):
+    """Where values go, the same ones again and again included."""
+
+    def overlay(self, value: Overlay | None) -> None:
+        """This node's own ends."""
+
+    def vtep(self, node: str, family: Family, value: Vtep | None) -> None:
+        """Another node's end of a VXLAN."""
+
+    def wireguard_peer(self, node: str, family: Family, value: WireguardPeer | None) -> None:
+        """Another node in WireGuard."""
+
+    def cluster_route(self, dst: Prefix, value: ClusterRoute | None) -> None:
+        """The way to a destination."""
+
+
+class Routes:
+    """Level-based. Everything is decided in `flush`."""
+
+    def __init__(
+        self,
+        node: str,
+        emit: Emit,
+        *,
+        problems: Problems,
+        backend: str = "bird",
+        overrides: Mapping[str, str] = _NOTHING,
+    ) -> None:
+        self._node = node
+        self._emit = emit
+        self._problems = problems
+        self._backend = backend
+        self._overrides = overrides
+        self._stored: Mapping[str, str] = _NOTHING
+        self._annotations: Mapping[str, str] = _NOTHING
+        self._bird_programs: str | None = None
+        self._settings = self._read_settings()
+        self._overlay: Overlay | None = None
+        self._ways = Ways(node, self._settings, None)
+        self._pools: dict[str, PoolFacts] = {}
+        self._pool_of: PrefixIndex[PoolFacts] = PrefixIndex()
+        self._nodes: dict[str, NodeFacts] = {}
+        self._dirty: set[Prefix] = set()
+        self._dirty_nodes: set[str] = set()
+        self._all_dirty = False
+        self._keys = WireguardKeys(self._dirty_nodes.add)
+        self._owners = RouteOwners(node, self._dirty.add)
+        self._owner_of: dict[Prefix, str] = {}
+        self._owned_by: dict[str, set[Prefix]] = {}
+        self._decisions: dict[str, dict[tuple[str, Family], Decision]] = {}
+        self._exceptions: set[Prefix] = set()
+        self._exceptions_told: tuple[Prefix, ...] | None = ()
+
+    @property
+    def bird_programs_no_encap(self) -> bool:
+        """BIRD writes the routes of pools without encapsulation."""
+        return self._settings.no_encap is Owner.BIRD
+
+    @property
+    def exceptions(self) -> tuple[Prefix, ...]:
+        """Destinations that BIRD programs although the pool's routes are otherwise the agent's, sorted."""
+        if self._exceptions_told is None:
+            self._exceptions_told = tuple(sorted(self._exceptions))
+        return self._exceptions_told
+
+    def on_pool(self, key: Key, value: IPPool | None) -> None:
+        """A pool came, changed or went. Of two with one CIDR the lowest name counts."""
+        new = None if value is None else pool_facts(value)
+        old = self._pools.get(key.name)
+        if new == old:
+            return
+        if new is None:
+            del self._pools[key.name]
+        else:
+            self._pools[key.name] = new
+        for cidr in {each.pool.cidr for each in (old, new) if each is not None}:
+            names = [name for name, each in self._pools.items() if each.pool.cidr == cidr]
+            if names:
+                self._pool_of.put(cidr, self._pools[min(names)])
+            else:
+                self._pool_of.pop(cidr)
+        self._all_dirty = True
+
+    def on_affinity(self, key: Key, value: BlockAffinity | None) -> None:
+        """A claim of a block came, changed or went."""
+        self._owners.on_affinity(key.name, value)
+
+    def on_endpoint(self, key: Key, node: str, nets: Iterable[Prefix]) -> None:
+        """A workload's addresses; nothing, and no node, when it is gone."""
+        self._owners.on_singles(key, node, nets)
+
+    def on_node(self, name: str, value: Node | None) -> None:
+        """A node came, changed or went."""
+        new = None if value is None else node_facts(value, is_local=name == self._node)
+        if new == self._nodes.get(name):
+            return
+        if new is None:
+            del self._nodes[name]
+        else:
+            self._nodes[name] = new
+        singles = [each for family in FAMILIES for each in new.tunnel_addresses(family)] if new is not None else []
+        self._owners.on_singles(Key("Node", "", name), name, sorted(singles))
+        self._keys.on_node(name, new)
+        self._dirty_nodes.add(name)
+        self._all_dirty |= name == self._node
+
+    def on_bgp_configuration(self, key: Key, value: BGPConfiguration | None) -> None:
+        """What BIRD is asked to program; only the cluster's own configuration says it."""
+        if key.name == "default":
+            self._bird_programs = None if value is None else value.spec.program_cluster_routes
+            self._renew_settings()
+
+    def on_parameters(self, texts: Mapping[str, str]) -> None:
+        """The effective FelixConfiguration: raw texts by parameter."""
+        self._stored = texts
+        self._renew_settings()
+
+    def on_annotations(self, annotations: Mapping[str, str]) -> None:
+        """Annotations of the effective FelixConfiguration."""
+        if annotations != self._annotations:
+            self._annotations = annotations
+            self._renew_settings()
+
+    def _renew_settings(self) -> None:
+        found = self._read_settings()
+        if found != self._settings:
+            self._settings = found
+            self._all_dirty = True
+
+    def _read_settings(self) -> RoutingSettings:
+        texts = {**self._stored, **self._overrides}
+        return read_settings(texts, backend=self._backend, bird_programs=self._bird_programs, annotations=self._annotations)
+
+    def flush(self) -> None:
+        """Emit what may have changed."""
+        if self._all_dirty or self._node in self._dirty_nodes:
+            self._all_dirty = False
+            self._renew()
+        nodes = set(self._dirty_nodes)
+        for name in nodes:
+            self._decisions.pop(name, None)
+            self._dirty |= self._owned_by.get(name, set())
+            self._problems.report(Key("Node", "", name), "wireguard", self._keys.problems(name))
+        dirty = set(self._dirty)
+        for dst in dirty:
+            self._decide(dst, nodes)
+        for name in nodes:
+            self._tell_node(name)
+        self._dirty.clear()
+        self._dirty_nodes.clear()
+
+    def _renew(self) -> None:
+        """What all decisions rest on changed."""
+        self._overlay = overlay(self._node, self._nodes.get(self._node), self._settings, self._pool_values())
+        self._emit.overlay(self._overlay)
+        self._ways = Ways(self._node, self._settings, self._overlay)
+        self._problems.report(_PAIR, "routes", self._settings.problems if self._overlay is not None else ())
+        self._decisions.clear()
+        self._dirty_nodes |= self._nodes.keys()
+        self._dirty |= self._owner_of.keys()
+
+    def _pool_values(self) -> list[PoolFacts]:
+        return [self._pools[name] for name in sorted(self._pools)]
+
+    def _decide(self, dst: Prefix, changed: set[str]) -> None:
+        """Find who has it, and the way there. Whose networks differ now is added to `changed`."""
+        node = self._owners.owner(dst)
+        before = self._owner_of.get(dst)
+        if node != before:
+            if before is not None:
+                if discard(self._owned_by, before, dst):
+                    self._decisions.pop(before, None)
+                changed.add(before)
+            if node is None:
+                del self._owner_of[dst]
+            else:
+                self._owner_of[dst] = node
+                self._owned_by.setdefault(node, set()).add(dst)
+                changed.add(node)
+        route = None if node is None else self._route(dst, node)
+        by_exception = route is not None and self._decisions[route.node][self._kind(dst)].by_exception
+        if by_exception != (dst in self._exceptions):
+            (self._exceptions.add if by_exception else self._exceptions.discard)(dst)
+            self._exceptions_told = None
+        if route is not None or before is not None:
+            self._emit.cluster_route(dst, route)
+
+    def _kind(self, dst: Prefix) -> tuple[str, Family]:
+        """Destinations of one node and one kind have one way."""
+        pool = self._pool_of.covering(dst)
+        return ("" if pool is None else pool.name), dst.family
+
+    def _route(self, dst: Prefix, node: str) -> ClusterRoute | None:
+        """None: there needs to be none of its own."""
+        kind = self._kind(dst)
+        if dst.is_single and (node == self._node or not (kind[0] or self._owners.is_block(dst))):
+            return None
+        known = self._decisions.setdefault(node, {})
+        found = known.get(kind)
+        if found is None:
+            pool = self._pools.get(kind[0])
+            if node == self._node:
+                found = self._ways.local(pool, dst.family)
+            else:
+                found = self._ways.remote(node, self._nodes.get(node), pool, dst.family)
+            known[kind] = found
+        return ClusterRoute(
+            dst=dst,
+            way=found.way,
+            owner=found.owner,
+            node=node,
+            next_hop=found.next_hop,
+            encrypted=self._is_encrypted(node, dst.family),
+            reason=found.reason,
+        )
+
+    def _is_encrypted(self, node: str, family: Family) -> bool:
+        facts = self._nodes.get(node)
+        return (
+            node != self._node
+            and family in self._settings.encrypts
+            and facts is not None
+            and facts.address(family) is not None
+            and self._keys.usable(node, family)
+            and self._keys.usable(self._node, family)
+        )
+
+    def _tell_node(self, name: str) -> None:
+        """What other nodes are to this one besides destinations."""
+        if name == self._node:
+            return
+        facts = self._nodes.get(name)
+        ends = {each.family: each for each in vteps(facts, self._overlay)} if facts is not None else {}
+        for family in FAMILIES:
+            self._emit.vtep(name, family, ends.get(family))
+            found = None
+            if facts is not None and self._overlay is not None and self._overlay.underlay(family) is not None:
+                networks = self._owned_by.get(name, set())
+                found = peer(facts, family, keys=self._keys, settings=self._settings, networks=networks)
+            self._emit.wireguard_peer(name, family, found)
+
+    def is_empty(self) -> bool:
+        """True if nothing that was fed left a trace. Meaningful after a flush."""
+        indexes = (self._pools, self._nodes, self._dirty, self._dirty_nodes, self._owner_of, self._owned_by, self._exceptions)
+        stages = (self._pool_of, self._keys, self._owners)
+        decided = any(self._decisions.values())
+        return not (any(indexes) or decided or self._overlay) and all(stage.is_empty() for stage in stages)
