@@ -23,6 +23,7 @@ from tortie.agent.parameters import Parameters
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.reports import Schedule, StatusReports
 from tortie.agent.settings import Settings
+from tortie.agent.tunnel_addresses import TunnelAddresses
 from tortie.api.agent import AgentStatusSpec
 from tortie.api.resource import Key
 from tortie.base import log
@@ -59,6 +60,7 @@ class Parts:
     table: NftTable
     mtu: MtuKeeper
     addresses: NodeAddresses
+    tunnels: TunnelAddresses
     cni: CniServer
     bird: BirdKeeper | None
 
@@ -246,6 +248,9 @@ class Operator:
         for host, text in self._parts.dataplane.host_problems.items():
             key = str(Key("HostEndpoint", "", host.name))
             found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
+        found |= self._parts.dataplane.overlay_problems
+        if self._parts.tunnels.problem:
+            found["tunnel addresses"] = self._parts.tunnels.problem
         return dict(sorted(found.items()))
 
     def _status(self) -> AgentStatusSpec:

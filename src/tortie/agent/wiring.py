@@ -2,6 +2,7 @@
 
     datastore --syncer--> pipeline (calc) --messages--> applier --> LinuxDataplane --> kernel
                                         \\--BgpUpdate--> bird keeper --> BIRD
+                                         \\--OverlayUpdate--> tunnel addresses --> ipam, datastore
     tortie-cni --socket--> cni server --> ipam, wiring, datastore --(waits for)--> applier
     nft and link notifications ----------> applier (repair, retry)
     nflog -------------------------------> packet log
@@ -31,12 +32,14 @@ from tortie.agent.node import prepare_kernel
 from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import CALICO_MTU_FILE, AgentOptions
+from tortie.agent.overlays import Overlays
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
 from tortie.agent.secrets import SecretsDirectory
 from tortie.agent.settings import Settings, check_sources, local_sources, stored_values
 from tortie.agent.start import PatientStart
 from tortie.agent.status import StatusFile
+from tortie.agent.tunnel_addresses import TunnelAddresses
 from tortie.base import aio, log
 from tortie.base.metrics import Metrics
 from tortie.calc.graph import KINDS, Graph
@@ -112,6 +115,7 @@ class Agent:
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._shaper = Shaper()
+        self._overlays = Overlays(self._links)
         self._dataplane = LinuxDataplane(
             self._table,
             RouteTable(self._routes, workload_prefixes=prefixes),
@@ -120,10 +124,12 @@ class Agent:
             shaper=self._shaper,
             links=self._links,
             arp=self._arp,
+            overlays=self._overlays.managers,
         )
         self._applier = Applier(self._dataplane, self._metrics)
         self._mtu = self._mtu_keeper()
         self._addresses = NodeAddresses(options, client, self._links)
+        self._tunnels = TunnelAddresses(client, options.node)
         self._graph = Graph(options.node, backend=options.networking_backend, overrides=settings.local_texts)
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
@@ -172,6 +178,7 @@ class Agent:
             table=self._table,
             mtu=self._mtu,
             addresses=self._addresses,
+            tunnels=self._tunnels,
             cni=self._cni,
             bird=self._bird,
         )
@@ -203,6 +210,7 @@ class Agent:
             self._routes.close()
             self._conntrack.close()
             self._shaper.close()
+            self._overlays.close()
         if not ended.is_set():
             _log.info("agent starts again in place: %s; the kernel and BIRD stay as they are", self._operator.restart_reason)
             return RESTART
@@ -230,6 +238,8 @@ class Agent:
             "status": self._status.run(),
             **self._operator.tasks(),
         }
+        if self._options.environment.get("USE_POD_CIDR", "").lower() != "true":  # there they follow from the node's own CIDR
+            parts["tunnel addresses"] = self._tunnels.run()
         if self._bird is not None:
             parts["bird"] = self._bird.run()
         if self._node_reports is not None:
@@ -246,6 +256,7 @@ class Agent:
     def _deliver(self, messages: Sequence[Message]) -> None:
         messages = self._operator.on_messages(messages)
         self._mtu.on_messages(messages)
+        self._tunnels.on_messages(messages)
         self._applier.on_messages(messages, seen_at=self._pipeline.seen_at)
         if self._bird is not None:
             for message in messages:

@@ -26,7 +26,7 @@ _METRICS = {Family.V4: 0, Family.V6: 1023}
 class VxlanManager:
     """Both families. An overlay manager (overlay.OverlayManager)."""
 
-    way = Way.VXLAN
+    way: Way | None = Way.VXLAN
 
     def __init__(self, links: Links, *, vxlans: Vxlans, remotes: Remotes, offload: Offload) -> None:
         self._devices = {
@@ -102,7 +102,8 @@ class VxlanManager:
         device, vtep = self._devices[family], self._accepted[family].get(route.node)
         if not device.ready or vtep is None or vtep.address != route.next_hop or self._wanted(family) is None:
             return None
-        return Route(dst=route.dst, via=vtep.address, device=device.name, metric=_METRICS[family], onlink=True)
+        mtu = self._config.mtus.tunnel(Way.VXLAN, family)
+        return Route(dst=route.dst, via=vtep.address, device=device.name, metric=_METRICS[family], onlink=True, mtu=mtu)
 
     def links_changed(self, names: Set[str]) -> bool:
         """Our devices, and those that they send through."""
