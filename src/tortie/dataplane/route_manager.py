@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
-from tortie.base.net import Address, Prefix
+from tortie.base.net import Prefix
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.render.config import Config
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.messages import Message
 from tortie.kernel.conntrack import Conntrack
-from tortie.kernel.errors import KernelError
 from tortie.kernel.route import Route
 from tortie.kernel.route_table import RouteTable
 from tortie.kernel.rtnetlink import SCOPE_LINK
@@ -25,7 +24,6 @@ class RouteManager:
         self._routes = routes
         self._overlays = tuple(overlays)
         self._conntrack = conntrack
-        self._orphaned: set[Address] = set()
         self._config = Config()
         self._told: dict[EndpointId, Endpoint] | None = None
 
@@ -55,36 +53,18 @@ class RouteManager:
         if endpoints != self._told:
             self._want(endpoints)
             self._told = dict(endpoints)
-        failures: list[Exception] = []
-        try:
-            self._routes.apply()
-        except ExceptionGroup as group:
-            failures += group.exceptions
-        # What an agent before us wanted is known from the kernel only.
-        self._orphaned.update(dst.network for dst in self._routes.take_displaced())
-        try:
-            self._forget_connections()
-        except KernelError as error:
-            failures.append(error)
-        if failures:
-            raise ExceptionGroup(f"{len(failures)} changes of routes failed", failures)
+        await self._routes.apply_in_slices(self._conntrack.forget)
 
     def _want(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
         wanted: dict[Prefix, Route] = {}
         for endpoint_id in sorted(endpoints):
             for route in self._routes_of(endpoints[endpoint_id]):
                 wanted.setdefault(route.dst, route)
-        for dst, route in list(self._routes.desired.items()):
-            if dst not in wanted or wanted[dst].device != route.device:
+        for dst in list(self._routes.desired):
+            if dst not in wanted:
                 self._routes.remove(dst)
-                self._orphaned.add(dst.network)
         for route in wanted.values():
             self._routes.put(route)
-
-    def _forget_connections(self) -> None:
-        if self._orphaned:
-            self._conntrack.forget(self._orphaned)
-            self._orphaned.clear()
 
     @property
     def wanted(self) -> int:

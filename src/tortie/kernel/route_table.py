@@ -1,16 +1,41 @@
 """The driver that keeps our routes of one table as desired. Ours are recognised by their protocol (conventions.md)."""
 
+import asyncio
 import errno
+import itertools
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from tortie.base.delta import diff
-from tortie.base.net import Prefix
-from tortie.kernel.errors import AlreadyExists, Invalid, KernelError
+from tortie.base.net import Address, Prefix
+from tortie.kernel.errors import AlreadyExists, Busy, Invalid, KernelError
 from tortie.kernel.route import MAIN_TABLE, PROTOCOL, Route, RouteFailure, Routes
 
+KERNEL_PROTOCOL, BIRD_PROTOCOL = 2, 12
+"""Never swept, wherever they lead: what the kernel makes of addresses, and what BIRD learned from a workload."""
+
+_SLICE = 250
+_READINGS = 10
+_FEW = 50
+_COMPARED = 2000
+_FORGETTINGS = 4
 _Place = tuple[Prefix, int]
 """What the kernel keeps one route for: destination and metric."""
+Forget = Callable[[Collection[Address]], object]
+
+
+@dataclass(slots=True)
+class _Changes:
+    """What one comparison asks for."""
+
+    add: list[Route] = field(default_factory=list)
+    change: list[Route] = field(default_factory=list)
+    remove: list[Route] = field(default_factory=list)
+    after: list[Route] = field(default_factory=list)
+    """To add once the connections of their addresses are forgotten."""
+    left: set[Prefix] = field(default_factory=set)
+    """Addresses whose connections are to be forgotten."""
 
 
 class RouteTable:
@@ -20,7 +45,8 @@ class RouteTable:
     not even where they stand in the way: that is a failure. A route whose device is absent or down stays `pending` until
     `link_changed` names the device, or `distrust`. A route of
     ours that nobody has put, found on a workload's device, may be of a pod that the CNI plugin is just adding: it is removed
-    only after `grace_seconds`; `due_in` says when.
+    only after `grace_seconds`; `due_in` says when. One desired route a destination; of another metric, ours may stand
+    beside it only until the next `apply`.
     """
 
     def __init__(
@@ -35,14 +61,19 @@ class RouteTable:
         self._routes = routes
         self._table = table
         self._protocol = protocol
+        self._ours = {protocol}
+        self._sweep_workloads = False
         self._workload_prefixes = workload_prefixes
         self._grace_seconds = grace_seconds
         self._desired: dict[Prefix, Route] = {}
-        self._actual: dict[_Place, Route] | None = None
+        self._by_device: defaultdict[str | None, set[Prefix]] = defaultdict(set)
+        self._actual: dict[Prefix, tuple[Route, ...]] | None = None
+        self._dirty: set[Prefix] = set()
         self._unclaimed: dict[_Place, float] = {}
         self._waiting: dict[Prefix, Route] = {}
-        self._settled = False
-        self._displaced: set[Prefix] = set()
+        self._left: set[Prefix] = set()
+        self._applying = False
+        self._doubted = False
 
     @property
     def desired(self) -> Mapping[Prefix, Route]:
@@ -54,38 +85,75 @@ class RouteTable:
         """Destinations whose device was absent or down at the last `apply`."""
         return frozenset(self._waiting)
 
+    @property
+    def protocol(self) -> int:
+        """The protocol of the routes that may be put."""
+        return self._protocol
+
+    def configure(self, *, protocol: int, sweep_workloads: bool = False) -> None:
+        """Our protocol from now on; what we have under an earlier one (`PROTOCOL` always counts) is moved over in place.
+
+        With `sweep_workloads` all routes into workloads' devices are ours, whatever their protocol (but the kernel's own and
+        BIRD's): those that nobody wants are removed after `grace_seconds`.
+        """
+        if protocol != self._protocol:
+            self._protocol = protocol
+            self._desired = {dst: replace(route, protocol=protocol) for dst, route in self._desired.items()}
+            self.distrust()
+        if sweep_workloads != self._sweep_workloads:
+            self._sweep_workloads = sweep_workloads
+            self.distrust()
+        self._ours |= {protocol, PROTOCOL}
+
     def put(self, route: Route) -> None:
         """Want this route, in place of any other that we wanted for its destination. Raises Invalid for a foreign one."""
         if route.table != self._table or route.protocol != self._protocol:
             raise Invalid(f"route {route}: this table holds protocol {self._protocol} of table {self._table}", errno.EINVAL)
-        wanted = route.as_kernel()
-        if self._desired.get(route.dst) != wanted:
-            self._desired[route.dst] = wanted
-            self._settled = False
+        dst, wanted = route.dst, route.as_kernel()
+        before = self._desired.get(dst)
+        if before == wanted:
+            return
+        if before is None:
+            self._by_device[wanted.device].add(dst)
+        elif before.device != wanted.device:
+            self._by_device[before.device].discard(dst)
+            self._by_device[wanted.device].add(dst)
+            if self._has_moved(dst, before.device, wanted.device):
+                self._left.add(dst)
+        self._desired[dst] = wanted
+        self._dirty.add(dst)
 
     def remove(self, dst: Prefix) -> None:
         """Do not want a route to this destination any more; it need not have been put."""
-        if self._desired.pop(dst, None) is not None:
-            self._settled = False
-
-    def take_displaced(self) -> frozenset[Prefix]:
-        """Destinations that the kernel led elsewhere, or nowhere any more, until an `apply` since the last call."""
-        taken = frozenset(self._displaced)
-        self._displaced.clear()
-        return taken
+        before = self._desired.pop(dst, None)
+        if before is None:
+            return
+        self._by_device[before.device].discard(dst)
+        if self._has_moved(dst, before.device, None):
+            self._left.add(dst)
+        self._dirty.add(dst)
 
     def distrust(self) -> None:
         """Read the kernel again at the next `apply`."""
+        self._doubted = True
         self._actual = None
         self._waiting.clear()
-        self._settled = False
 
     def link_changed(self, device: str) -> None:
         """A device came, went, or changed its state: the kernel may have dropped its routes without a word."""
-        self._waiting = {dst: route for dst, route in self._waiting.items() if route.device != device}
-        self._settled = False
-        if self._actual is not None:
-            self._actual = {place: route for place, route in self._actual.items() if route.device != device}
+        concerned = self._by_device.get(device)
+        if not concerned:
+            return
+        if self._applying or len(concerned) > _FEW:
+            self.distrust()
+            return
+        for dst in concerned:
+            self._waiting.pop(dst, None)
+            if self._actual is not None:
+                for route in self._actual.get(dst, ()):
+                    if route.device == device:
+                        _take(self._actual, route)
+        self._dirty |= concerned
 
     def due_in(self) -> float | None:
         """Seconds until `apply` should be called again to remove what nobody claimed; None if there is no such thing."""
@@ -95,65 +163,202 @@ class RouteTable:
 
     def apply(self) -> None:
         """Bring the kernel to what is desired. Goes on past failures, then raises them together as an ExceptionGroup."""
-        if self._settled and not self._unclaimed:
+        for _ in self._steps(None):
+            pass
+
+    async def apply_in_slices(self, forget: Forget | None = None) -> None:
+        """The same; lets others run every few milliseconds. What is put meanwhile may have to wait for the next call.
+
+        `forget` is told of addresses that left a workload's device, or moved to one, so that their connections are forgotten:
+        after their old routes are gone and before the new ones come. What it raises is raised in the end; after the fourth
+        time the new routes come nevertheless.
+        """
+        for _ in self._steps(forget):
+            await asyncio.sleep(0)
+
+    # ---- one apply ----
+    def _steps(self, forget: Forget | None) -> Iterator[None]:
+        if self._actual is not None and not (self._dirty or self._left or self._due()):
             return
+        done = self._doubted = False
+        self._applying = True
         try:
-            failures = self._step()
+            errors: list[KernelError] = []
+            failures = yield from self._step(forget, errors)
             if any(isinstance(failure.error, AlreadyExists) for failure in failures):
-                self.distrust()  # somebody (the CNI plugin) was faster: perhaps it is just what we want
-                failures = self._step()
+                self._actual = None  # somebody (the CNI plugin) was faster: perhaps it is just what we want
+                failures = yield from self._step(forget, errors)
+            done = True
         except KernelError as error:
-            self.distrust()  # how far it came, only the kernel knows
             raise ExceptionGroup("routes could not be read or changed", [error]) from error
+        finally:
+            self._applying = False
+            if self._doubted or not done:  # how far it came, only the kernel knows
+                self.distrust()
+        refused = [_explain(failure) for failure in failures if not _is_waiting(failure.error)]
+        if refused:
+            self.distrust()
+        if refused or errors:
+            raise ExceptionGroup(f"{len(refused) + len(errors)} changes of routes failed", [*refused, *errors])
+
+    def _step(self, forget: Forget | None, errors: list[KernelError]) -> Generator[None, None, list[RouteFailure]]:
+        """One comparison and its consequences; additions before removals, so that no destination is without a route."""
+        if self._actual is None:
+            actual = yield from self._read_back()
+            unwanted = (dst for dst in list(actual) if dst not in self._desired)
+            dirty: Iterable[Prefix] = itertools.chain(list(self._desired), unwanted)
+        else:
+            actual, dirty = self._actual, self._dirty
+            self._dirty.update(self._due())
+        self._dirty = set()
+        self._waiting = {dst: route for dst, route in self._waiting.items() if self._desired.get(dst) == route}
+        changes = yield from self._compare(actual, dirty)
+        failures: list[RouteFailure] = []
+        yield from self._write(self._routes.add, changes.add, actual, failures)
+        yield from self._write(self._routes.replace, changes.change, actual, failures)
+        for part in _parts(changes.remove):
+            failed = self._routes.delete(part)
+            kept = {_place(failure.route) for failure in failed}
+            for route in part:
+                if _place(route) not in kept:
+                    _take(actual, route)
+            failures += failed
+            yield
+        self._left |= changes.left
+        self._forget(forget, errors)
+        yield from self._write(self._routes.add, changes.after, actual, failures)
+        self._unclaimed = {
+            (dst, metric): since
+            for (dst, metric), since in self._unclaimed.items()
+            if dst not in self._desired and any(route.metric == metric for route in actual.get(dst, ()))
+        }
         for failure in failures:
             if _is_waiting(failure.error):
                 self._waiting[failure.route.dst] = failure.route
-        errors = [_explain(failure) for failure in failures if not _is_waiting(failure.error)]
-        if errors:
-            self.distrust()
-            raise ExceptionGroup(f"{len(errors)} routes were refused", errors)
-        self._settled = True
-
-    def _step(self) -> tuple[RouteFailure, ...]:
-        """One comparison and its consequences; additions before removals, so that no destination is without a route."""
-        actual = self._read_back() if self._actual is None else self._actual
-        self._actual = actual
-        self._waiting = {dst: route for dst, route in self._waiting.items() if self._desired.get(dst) == route}
-        desired = {_place(route): route for dst, route in self._desired.items() if dst not in self._waiting}
-        delta = diff(desired, actual)
-        unwanted = self._give_up(delta.remove)
-        failures = self._routes.add(delta.add.values()) + self._routes.replace(delta.change.values())
-        failures += self._routes.delete(unwanted.values())
-        failed = {_place(failure.route) for failure in failures}
-        for place in (*delta.add, *delta.change):
-            if place not in failed:
-                if place in actual and actual[place].device != desired[place].device:
-                    self._displaced.add(place[0])
-                actual[place] = desired[place]
-        for place in unwanted.keys() - failed:
-            del actual[place]
-            kept = self._desired.get(place[0])
-            if kept is None or kept.device != unwanted[place].device:  # not merely another metric
-                self._displaced.add(place[0])
         return failures
 
-    def _give_up(self, undesired: Mapping[_Place, Route]) -> dict[_Place, Route]:
-        """Those to remove now; the others have still to be claimed."""
+    def _compare(self, actual: Mapping[Prefix, tuple[Route, ...]], dirty: Iterable[Prefix]) -> Generator[None, None, _Changes]:
+        changes = _Changes()
         oldest = time.monotonic() - self._grace_seconds
-        waiting = ((place, since) for place, since in self._unclaimed.items() if place in undesired and since > oldest)
-        self._unclaimed = dict(waiting)
-        return {place: route for place, route in undesired.items() if place not in self._unclaimed}
+        for count, dst in enumerate(dirty, 1):
+            if not count % _COMPARED:
+                yield
+            wanted = self._desired.get(dst)
+            if wanted is not None and dst in self._waiting:
+                wanted = None
+            have = actual.get(dst, ())
+            if len(have) == 1 and have[0] is wanted:
+                continue
+            if wanted is None:
+                for route in have:
+                    if self._unclaimed.get((dst, route.metric), oldest) <= oldest:
+                        changes.remove.append(route)
+                        if self._has_moved(dst, route.device, None):
+                            changes.left.add(dst)
+                continue
+            moved = bool(have) and all(self._has_moved(dst, route.device, wanted.device) for route in have)
+            if moved or (dst in self._left and not any(route.device == wanted.device for route in have)):
+                changes.left.add(dst)
+                changes.remove += have
+                changes.after.append(wanted)
+                continue
+            same = next((route for route in have if route.metric == wanted.metric), None)
+            if same is None:
+                changes.add.append(wanted)
+            elif same != wanted:
+                changes.change.append(wanted)
+            changes.remove += [route for route in have if route.metric != wanted.metric]
+        return changes
 
-    def _read_back(self) -> dict[_Place, Route]:
-        found = {_place(route): route for route in self._routes.list(table=self._table, protocol=self._protocol)}
-        wanted = {_place(route) for route in self._desired.values()}
+    def _write(
+        self,
+        write: Callable[[Iterable[Route]], tuple[RouteFailure, ...]],
+        routes: Sequence[Route],
+        actual: dict[Prefix, tuple[Route, ...]],
+        failures: list[RouteFailure],
+    ) -> Iterator[None]:
+        for part in _parts(routes):
+            failed = write(part)
+            refused = {failure.route.dst for failure in failed} if failed else ()
+            for route in part:
+                dst = route.dst
+                if dst in refused:
+                    continue
+                others = tuple(each for each in actual.get(dst, ()) if each.metric != route.metric)
+                actual[dst] = (*others, route)
+            failures += failed
+            yield
+
+    def _forget(self, forget: Forget | None, errors: list[KernelError]) -> None:
+        if forget is not None and self._left:
+            for attempt in range(_FORGETTINGS):
+                try:
+                    forget({dst.network for dst in self._left})
+                    break
+                except KernelError as error:
+                    if attempt == _FORGETTINGS - 1:
+                        errors.append(error)
+                        return
+        self._left.clear()
+
+    def _has_moved(self, dst: Prefix, before: str | None, after: str | None) -> bool:
+        """True if an address left a workload's device, or came to one from another place."""
+        return dst.is_single and before != after and (self._is_workload(before) or self._is_workload(after))
+
+    def _is_workload(self, device: str | None) -> bool:
+        return device is not None and device.startswith(self._workload_prefixes)
+
+    def _due(self) -> list[Prefix]:
+        oldest = time.monotonic() - self._grace_seconds
+        return [dst for (dst, _), since in self._unclaimed.items() if since <= oldest]
+
+    # ---- reading back ----
+    def _read_back(self) -> Generator[None, None, dict[Prefix, tuple[Route, ...]]]:
+        for _ in range(_READINGS - 1):
+            try:
+                return (yield from self._listed())
+            except Busy:  # it changed meanwhile
+                continue
+        return (yield from self._listed())
+
+    def _listed(self) -> Generator[None, None, dict[Prefix, tuple[Route, ...]]]:
+        actual: dict[Prefix, tuple[Route, ...]] = {}
+        unclaimed: dict[_Place, float] = {}
         now = time.monotonic()
-        self._unclaimed = {
-            place: self._unclaimed.get(place, now)
-            for place, route in found.items()
-            if place not in wanted and route.device is not None and route.device.startswith(self._workload_prefixes)
-        }
-        return found
+        for protocol in [None] if self._sweep_workloads else sorted(self._ours):
+            for part in self._routes.list_in_parts(table=self._table, protocol=protocol):
+                for route in part:
+                    if route.protocol not in self._ours and not (protocol is None and self._is_external(route)):
+                        continue
+                    dst = route.dst
+                    wanted = self._desired.get(dst)
+                    if wanted is None:
+                        if self._is_workload(route.device):
+                            place = _place(route)
+                            unclaimed[place] = self._unclaimed.get(place, now)
+                    elif wanted is not route and wanted == route:
+                        route = wanted
+                    actual[dst] = (*actual[dst], route) if dst in actual else (route,)
+                yield
+        self._actual, self._unclaimed = actual, unclaimed
+        return actual
+
+    def _is_external(self, route: Route) -> bool:
+        return route.protocol not in (KERNEL_PROTOCOL, BIRD_PROTOCOL) and self._is_workload(route.device)
+
+
+def _parts(routes: Sequence[Route]) -> Iterator[Sequence[Route]]:
+    for begin in range(0, len(routes), _SLICE):
+        yield routes[begin : begin + _SLICE]
+
+
+def _take(actual: dict[Prefix, tuple[Route, ...]], gone: Route) -> None:
+    """Forget that the kernel has this one."""
+    have = tuple(route for route in actual.get(gone.dst, ()) if route is not gone)
+    if have:
+        actual[gone.dst] = have
+    else:
+        actual.pop(gone.dst, None)
 
 
 def _place(route: Route) -> _Place:
