@@ -146,6 +146,36 @@ def test_a_statement_prints_like_the_same_rule_of_the_nft_program(
     [
         ("masquerade fully-random", nft.Hook("nat", "postrouting", 100), (nft.Masquerade(),)),
         ("masquerade", nft.Hook("nat", "postrouting", 100), (nft.Masquerade(fully_random=False),)),
+        (
+            "meta l4proto 6 masquerade to :1000-2000 fully-random",
+            nft.Hook("nat", "postrouting", 100),
+            (nft.L4Proto(6), nft.Masquerade(ports=(1000, 2000))),
+        ),
+        (
+            "meta nfproto ipv4 snat ip to 192.0.2.1 fully-random",
+            nft.Hook("nat", "postrouting", 100),
+            (IP4, nft.SourceNat(parse_address("192.0.2.1"))),
+        ),
+        (
+            "meta nfproto ipv4 meta l4proto 17 snat ip to 192.0.2.1:5000-5009",
+            nft.Hook("nat", "postrouting", 100),
+            (IP4, nft.L4Proto(17), nft.SourceNat(parse_address("192.0.2.1"), fully_random=False, ports=(5000, 5009))),
+        ),
+        (
+            "meta nfproto ipv6 meta l4proto 17 snat ip6 to [2001:db8::1]:5000-5009 fully-random",
+            nft.Hook("nat", "postrouting", 100),
+            (IP6, nft.L4Proto(17), nft.SourceNat(parse_address("2001:db8::1"), ports=(5000, 5009))),
+        ),
+        (
+            "meta nfproto ipv4 dnat ip to 10.77.0.1",
+            nft.Hook("nat", "prerouting", -90),
+            (IP4, nft.DestinationNat(parse_address("10.77.0.1"))),
+        ),
+        (
+            "meta nfproto ipv6 dnat ip6 to fd77::1",
+            nft.Hook("nat", "output", -90),
+            (IP6, nft.DestinationNat(parse_address("fd77::1"))),
+        ),
         ("notrack", nft.Hook("filter", "prerouting", -300), (nft.NoTrack(),)),
         ("notrack", nft.Hook("filter", "output", -300, "drop"), (nft.NoTrack(),)),
         ("accept", nft.Hook("route", "output", -150), (nft.ACCEPT,)),

@@ -74,7 +74,8 @@ def _statement(statement: nft.Statement) -> str:
     match statement:
         case (
             nft.SetMark() | nft.Counter() | nft.LogGroup() | nft.Limit() | nft.Connections() | nft.SetDscp()
-            | nft.Masquerade() | nft.NoTrack() | nft.Reject() | nft.Verdict() | nft.Jump() | nft.Goto() | nft.IfNameVmap()
+            | nft.Masquerade() | nft.SourceNat() | nft.DestinationNat() | nft.NoTrack() | nft.Reject()
+            | nft.Verdict() | nft.Jump() | nft.Goto() | nft.IfNameVmap()
         ):  # fmt: skip
             return _act(statement)
         case _:
@@ -82,7 +83,8 @@ def _statement(statement: nft.Statement) -> str:
 
 
 _Action = (
-    nft.SetMark | nft.Counter | nft.LogGroup | nft.Limit | nft.Connections | nft.SetDscp | nft.Masquerade | nft.NoTrack
+    nft.SetMark | nft.Counter | nft.LogGroup | nft.Limit | nft.Connections | nft.SetDscp | nft.Masquerade | nft.SourceNat
+    | nft.DestinationNat | nft.NoTrack
     | nft.Reject | nft.Verdict | nft.Jump | nft.Goto | nft.IfNameVmap
 )  # fmt: skip
 _Match = (
@@ -149,8 +151,12 @@ def _act(statement: _Action) -> str:
             return f"ct count over {count}"
         case nft.SetDscp(family=family, value=value):
             return f"{_IP[family]} dscp set {value}"
-        case nft.Masquerade(fully_random=fully_random):
-            return "masquerade fully-random" if fully_random else "masquerade"
+        case nft.Masquerade(fully_random=fully_random, ports=ports):
+            return f"masquerade{f' to :{ports[0]}-{ports[1]}' if ports else ''}{' fully-random' if fully_random else ''}"
+        case nft.SourceNat(address=address, fully_random=fully_random, ports=ports):
+            return f"snat {_IP[address.family]} to {_nat_target(address, ports)}{' fully-random' if fully_random else ''}"
+        case nft.DestinationNat(address=address):
+            return f"dnat {_IP[address.family]} to {address}"
         case nft.NoTrack():
             return "notrack"
         case nft.Reject(tcp_reset=tcp_reset):
@@ -164,3 +170,10 @@ def _act(statement: _Action) -> str:
         case nft.IfNameVmap(hook=hook, map_name=name):
             return f"{_HOOK[hook]} vmap @{name}"
     assert_never(statement)
+
+
+def _nat_target(address: Address, ports: tuple[int, int] | None) -> str:
+    if ports is None:
+        return str(address)
+    shown = f"[{address}]" if address.family is Family.V6 else str(address)
+    return f"{shown}:{ports[0]}-{ports[1]}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.base.net import Family
+from tortie.base.net import Address, Family
 from tortie.kernel.errors import NftError
 from tortie.kernel.netlink import attribute, be16, be32, be64, nested, text, u8
 from tortie.kernel.nft import objects as nft
@@ -44,6 +44,7 @@ _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_PRESENT = 1, 2, 4, 8, 32
 _FIB_OIF, _FIB_ADDRTYPE = 1, 3
 _REJECT_TCP_RESET, _REJECT_ICMPX, _ADMIN_PROHIBITED = 1, 2, 3
 _FULLY_RANDOM = 1 << 4
+_SNAT, _DNAT = 0, 1
 _INVERTED = 1  # NFT_CONNLIMIT_F_INV
 _IPV4_CHECKSUM = 10
 _NFPROTO = {Family.V4: b"\x02", Family.V6: b"\x0a"}
@@ -345,7 +346,41 @@ def _arp_sender(s: nft.ArpSender) -> _Encoded:
 
 
 def _masquerade(s: nft.Masquerade) -> _Encoded:
-    return (expression("masq", be32(1, _FULLY_RANDOM)) if s.fully_random else expression("masq"),)
+    flags = [be32(1, _FULLY_RANDOM)] if s.fully_random else []
+    ports = _port_range(s.ports, register=1)
+    references = [be32(2, 1), be32(3, 2)] if ports else []
+    return *ports, expression("masq", *flags, *references)
+
+
+def _source_nat(s: nft.SourceNat) -> _Encoded:
+    ports = _port_range(s.ports, register=2)
+    references = [be32(5, 2), be32(6, 3)] if ports else []
+    flags = [be32(7, _FULLY_RANDOM)] if s.fully_random else []
+    return (
+        immediate(1, attribute(Data.VALUE, s.address.packed)),
+        *ports,
+        expression("nat", *_nat(_SNAT, s.address), *references, *flags),
+    )
+
+
+def _destination_nat(s: nft.DestinationNat) -> _Encoded:
+    return immediate(1, attribute(Data.VALUE, s.address.packed)), expression("nat", *_nat(_DNAT, s.address))
+
+
+def _nat(kind: int, address: Address) -> tuple[bytes, ...]:
+    """The address lies in the first register."""
+    return be32(1, kind), be32(2, _NFPROTO[address.family][0]), be32(3, 1), be32(4, 1)
+
+
+def _port_range(ports: tuple[int, int] | None, *, register: int) -> tuple[bytes, ...]:
+    """Both ends, in two registers."""
+    if ports is None:
+        return ()
+    if not 1 <= ports[0] <= ports[1] <= 65535:
+        raise NftError(f"ports {ports[0]}-{ports[1]}: must lie between 1 and 65535 and rise")
+    return tuple(
+        immediate(register + index, attribute(Data.VALUE, port.to_bytes(2, "big"))) for index, port in enumerate(ports)
+    )
 
 
 def _no_track(_: nft.NoTrack) -> _Encoded:
@@ -392,6 +427,8 @@ _ENCODERS: dict[type, Callable[[Any], _Encoded]] = {
     nft.ArpReply: _arp_reply,
     nft.ArpSender: _arp_sender,
     nft.Masquerade: _masquerade,
+    nft.SourceNat: _source_nat,
+    nft.DestinationNat: _destination_nat,
     nft.NoTrack: _no_track,
     nft.Reject: _reject,
     nft.Verdict: _verdict,

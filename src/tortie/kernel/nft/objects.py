@@ -212,9 +212,26 @@ class SetDscp:
 
 @dataclass(frozen=True, slots=True)
 class Masquerade:
-    """`masquerade`. Only in chains of type nat at postrouting."""
+    """`masquerade [to :first-last]`. Only in chains of type nat at postrouting; with `ports` it needs L4Proto of TCP or UDP."""
 
     fully_random: bool = True
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceNat:
+    """`snat ip|ip6 to address[:first-last]`, likewise. The rule must already match the family."""
+
+    address: Address
+    fully_random: bool = True
+    ports: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationNat:
+    """`dnat ip|ip6 to address`. Only in chains of type nat at prerouting and output. The rule must already match the family."""
+
+    address: Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +290,7 @@ RETURN = Verdict(Terminal.RETURN)
 Statement = (
     NfProto | L4Proto | IfName | Net | Nets | NetIn | Ports | AddressPortIn | IcmpIs | Mark | CtState | CtStatus
     | FibType | NoReversePath | ArpReply | ArpSender | SetMark | Counter | LogGroup | Limit | Connections | SetDscp
-    | Masquerade | NoTrack | Reject | Verdict | Jump | Goto | IfNameVmap
+    | Masquerade | SourceNat | DestinationNat | NoTrack | Reject | Verdict | Jump | Goto | IfNameVmap
 )  # fmt: skip
 
 
