@@ -121,11 +121,15 @@ class BgpLab(RunningLab):
             source_netns=spaces[0], source=here, target_netns=spaces[1], target=there, port=80, rate=rate,
         )  # fmt: skip
 
+    def subnets(self, node: str) -> tuple[str, str]:
+        """IP and IP6 of a node's agent."""
+        return SUBNETS[node]
+
     def start_agent(self, node: str) -> None:
         """A new agent for a node whose own one is gone; it is there until `lab down`, and ready when this returns."""
         run_dir = self.folder / node
         (run_dir / "status.json").unlink(missing_ok=True)
-        ipv4, ipv6 = SUBNETS[node]
+        ipv4, ipv6 = self.subnets(node)
         with (run_dir / "agent.log").open("ab") as log:
             process = subprocess.Popen(
                 [

@@ -42,7 +42,7 @@ class Lab:
         if self._is_on_kubernetes:
             self._workloads = KubernetesWorkloads(names, self.families)
         else:
-            self._workloads = StoredWorkloads(names, client)
+            self._workloads = StoredWorkloads(names, client, self.families)
 
     # ---- life ----
     @classmethod
@@ -234,7 +234,7 @@ class Lab:
 
     async def check_pod_wiring(self, name: str) -> None:
         """CNI CHECK of one pod. Raises LabError when it finds a fault."""
-        await Runtime(self.names).check(self.pod(name).sandbox)
+        await Runtime(self.names, self.families).check(self.pod(name).sandbox)
 
     def pod(self, name: str) -> PodState:
         """A running pod by namespace/name. Raises LabError."""

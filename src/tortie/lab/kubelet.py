@@ -40,7 +40,7 @@ class Kubelet:
     def __init__(self, names: LabNames, spec: LabSpec, kubectl: Kubectl) -> None:
         self._names = names
         self._kubectl = kubectl
-        self._runtime = Runtime(names)
+        self._runtime = Runtime(names, map(Family, spec.families))
         self._nodes = {
             node.name: tuple(
                 str(fabric.node_interface(index, family, rack=node.rack).address) for family in map(Family, spec.families)

@@ -5,6 +5,7 @@ previous result handed back for CHECK and DEL.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tortie.base import process
+from tortie.base.net import FAMILIES, Family
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.spec import LabError
 
@@ -52,23 +54,27 @@ def find_plugin() -> Path:
     return Path(found)
 
 
-def shipped_conflist() -> dict[str, Any]:
-    """The network configuration list that an operator installs."""
+def shipped_conflist(families: Iterable[Family] = FAMILIES) -> dict[str, Any]:
+    """The network configuration list that an operator installs, asking for addresses of these families."""
     import importlib.resources
 
     text = importlib.resources.files("tortie.cni").joinpath("10-tortie.conflist").read_bytes()
     conflist = msgspec.json.decode(text)
     assert isinstance(conflist, dict)
+    wanted = set(families)
+    for plugin in conflist["plugins"]:
+        if "ipam" in plugin:
+            plugin["ipam"] |= {f"assign_ipv{family.value}": str(family in wanted).lower() for family in FAMILIES}
     return conflist
 
 
 class Runtime:
     """Runs the plugin for pods of one lab."""
 
-    def __init__(self, names: LabNames) -> None:
+    def __init__(self, names: LabNames, families: Iterable[Family] = FAMILIES) -> None:
         self._names = names
         self._plugin = find_plugin()
-        self._conflist = shipped_conflist()
+        self._conflist = shipped_conflist(families)
 
     async def add(self, sandbox: Sandbox) -> Sandbox:
         """ADD; the sandbox with its result. Raises LabError with the plugin's own error."""

@@ -9,6 +9,7 @@ from tortie.api.kubernetes import Container, ContainerPort, Namespace, Pod, Serv
 from tortie.api.kubernetes import PodSpec as KubernetesPodSpec
 from tortie.api.resource import Key, Metadata
 from tortie.base import process
+from tortie.base.net import Family
 from tortie.datastore import operations
 from tortie.datastore.client import Client
 from tortie.kernel import netns
@@ -23,10 +24,10 @@ from tortie.lab.state import PodState
 class StoredWorkloads:
     """What a kubelet and an API server would do, done to a datastore that has neither."""
 
-    def __init__(self, names: LabNames, client: Client) -> None:
+    def __init__(self, names: LabNames, client: Client, families: Sequence[Family]) -> None:
         self._names = names
         self._client = client
-        self._runtime = Runtime(names)
+        self._runtime = Runtime(names, families)
 
     async def add_nodes(self, nodes: Sequence[NodeSpec]) -> None:
         """Make the nodes known."""

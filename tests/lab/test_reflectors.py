@@ -1,0 +1,230 @@
+"""Twelve nodes in two racks: an AS and two route reflectors in each, and between them a switch that is FRR.
+
+The lab begins as a mesh and is moved to reflectors under traffic; what that cost is what the first test asks. In the mesh a
+packet stays in its rack: the fabric learns of pods from BGP alone.
+"""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lab.bgp_stage import API, BgpLab, eventually
+from tests.lab.foreign_stage import RACK_AS, Frr, frr, missing
+from tests.lab.stage import tortie, unique_name
+
+from tortie.kernel import netns
+from tortie.kernel.route import Routes
+from tortie.lab.stream import Count
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(150),
+    pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()}"),
+]
+
+PER_RACK = 6
+RACKS = {0: 65001, 1: 65002}
+NODES = {f"n{number}": (number - 1) // PER_RACK for number in range(1, len(RACKS) * PER_RACK + 1)}
+"""Each node's rack."""
+REFLECTORS = {"n1": "10.0.0.1", "n2": "10.0.0.1", "n7": "10.0.0.2", "n8": "10.0.0.2"}
+"""Each reflector's cluster."""
+PODS = {"default/a": "n3", "default/b": "n4", "default/c": "n9", "default/d": "n10"}
+WITHIN = (("default/a", "default/b", 4), ("default/d", "default/c", 4))
+ACROSS = (("default/a", "default/c", 4), ("default/d", "default/b", 4))
+RATE = 500
+PROTOCOL_BIRD = 12
+
+
+def address(node: str) -> str:
+    return f"172.18.{NODES[node]}.{1 + int(node[1:])}"
+
+
+def neighbours() -> list[str]:
+    lines = []
+    for node in REFLECTORS:
+        lines += [f"neighbor {address(node)} remote-as {RACKS[NODES[node]]}", f"neighbor {address(node)} timers connect 1"]
+    return lines
+
+
+def lab_file() -> dict[str, Any]:
+    nodes = [
+        {"name": node, "rack": rack, "asNumber": RACKS[rack], "labels": {"rack": f"r{rack}"}} for node, rack in NODES.items()
+    ]
+    return {
+        "families": [4],
+        "nodes": nodes,
+        "pools": [{"cidr": "10.244.0.0/16"}],
+        "pods": [{"name": pod, "node": node, "serve": ["tcp:80"]} for pod, node in PODS.items()],
+    }
+
+
+def peers_document() -> list[dict[str, Any]]:
+    """In every rack: everybody with the rack's reflectors, and those with the switch."""
+    peers: dict[str, dict[str, Any]] = {}
+    for rack in RACKS:
+        reflector = f"role == 'reflector' && rack == 'r{rack}'"
+        peers[f"reflectors-{rack}"] = {"nodeSelector": f"rack == 'r{rack}'", "peerSelector": reflector}
+        peers[f"switch-{rack}"] = {"nodeSelector": reflector, "peerIP": f"172.18.{rack}.1", "asNumber": RACK_AS}
+    return [{"apiVersion": API, "kind": "BGPPeer", "metadata": {"name": name}, "spec": spec} for name, spec in peers.items()]
+
+
+def reflector_documents() -> list[dict[str, Any]]:
+    found = []
+    for node, cluster in REFLECTORS.items():
+        rack = NODES[node]
+        bgp = {"ipv4Address": f"{address(node)}/24", "asNumber": RACKS[rack], "routeReflectorClusterID": cluster}
+        labels = {"rack": f"r{rack}", "role": "reflector"}
+        found.append({"apiVersion": API, "kind": "Node", "metadata": {"name": node, "labels": labels}, "spec": {"bgp": bgp}})
+    return found
+
+
+class ReflectorLab(BgpLab):
+    """Twelve nodes."""
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        self.tortie("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})).ok()
+
+    def subnets(self, node: str) -> tuple[str, str]:
+        return f"{address(node)}/24", "none"
+
+    def sessions(self, node: str) -> dict[str, bool]:
+        """A node's sessions by the other's address: is it established?"""
+        return {peer["address"]: peer["established"] for peer in self.status(node)["bgpPeers"]}
+
+    def blocks(self) -> dict[str, str]:
+        """Every block and its node."""
+        items = self.tortie("get", "blockaffinities", "-o", "json").ok().json()["items"]
+        return {item["spec"]["cidr"]: item["spec"]["node"] for item in items}
+
+    def learned(self, node: str) -> set[str]:
+        """What a node's kernel has of its BIRD."""
+        with netns.opened(f"tortie-{self.name}.node.{node}") as descriptor, Routes(netns_fd=descriptor) as routes:
+            return {str(route.dst) for route in routes.list(protocol=PROTOCOL_BIRD)}
+
+    def unknown(self, nodes: dict[str, int] = NODES) -> list[str]:
+        """Who does not know the way to which block."""
+        blocks = self.blocks()
+        return [
+            f"{node}: {block} of {owner}"
+            for node in nodes
+            for known in [self.learned(node)]
+            for block, owner in blocks.items()
+            if owner != node and block not in known
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The lab behind its switch, and what the move to reflectors cost."""
+
+    lab: ReflectorLab
+    switch: Frr
+    moved: list[Count]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    lab = ReflectorLab(unique_name())
+    file = tmp_path_factory.mktemp("f") / "lab.json"
+    file.write_text(json.dumps(lab_file()))
+    try:
+        tortie("lab", "up", "-f", str(file), "--name", lab.name, timeout=90).ok()
+        with frr(lab.name, *neighbours()) as switch:
+            yield Stage(lab, switch, move_to_reflectors(lab))
+    finally:
+        tortie("lab", "down", "--name", lab.name).ok()
+        lab.reap()
+
+
+def move_to_reflectors(lab: ReflectorLab) -> list[Count]:
+    """First the new sessions beside the mesh, then the mesh goes: as docs/bgp.md tells operators to."""
+    with lab.traffic(*WITHIN, rate=RATE) as counts:
+        lab.apply(*reflector_documents(), *peers_document())
+        wanted = {
+            node: {address(other) for other in REFLECTORS if NODES[other] == rack and other != node}
+            | ({f"172.18.{rack}.1"} if node in REFLECTORS else set())
+            for node, rack in NODES.items()
+        }
+        eventually(
+            lambda: all(all(lab.sessions(node).get(each) for each in wanted[node]) for node in NODES),
+            lambda: {node: lab.sessions(node) for node in NODES},
+        )
+        spec = {"nodeToNodeMeshEnabled": False, "asNumber": 64512}
+        lab.apply({"apiVersion": API, "kind": "BGPConfiguration", "metadata": {"name": "default"}, "spec": spec})
+        clients = [node for node in NODES if node not in REFLECTORS]
+        eventually(lambda: all(set(lab.sessions(node)) == wanted[node] for node in clients), "the mesh is gone")
+        eventually(lambda: not lab.unknown(), lab.unknown)
+    return counts
+
+
+def lost(counts: list[Count]) -> dict[str, int]:
+    return {count.name: count.lost for count in counts if count.lost}
+
+
+def test_a_mesh_becomes_reflectors_without_losing_a_packet(stage: Stage) -> None:
+    assert all(count.sent > RATE for count in stage.moved)
+    assert lost(stage.moved) == {}
+
+
+def test_everybody_knows_every_block_and_only_reflectors_speak_to_the_switch(stage: Stage) -> None:
+    eventually(lambda: not stage.lab.unknown(), stage.lab.unknown)
+    for node, rack in NODES.items():
+        mine = stage.lab.sessions(node)
+        assert (f"172.18.{rack}.1" in mine) == (node in REFLECTORS)
+        assert all(each.startswith(f"172.18.{rack}.") for each in mine), f"{node} speaks to another rack: {mine}"
+    (there,) = [block for block, owner in stage.lab.blocks().items() if owner == "n9"]
+    assert stage.switch.route(there)["aspath"]["string"] == "65002"
+    with stage.lab.traffic(*ACROSS, rate=RATE) as counts:
+        time.sleep(0.5)
+    assert lost(counts) == {}
+
+
+def test_a_reflector_that_dies_and_comes_back_costs_no_packet(stage: Stage) -> None:
+    """SIGKILL of its BIRD and of its agent."""
+    lab = stage.lab
+    eventually(lambda: not lab.unknown(), lab.unknown)
+    others = {node: rack for node, rack in NODES.items() if node != "n1"}
+    with lab.traffic(*WITHIN[:1], *ACROSS, rate=RATE) as counts:
+        kill(lab, "n1", agent=True)
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            assert lab.unknown(others) == []
+        lab.start_agent("n1")
+        eventually(lambda: len(lab.sessions("n1")) == PER_RACK and all(lab.sessions("n1").values()), lambda: lab.sessions("n1"))
+        eventually(lambda: not lab.unknown(), lab.unknown)
+    assert lost(counts) == {}
+
+
+@pytest.mark.parametrize("node", ["n4", "n2"])
+def test_a_bird_that_dies_and_is_restarted_by_its_agent_costs_no_packet(stage: Stage, node: str) -> None:
+    """On a node with a pod, and on a reflector. Graceful restart: the others keep its routes, the kernel keeps what it had."""
+    lab = stage.lab
+    eventually(lambda: not lab.unknown(), lab.unknown)
+    old = lab.bird_pid(node)
+    with lab.traffic(*WITHIN[:1], *ACROSS, rate=RATE) as counts:
+        kill(lab, node, agent=False)
+        eventually(lambda: bird_of(lab, node) not in (0, old), "a new BIRD")
+        eventually(lambda: all(lab.sessions(node).values()), lambda: lab.sessions(node))
+        eventually(lambda: not lab.unknown(), lab.unknown)
+        time.sleep(0.5)
+    assert lost(counts) == {}
+
+
+def kill(lab: ReflectorLab, node: str, *, agent: bool) -> None:
+    if agent:
+        os.kill(int(lab.status(node)["pid"]), signal.SIGKILL)
+    os.kill(lab.bird_pid(node), signal.SIGKILL)
+
+
+def bird_of(lab: ReflectorLab, node: str) -> int:
+    try:
+        pid = lab.bird_pid(node)
+    except (OSError, ValueError):
+        return 0
+    return pid if Path(f"/proc/{pid}").exists() else 0
