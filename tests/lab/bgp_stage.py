@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab.stage import RunningLab
+from tests.lab.stage import RunningLab, tortie, unique_name
 
 from tortie.base.net import parse_address
 from tortie.lab.stream import Count, Stream
@@ -125,6 +125,10 @@ class BgpLab(RunningLab):
         """IP and IP6 of a node's agent."""
         return SUBNETS[node]
 
+    def routes(self, node: str, *, version: int = 4) -> str:
+        """What BIRD has put into a node's kernel."""
+        return self.on(f"node/{node}", "ip", f"-{version}", "route", "show", "proto", "bird").out
+
     def start_agent(self, node: str) -> None:
         """A new agent for a node whose own one is gone; it is there until `lab down`, and ready when this returns."""
         run_dir = self.folder / node
@@ -147,6 +151,37 @@ class BgpLab(RunningLab):
         """Collect the agents that `start_agent` made, after `lab down`."""
         for process in self._agents:
             process.wait(15)
+
+
+@contextmanager
+def two_nodes(prefix: str) -> Iterator[BgpLab]:
+    """A lab that is up, with a pod on each node: `default/a` on n1, `default/b` on n2."""
+    lab = BgpLab(f"{prefix}{unique_name()[1:]}")
+    try:
+        tortie("lab", "up", "--name", lab.name, "--nodes", "2").ok()
+        lab.lab("pod add", "default/a", "--node", "n1", "--serve", "tcp:80").ok()
+        lab.lab("pod add", "default/b", "--node", "n2", "--serve", "tcp:80").ok()
+        yield lab
+    finally:
+        tortie("lab", "down", "--name", lab.name).ok()
+        lab.reap()
+
+
+@contextmanager
+def router_in(space: str, folder: Path, config: str) -> Iterator[None]:
+    """A BIRD in a network namespace with this configuration: a workload that speaks BGP."""
+    program = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    assert program is not None
+    path = folder / "router.conf"
+    path.write_text(config)
+    files = ["-c", str(path), "-s", str(folder / "router.ctl"), "-P", str(folder / "router.pid")]
+    with (folder / "router.log").open("ab") as log:
+        process = subprocess.Popen(["nsenter", f"--net=/run/netns/{space}", "--", program, "-f", *files], stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(15)
 
 
 @contextmanager

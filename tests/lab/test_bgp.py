@@ -1,16 +1,18 @@
 """BGP as its operator meets it: AS numbers, peers outside, passwords, restarts under traffic, and why a peer is down."""
 
+import ipaddress
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.bgp_stage import API, NODES, OUTSIDE, BgpLab, eventually, outside_router
-from tests.lab.stage import tortie, unique_name
+from tests.lab.bgp_stage import API, NODES, OUTSIDE, BgpLab, eventually, outside_router, router_in, two_nodes
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(150)]
 
@@ -22,15 +24,8 @@ ONE_PEER = {"name": "between", "node": "n1", "peerIP": NODES["n2"], "asNumber": 
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[BgpLab]:
-    lab = BgpLab(f"tq{unique_name()[1:]}")
-    try:
-        tortie("lab", "up", "--name", lab.name, "--nodes", "2").ok()
-        lab.lab("pod add", "default/a", "--node", "n1", "--serve", "tcp:80").ok()
-        lab.lab("pod add", "default/b", "--node", "n2", "--serve", "tcp:80").ok()
+    with two_nodes("tq") as lab:
         yield lab
-    finally:
-        tortie("lab", "down", "--name", lab.name).ok()
-        lab.reap()
 
 
 def mesh_is_up(lab: BgpLab) -> None:
@@ -235,3 +230,56 @@ def test_an_agent_killed_under_traffic_adopts_bird_and_nothing_is_lost(running: 
     for count in counts:
         assert count.sent > 3 * RATE, count
         assert count.lost == 0, count
+
+
+def test_a_prefix_that_a_pod_tells_its_node_is_learned_by_every_node_and_reached_through_the_pod(
+    running: BgpLab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    virtual = {4: "169.254.10.1", 6: "fd00:bee::1"}
+    pools = [item["spec"]["cidr"] for item in running.tortie("get", "ippools", "-o", "json").ok().json()["items"]]
+    networks = {net.version: net for net in map(ipaddress.ip_network, pools)}
+    # A corner of the pools that no block was taken from.
+    told = {4: f"{networks[4][-256]}/24", 6: f"{networks[6][-65536]}/112"}
+    running.lab("pod add", "default/router", "--node", "n1", "--labels", "role=router", "--serve", "tcp:80").ok()
+    try:
+        own = dict(zip((4, 6), running.addresses("default/router"), strict=True))
+        peer = {"name": "routers", "localWorkloadSelector": "role == 'router'", "asNumber": 65010}
+        running.configure(peer, localWorkloadPeeringIPV4=virtual[4], localWorkloadPeeringIPV6=virtual[6])
+        space = f"tortie-{running.name}.pod.default.router"
+        inside = {version: ipaddress.ip_network(told[version])[5] for version in told}
+        for address in inside.values():
+            subprocess.run(["ip", "-n", space, "address", "add", str(address), "dev", "lo"], check=True)
+        subprocess.run(["ip", "-n", space, "link", "set", "lo", "up"], check=True)
+        sessions = "".join(
+            f"protocol static s{version} {{ ipv{version}; route {told[version]} blackhole; }}\n"
+            f"protocol bgp node{version} {{ local {own[version]} as 65010; neighbor {virtual[version]} as 64512; multihop;"
+            f" connect delay time 1; connect retry time 1; error wait time 1, 2;"
+            f" ipv{version} {{ import all; export where source = RTS_STATIC; }}; }}\n"
+            for version in (4, 6)
+        )
+        names = [f"Local_Workload_{address.replace('.', '_').replace(':', '_')}" for address in own.values()]
+        config = f"router id {own[4]};\nprotocol device {{}}\n{sessions}"
+        with router_in(space, tmp_path_factory.mktemp("r"), config):
+            eventually(lambda: running.established("n1", *names, *MESH[1]), lambda: running.peers("n1"))
+            for node in NODES:
+                for version in (4, 6):
+                    eventually(
+                        lambda at=node, of=version: str(told[of]) in running.routes(at, version=of),  # type: ignore[misc]
+                        lambda at=node, of=version: (told, running.routes(at, version=of)),  # type: ignore[misc]
+                    )
+            assert all(name not in running.peers("n2") for name in names)
+            for address in inside.values():
+                answer = subprocess.run(
+                    ["nsenter", f"--net=/run/netns/tortie-{running.name}.pod.default.b", "--",
+                     sys.executable, "-c", f"import socket; socket.create_connection(('{address}', 80), 5)"],
+                    capture_output=True, text=True, check=False, timeout=20,
+                )  # fmt: skip
+                assert answer.returncode == 0, answer.stderr
+        # What is not BGP to that address stays denied, and the address goes with the peering.
+        refused = running.on("node/n1", "nft", "list", "chain", "inet", "tortie", "filter-cali-wl-to-host").out
+        assert "169.254.10.1" in refused
+        running.configure()
+        eventually(lambda: virtual[4] not in running.on("node/n1", "ip", "address").out, "the address stays")
+        assert virtual[4] not in running.on("node/n1", "nft", "list", "chain", "inet", "tortie", "filter-cali-wl-to-host").out
+    finally:
+        running.lab("pod rm", "default/router").ok()

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.bgp_stage import API, NODES, OUTSIDE, BgpLab, eventually
+from tests.lab.bgp_stage import API, NODES, OUTSIDE, BgpLab, eventually, two_nodes
 from tests.lab.foreign_stage import RACK_AS, Frr, communities, frr, gobgp, missing
-from tests.lab.stage import tortie, unique_name
 
 pytestmark = [
     pytest.mark.lab,
@@ -31,15 +30,8 @@ NEIGHBOURS = [
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[BgpLab]:
-    lab = BgpLab(f"l1{unique_name()[1:]}")
-    try:
-        tortie("lab", "up", "--name", lab.name, "--nodes", "2").ok()
-        lab.lab("pod add", "default/a", "--node", "n1", "--serve", "tcp:80").ok()
-        lab.lab("pod add", "default/b", "--node", "n2", "--serve", "tcp:80").ok()
+    with two_nodes("l1") as lab:
         yield lab
-    finally:
-        tortie("lab", "down", "--name", lab.name).ok()
-        lab.reap()
 
 
 @pytest.fixture

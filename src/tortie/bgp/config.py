@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from tortie.base.net import FAMILIES, Family, Interface, single
 from tortie.bgp.errors import ConfigError
 from tortie.bgp.filters import render_filters
-from tortie.bgp.limits import why_refused
+from tortie.bgp.limits import is_link_local, why_refused
 from tortie.bgp.route_filters import calls
 from tortie.intent.routing import Bgp, BgpPeer
 
@@ -143,10 +143,12 @@ def _peer(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str]:
     assert own is not None
     local_as = peer.local_as_number if peer.local_as_number is not None else bgp.as_number
     internal = peer.as_number == local_as
-    bound = peer.source_node_ip or bgp.bind_node_ip
+    source = f" {own.address}" if peer.source_node_ip or bgp.bind_node_ip else ""
+    if peer.workload is not None:
+        source = "" if is_link_local(peer.workload.virtual) else f" {peer.workload.virtual}"
     yield f"protocol bgp {peer.name} {{"
     yield f"  description {_quoted(_printable(peer.description), 'description')};"
-    yield f"  local{f' {own.address}' if bound else ''} port {bgp.listen_port} as {local_as};"
+    yield f"  local{source} port {bgp.listen_port} as {local_as};"
     yield f"  neighbor {peer.address.address} port {peer.port} as {peer.as_number};"
     if peer.ttl_security > 0:
         yield f"  multihop {peer.ttl_security};"
@@ -158,15 +160,28 @@ def _peer(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str]:
     yield f"  {_channel(family)} {{"
     yield "    gateway recursive;"
     yield "    add paths on;"
+    if peer.workload is not None and not source:
+        yield f"    next hop address {own.address};"
     if peer.next_hop_mode in ("Self", "Keep"):
         yield f"    next hop {peer.next_hop_mode.lower()};"
     taken = calls(peer.filters, bgp.filters, direction="import", family=family, internal=internal)
     told = calls(peer.filters, bgp.filters, direction="export", family=family, internal=internal)
     yield f"    import filter {{ {' '.join([*taken, f'tortie_import{family.value}();'])} }};"
     last = f"tortie_export{family.value}({'true' if internal else 'false'});"
-    yield f"    export filter {{ {' '.join([f'tortie_metric{family.value}();', *told, last])} }};"
+    first = [*_next_hop(bgp, peer, internal=internal, own=own), f"tortie_metric{family.value}();"]
+    yield f"    export filter {{ {' '.join([*first, *told, last])} }};"
     yield "  };"
     yield "}"
+
+
+def _next_hop(bgp: Bgp, peer: BgpPeer, *, internal: bool, own: Interface) -> list[str]:
+    """Nodes are told to come here for what a workload tells. Its own address would be as good, but is itself known by BGP, and
+    BIRD resolves no next hop by a route whose next hop it resolved."""
+    if not internal or peer.workload is not None or peer.next_hop_mode != "Auto":
+        return []
+    if not any(each.workload is not None for each in bgp.peers):
+        return []
+    return [f'if proto ~ "Local_Workload_*" then bgp_next_hop = {own.address};']
 
 
 def _peer_options(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str]:
@@ -180,6 +195,8 @@ def _peer_options(bgp: Bgp, peer: BgpPeer, passwords: Passwords) -> Iterator[str
         yield f"  keepalive time {peer.keepalive_seconds};"
     if bgp.bind_node_ip:
         yield "  strict bind on;"
+        if peer.workload is not None:
+            yield "  free bind on;"  # the address is there once the workload's interface is
     if peer.bfd is not None:
         interval = f"{peer.bfd.interval_ms} ms"
         yield f"  bfd {{ min rx interval {interval}; min tx interval {interval}; multiplier {peer.bfd.multiplier}; }};"

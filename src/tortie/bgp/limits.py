@@ -1,8 +1,9 @@
 """What BIRD cannot be told of one session. One value that it refuses would make it refuse the whole configuration."""
 
-from tortie.base.net import Family, parse_address
+from tortie.base.net import Address, Family, parse_address, parse_prefix
 from tortie.intent.routing import Bgp, BgpPeer
 
+_LINK_LOCAL = parse_prefix("fe80::/10")
 _HOLD_SECONDS = 240
 """BIRD's hold time where none is configured; keepalives that come more rarely would end every session."""
 
@@ -27,9 +28,16 @@ def why_refused(bgp: Bgp, peer: BgpPeer) -> str:
             return f"{where}: {field} is {value} and must be from {lowest} to {highest}"
     if peer.rr_client and peer.as_number != (bgp.as_number if peer.local_as_number is None else peer.local_as_number):
         return f"{where}: AS {peer.as_number} is not this node's, and routes are reflected inside one AS only"
+    if peer.workload is not None and bgp.bind_node_ip and is_link_local(peer.workload.virtual):
+        return f"{where}: with bindMode NodeIP, spec.localWorkloadPeeringIPV6 {peer.workload.virtual} must not be link-local"
     if peer.rr_client and not _is_ipv4(bgp.cluster_id):
         return f"{where}: this node's spec.bgp.routeReflectorClusterID {bgp.cluster_id!r} is no IPv4 address"
     return ""
+
+
+def is_link_local(address: Address) -> bool:
+    """BIRD takes no such address for a session of several hops, neither to listen on nor as a next hop."""
+    return address.family is Family.V6 and _LINK_LOCAL.contains(address)
 
 
 def _is_ipv4(text: str) -> bool:

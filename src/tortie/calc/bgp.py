@@ -11,9 +11,11 @@ from typing import TypeVar
 
 from tortie.api.bgp import DEFAULT_AS_NUMBER, DEFAULT_LISTEN_PORT, BGPConfiguration, BGPConfigurationSpec, BGPPeer
 from tortie.api.bgp_filter import BGPFilter
+from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.ipam import BlockAffinity
 from tortie.api.ippool import IPPool
 from tortie.api.node import Node
+from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
 from tortie.api.services import EndpointSlice, Service
 from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
@@ -30,7 +32,8 @@ from tortie.calc.bgp_peers import (
 )
 from tortie.calc.bgp_problems import configuration_problems, peer_problems
 from tortie.calc.bgp_services import ServiceAdvertisements
-from tortie.calc.bgp_settings import advertisements, bfd_of
+from tortie.calc.bgp_settings import advertisements, bfd_of, peering_addresses
+from tortie.calc.bgp_workloads import LocalWorkloads
 from tortie.calc.pools_hosts import intent_pool
 from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
@@ -58,6 +61,7 @@ class BgpStage:
         self._filters: dict[str, RouteFilter | str] = {}
         self._annotations: dict[str, Mapping[str, str]] = {}
         self._services = ServiceAdvertisements(node)
+        self._workloads = LocalWorkloads(node)
         self._programs_no_encap = True
         self._exceptions: tuple[Prefix, ...] = ()
         self._dirty = False
@@ -80,10 +84,20 @@ class BgpStage:
                 self._store(self._pools, key.name, intent_pool(value) if isinstance(value, IPPool) else None)
             case "BlockAffinity":
                 self._store(self._blocks, key.name, self._block(value) if isinstance(value, BlockAffinity) else None)
+            case "WorkloadEndpoint":
+                changed = self._workloads.on_endpoint(key, value if isinstance(value, WorkloadEndpoint) else None)
+                self._dirty |= changed and self._peers_with_workloads()
+            case "Profile":
+                labels = value.spec.labels_to_apply if isinstance(value, Profile) else None
+                changed = self._workloads.on_profile(key.name, labels)
+                self._dirty |= changed and self._peers_with_workloads()
             case "KubernetesService":
                 self._dirty |= self._services.on_service(key, value if isinstance(value, Service) else None)
             case "KubernetesEndpointSlice":
                 self._dirty |= self._services.on_slice(key, value if isinstance(value, EndpointSlice) else None)
+
+    def _peers_with_workloads(self) -> bool:
+        return any(peer.spec.local_workload_selector for peer in self._peers.values())
 
     def on_routes(self, *, programs_no_encap: bool, exceptions: tuple[Prefix, ...]) -> None:
         """What was decided about BIRD's part of the routes (`routes`)."""
@@ -169,6 +183,8 @@ class BgpStage:
             ),
             filters=self._filters,
             bfd=bfd_of(self._annotations.get("default", {}), None),
+            workloads=self._workloads,
+            virtual=peering_addresses(shared),
         )
         families = tuple(family for family in FAMILIES if local.interface(family) is not None)
         peers = sessions(cluster, self._peers)

@@ -12,8 +12,9 @@ from tortie.api.bgp import DEFAULT_LISTEN_PORT, BGPPassword, BGPPeer
 from tortie.api.selector import SelectorError, parse_selector
 from tortie.base.net import FAMILIES, Address, Family, Interface, parse_address
 from tortie.calc.bgp_settings import bfd_of
+from tortie.calc.bgp_workloads import LocalWorkloads
 from tortie.intent.route_filter import RouteFilter
-from tortie.intent.routing import Bfd, BgpPeer
+from tortie.intent.routing import Bfd, BgpPeer, LocalWorkload
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ class Cluster:
     """Every BGPFilter by name; one that cannot be read as the reason."""
     bfd: Bfd | None
     """For sessions that do not say otherwise."""
+    workloads: LocalWorkloads
+    virtual: Mapping[Family, Address]
+    """Where workloads find their node, of the families for which that is configured."""
 
     def as_of(self, node: NodeFacts) -> int:
         """A node's AS number."""
@@ -175,15 +179,17 @@ class _Remote:
 
 def _configured(cluster: Cluster, peers: Mapping[str, BGPPeer]) -> Iterator[BgpPeer]:
     """What the BGPPeer resources ask of the local node: global ones, then those of this node, then reverse peerings."""
-    ordered = [peers[name] for name in sorted(peers) if not peers[name].spec.local_workload_selector]
+    ordered = [peers[name] for name in sorted(peers)]
     for peer in ordered:
         if _is_global(peer):
             for remote in _remotes(cluster, peer):
                 yield from _session(cluster, peer, remote, prefix="Global")
+            yield from _workload_sessions(cluster, peer)
     for peer in ordered:
         if not _is_global(peer) and _applies(peer, cluster.local):
             for remote in _remotes(cluster, peer):
                 yield from _session(cluster, peer, remote, prefix="Node")
+            yield from _workload_sessions(cluster, peer)
         for remote in _reverse(cluster, peer):
             yield from _session(cluster, peer, remote, prefix="Node")
 
@@ -220,6 +226,8 @@ def _selects(selector: str, node: NodeFacts) -> bool:
 def _remotes(cluster: Cluster, peer: BGPPeer) -> Iterator[_Remote]:
     """The other ends that a BGPPeer names, by address or by selector."""
     spec = peer.spec
+    if spec.local_workload_selector:
+        return
     if spec.peer_selector:
         for name in sorted(cluster.nodes):
             if _selects(spec.peer_selector, cluster.nodes[name]):
@@ -250,7 +258,7 @@ def _node_ends(cluster: Cluster, node: NodeFacts, families: tuple[Family, ...]) 
 def _reverse(cluster: Cluster, peer: BGPPeer) -> Iterator[_Remote]:
     """Back from the selected end: the nodes that have this BGPPeer, when the local node is its other end."""
     spec, local = peer.spec, cluster.local
-    if spec.reverse_peering == "Manual":
+    if spec.reverse_peering == "Manual" or spec.local_workload_selector:
         return
     families: tuple[Family, ...] = FAMILIES
     if spec.peer_selector:
@@ -313,6 +321,33 @@ def _session(cluster: Cluster, peer: BGPPeer, remote: _Remote, *, prefix: str) -
             reachable_by=gateway[0] if gateway is not None and same_family else None,
         )
     yield session
+
+
+def _workload_sessions(cluster: Cluster, peer: BGPPeer) -> Iterator[BgpPeer]:
+    """Sessions with the workloads of this node that a BGPPeer selects, each of them opened by the workload."""
+    number = parse_as_number(peer.spec.as_number)
+    if not peer.spec.local_workload_selector or number is None:
+        return
+    for workload in cluster.workloads.selected(peer.spec.local_workload_selector):
+        for family in FAMILIES:
+            address = workload.address(family)
+            if address is None:
+                continue
+            remote = _Remote(Interface(address, family.bits), number, None, cluster_id="", node=None, by_address=True)
+            virtual = cluster.virtual.get(family)
+            for session in _session(cluster, peer, remote, prefix="Local_Workload"):
+                unset = (
+                    f"BGPConfiguration default spec.localWorkloadPeeringIPV{family.value} is not set: a workload finds no node"
+                )
+                yield replace(
+                    session,
+                    description=f"BGPPeer {peer.metadata.name}, {workload.name}",
+                    passive=True,
+                    allowed_local_as=0,
+                    reachable_by=None,
+                    workload=None if virtual is None else LocalWorkload(workload.interface, virtual),
+                    refused=session.refused or (unset if virtual is None else ""),
+                )
 
 
 def _waits(theirs: Address, own: Address) -> bool:

@@ -5,20 +5,13 @@ from collections.abc import Iterator
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.selector import SelectorError, parse_selector
 from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip
-from tortie.calc.bgp_settings import advertisement_problems, bfd_problems
-
-_UNENFORCED = {
-    "local_workload_peering_ipv4": "localWorkloadPeeringIPV4",
-    "local_workload_peering_ipv6": "localWorkloadPeeringIPV6",
-}
+from tortie.calc.bgp_settings import advertisement_problems, bfd_problems, peering_problems
 
 
 def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
     """Problems of a BGPConfiguration."""
     spec = configuration.spec
-    for attribute, field in _UNENFORCED.items():
-        if getattr(spec, attribute):
-            yield f"spec.{field} is not in this release: no session with workloads"
+    yield from peering_problems(spec)
     if spec.program_cluster_routes in ("Enabled", "EnabledIPIPOnly"):
         yield "spec.programClusterRoutes gives IPIP routes to BIRD, which BIRD 2 cannot program: the agent does"
     if spec.as_number is not None and parse_as_number(spec.as_number) is None:
@@ -35,11 +28,16 @@ def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
 def peer_problems(peer: BGPPeer) -> Iterator[str]:
     """Problems of a BGPPeer; the first kind means that it has no session at all."""
     spec = peer.spec
-    if spec.local_workload_selector:
-        yield "spec.localWorkloadSelector is not in this release: no session with workloads"
+    if spec.local_workload_selector and spec.as_number is None:
+        yield "spec.localWorkloadSelector needs spec.asNumber: no session with workloads"
     if spec.peer_ip and parse_peer_ip(spec.peer_ip) is None:
         yield f"spec.peerIP {spec.peer_ip!r} is neither an address nor an address with a port: no session"
-    for field, selector in (("peerSelector", spec.peer_selector), ("nodeSelector", spec.node_selector)):
+    selectors = (
+        ("peerSelector", spec.peer_selector),
+        ("nodeSelector", spec.node_selector),
+        ("localWorkloadSelector", spec.local_workload_selector),
+    )
+    for field, selector in selectors:
         try:
             parse_selector(selector)
         except SelectorError as error:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from tortie.api.bgp import BGPConfigurationSpec
 from tortie.api.formats import parse_community
-from tortie.base.net import FAMILIES, Family, parse_prefix
+from tortie.base.net import FAMILIES, Address, Family, parse_address, parse_prefix
 from tortie.intent.routing import Advertisement, Bfd
 
 BFD_ANNOTATION = "tortie.io/bfd"
@@ -47,6 +47,45 @@ def bfd_problems(annotations: Mapping[str, str]) -> Iterator[str]:
         parse_bfd(annotations.get(BFD_ANNOTATION, "Disabled"))
     except ValueError as error:
         yield f"metadata.annotations[{BFD_ANNOTATION}] {error}; it counts as not set"
+
+
+def peering_address(text: str, family: Family) -> Address | None:
+    """Where workloads find their node; None when not set. Raises ValueError for what cannot be that."""
+    if not text:
+        return None
+    try:
+        address = parse_address(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address") from error
+    if address.family is not family:
+        raise ValueError(f"{text} is no IPv{family.value} address")
+    return address
+
+
+def peering_addresses(spec: BGPConfigurationSpec) -> dict[Family, Address]:
+    """The same of each family for which it can be read."""
+    found = {}
+    for family, text in _peering_texts(spec).items():
+        try:
+            address = peering_address(text, family)
+        except ValueError:
+            continue
+        if address is not None:
+            found[family] = address
+    return found
+
+
+def peering_problems(spec: BGPConfigurationSpec) -> Iterator[str]:
+    """What is wrong with these addresses."""
+    for family, text in _peering_texts(spec).items():
+        try:
+            peering_address(text, family)
+        except ValueError as error:
+            yield f"spec.localWorkloadPeeringIPV{family.value} {error}; it counts as not set"
+
+
+def _peering_texts(spec: BGPConfigurationSpec) -> dict[Family, str]:
+    return {Family.V4: spec.local_workload_peering_ipv4, Family.V6: spec.local_workload_peering_ipv6}
 
 
 def advertisements(shared: BGPConfigurationSpec, own: BGPConfigurationSpec) -> tuple[Advertisement, ...]:

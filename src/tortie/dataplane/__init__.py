@@ -3,8 +3,9 @@
 In reading order: marks (packet mark bits), mtu (how large packets may be), render/ (intent to nft values, pure), manager (what
 a manager promises), quarantine (what the kernel refuses), static_manager (the frame), populated (which sets exist), set_manager
 (IP sets), references (who asks which policy), policy_manager (policies and profiles), endpoint_manager (endpoints and
-dispatch), host_manager (host endpoints), nat_manager (pools), dscp_manager (what packets carry out of the cluster),
-device_manager (workloads' devices), bandwidth_manager (their limits), arp_manager (what they may be told), overlay (what a
-manager of tunnels promises), vxlan_device and vxlan_manager (VXLAN), route_manager (routes to workloads here, and to the rest
-of the cluster), linux (messages in, one transaction out), enforcement (which fields of the api this release acts on).
+dispatch), host_manager (host endpoints), nat_manager (pools), floating_manager (floating addresses), dscp_manager (what packets
+carry out of the cluster), device_manager (workloads' devices), bandwidth_manager (their limits), peering_manager (the node's
+address on those that speak BGP to it), arp_manager (what they may be told), overlay (what a manager of tunnels promises),
+vxlan_device and vxlan_manager (VXLAN), route_manager (routes to workloads here, and to the rest of the cluster), linux
+(messages in, one transaction out), enforcement (which fields of the api this release acts on).
 """

@@ -249,7 +249,6 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             endpoint.WorkloadEndpointSpec,
             "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
             " ports ipv4_gateway ipv6_gateway qos_controls allow_spoofed_source_prefixes",
-            ip_nats=_NO,
         ),
         _covers(hostendpoint.HostEndpointSpec, "node interface_name expected_ips profiles ports"),
         _covers(hostendpoint.HostEndpointPort, "name protocol port"),
@@ -301,9 +300,7 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             "as_number node_to_node_mesh_enabled listen_port log_severity_screen ignored_interfaces node_mesh_max_restart_time"
             " ipv4_normal_route_priority ipv6_normal_route_priority bind_mode node_mesh_password communities"
             " prefix_advertisements service_cluster_ips service_external_ips service_load_balancer_ips"
-            " service_load_balancer_aggregation",
-            local_workload_peering_ipv4=_NO,
-            local_workload_peering_ipv6=_NO,
+            " service_load_balancer_aggregation local_workload_peering_ipv4 local_workload_peering_ipv6",
             program_cluster_routes=_NO,
         ),
         _covers(bgp.Community, "name value"),
@@ -315,8 +312,7 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             bgp.BGPPeerSpec,
             "as_number keep_original_next_hop keepalive_time max_restart_time next_hop_mode node node_selector peer_ip"
             " peer_selector reverse_peering source_address ttl_security password local_as_number num_allowed_local_as_numbers"
-            " reachable_by filters",
-            local_workload_selector=_NO,
+            " reachable_by filters local_workload_selector",
         ),
         _covers(bgp_filter.BGPFilterSpec, "export_v4 import_v4 export_v6 import_v6"),
         _covers(bgp_filter.BGPFilterRuleV4, _FILTER_RULE),

@@ -1,7 +1,7 @@
 """Messages in, kernel out: the netfilter dataplane of one node.
 
     on_messages ─► queue ─► managers (mark dirty) ─► managers' apply ─► bandwidth ─► one nft transaction
-                                             ─► devices ─► arp ─► overlays ─► routes ─► overlays that are not used any more
+                                             ─► devices ─► peerings ─► arp ─► overlays ─► routes ─► what is left of overlays
 
 Policy comes before reachability: routes wait for the transaction. A node whose transaction fails keeps what it has, and
 drops what it does not know.
@@ -25,6 +25,7 @@ from tortie.dataplane.mtu import Mtus
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.policy_manager import PolicyManager
+from tortie.dataplane.peering_manager import PeeringManager
 from tortie.dataplane.populated import Populated
 from tortie.dataplane.quarantine import Quarantine
 from tortie.dataplane.render.config import Config, parse
@@ -48,8 +49,9 @@ class LinuxDataplane:
     """Programs one network namespace: that of the drivers it is given. One `apply` at a time.
 
     Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
-    bandwidth limits. Without `links` no host endpoint finds its interface by address. `arp` is a table of family
-    arp; without it nothing guards answers to ARP. Routes of an overlay that has no manager here are not programmed.
+    bandwidth limits. Without `links` no host endpoint finds its interface by address, and no workload its BGP peer. `arp` is a
+    table of family arp; without it nothing guards answers to ARP. Routes of an overlay that has no manager here are not
+    programmed.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LinuxDataplane:
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
         self._arp = ArpManager(arp) if arp is not None else None
+        self._peerings = PeeringManager(links) if links is not None else None
         self._overlays = tuple(overlays)
         self._routes = RouteManager(routes, conntrack, overlays=self._overlays)
         self._managers: tuple[Manager, ...] = (
@@ -140,6 +143,11 @@ class LinuxDataplane:
         try:
             if self._arp is not None:
                 await self._arp.apply(active)
+        try:
+            if self._peerings is not None:
+                self._peerings.apply({each.interface for each in active.values()})
+        except ExceptionGroup as group:
+            failures.append(group)
         except ExceptionGroup as group:
             failures.append(group)
         for overlay in self._overlays:
@@ -239,6 +247,8 @@ class LinuxDataplane:
     def addresses_changed(self) -> bool:
         """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next
         `apply` looks at them."""
+        if self._peerings is not None:
+            self._peerings.links_changed(names)
         concerned = [self._hosts.addresses_changed(), self._routes.addresses_changed()]
         return any((*concerned, *[overlay.addresses_changed() for overlay in self._overlays]))
 
@@ -269,6 +279,8 @@ class LinuxDataplane:
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:
+        if self._peerings is not None:
+            self._peerings.invalidate()
         """Hand the queue to the managers. A configuration that is not understood leaves the one before it in force."""
         failures: list[Exception] = []
         taken = 0
@@ -293,6 +305,8 @@ class LinuxDataplane:
                 await asyncio.sleep(0)
         return failures
 
+                    if self._peerings is not None:
+                        self._peerings.on_update(message)
     def _configure(self, config: Config) -> None:
         config = replace(config, mtus=replace(config.mtus, host=self._host_mtu))
         if config != self._config:

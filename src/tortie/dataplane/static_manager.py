@@ -6,8 +6,8 @@ from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, frame_of
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.keys import HostEndpointId
-from tortie.intent.messages import HostEndpointUpdate, Message, PoolUpdate, ServiceNetsUpdate
-from tortie.intent.routing import Pool
+from tortie.intent.messages import BgpUpdate, HostEndpointUpdate, Message, PoolUpdate, ServiceNetsUpdate
+from tortie.intent.routing import Pool, WorkloadEnd
 from tortie.kernel.nft.table import NftTable
 
 
@@ -20,6 +20,7 @@ class StaticManager:
         self._hosts: dict[HostEndpointId, HostEndpoint] = {}
         self._pools: dict[Prefix, Pool] = {}
         self._service_nets: tuple[Prefix, ...] = ()
+        self._peerings: tuple[WorkloadEnd, ...] = ()
         self._told: set[str] = set()
         self._dirty = True
 
@@ -29,7 +30,7 @@ class StaticManager:
         self._dirty = True
 
     def on_update(self, message: Message) -> None:
-        """Host endpoints, pools and service networks: what the frame needs for them."""
+        """Host endpoints, pools, service networks, workloads that speak BGP: what the frame needs for them."""
         match message:
             case HostEndpointUpdate(id=host_id, endpoint=endpoint):
                 self._hosts.pop(host_id, None)
@@ -41,6 +42,11 @@ class StaticManager:
                     self._pools[cidr] = pool
             case ServiceNetsUpdate(nets=nets):
                 self._service_nets = nets
+            case BgpUpdate(bgp=bgp):
+                peerings = () if bgp is None else bgp.workload_ends
+                if peerings == self._peerings:
+                    return
+                self._peerings = peerings
             case _:
                 return
         self._dirty = True
@@ -49,7 +55,13 @@ class StaticManager:
         """Render the frame. What nobody needs any more goes in the same transaction as what needed it."""
         if not self._dirty:
             return
-        frame = frame_of(self._hosts.values(), self._pools.values(), service_nets=self._service_nets, config=self._config)
+        frame = frame_of(
+            self._hosts.values(),
+            self._pools.values(),
+            service_nets=self._service_nets,
+            config=self._config,
+            peerings=self._peerings,
+        )
         self._put_service_nets(frame)
         chains = static.render_static(self._config, frame)
         for chain in chains:

@@ -61,6 +61,21 @@ class ServiceRoutes:
     """Ranges from which a route reflector passes on what others advertise."""
 
 
+class LocalWorkload(NamedTuple):
+    """A workload of this node that is a peer: behind `interface`, where it finds the node at the address `virtual`."""
+
+    interface: str
+    virtual: Address
+
+
+class WorkloadEnd(NamedTuple):
+    """Where a workload that is a peer reaches this node: through `interface`, at this address and TCP port."""
+
+    interface: str
+    address: Address
+    port: int
+
+
 @dataclass(frozen=True, slots=True)
 class BgpPeer:
     """One BGP session, one family (the family of `address`)."""
@@ -92,6 +107,8 @@ class BgpPeer:
     filters: tuple[str, ...] = ()
     """Names of the route filters of this session, in order."""
     bfd: Bfd | None = None
+    workload: LocalWorkload | None = None
+    """Set for a peer that is a workload of this node: it opens the session."""
     refused: str = ""
     """Why there is no such session although it is wanted; "" for one that there is."""
 
@@ -123,3 +140,9 @@ class Bgp:
     services: ServiceRoutes = ServiceRoutes()
     exceptions: tuple[Prefix, ...] = ()
     """Destinations in pools of the agent that BIRD programs for the time being: the tunnel to them is not complete yet."""
+
+    @property
+    def workload_ends(self) -> tuple[WorkloadEnd, ...]:
+        """Of all sessions with workloads, sorted."""
+        live = [peer.workload for peer in self.peers if peer.workload is not None and not peer.refused]
+        return tuple(sorted({WorkloadEnd(each.interface, each.virtual, self.listen_port) for each in live}))

@@ -6,6 +6,7 @@ belong on an event loop.
 """
 
 import errno
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from tortie.kernel.rtnetlink import (
     FAMILY_NUMBERS,
     LINK_HEADER,
     NEIGHBOUR_HEADER,
+    SCOPE_HOST,
     SCOPE_UNIVERSE,
     open_requests,
     open_subscription,
@@ -49,7 +51,8 @@ _IFLA_IFALIAS = 20
 _IFLA_NET_NS_FD = 28
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 6, 8
+_DEPRECATED = struct.pack("=IIII", 0, 0xFFFFFFFF, 0, 0)  # preferred for no time, valid for ever
 _IFA_F_NODAD = 0x02
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NUD_PERMANENT = 0x80
@@ -264,10 +267,18 @@ class Links:
         found = [_parse_device_address(message) for message in self._socket.dump(request, action="list addresses")]
         return tuple(entry for entry in found if entry is not None)
 
-    def add_address(self, name: str, address: Interface, *, detect_duplicates: bool = False) -> None:
-        """Give a device an address; one that it has is fine. IPv6 is usable at once, unless duplicates are looked for."""
+    def add_address(
+        self, name: str, address: Interface, *, detect_duplicates: bool = False, chosen_as_source: bool = True
+    ) -> None:
+        """Give a device an address; one that it has is fine. IPv6 is usable at once, unless duplicates are looked for.
+
+        One that is not `chosen_as_source` is what packets come from only if somebody asks for it.
+        """
         flags = 0 if detect_duplicates or address.address.family is Family.V4 else _IFA_F_NODAD
-        request = Request(rtnetlink.RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, self._address_body(name, address, flags))
+        body = self._address_body(name, address, flags, scope=SCOPE_UNIVERSE if chosen_as_source else SCOPE_HOST)
+        if not chosen_as_source:
+            body += attribute(_IFA_CACHEINFO, _DEPRECATED)  # IPv6 derives the scope from the address
+        request = Request(rtnetlink.RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, body)
         self._socket.request(request, action=f"add address {address} to {name}")
 
     def delete_address(self, name: str, address: Interface) -> bool:
@@ -279,9 +290,9 @@ class Links:
             return False
         return True
 
-    def _address_body(self, name: str, address: Interface, flags: int) -> bytes:
+    def _address_body(self, name: str, address: Interface, flags: int, *, scope: int = SCOPE_UNIVERSE) -> bytes:
         family = FAMILY_NUMBERS[address.address.family]
-        header = ADDRESS_HEADER.pack(family, address.length, flags, SCOPE_UNIVERSE, self.get(name).index)
+        header = ADDRESS_HEADER.pack(family, address.length, flags, scope, self.get(name).index)
         packed = address.address.packed
         return header + attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
 

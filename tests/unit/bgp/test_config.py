@@ -18,7 +18,7 @@ from tortie.bgp.config import config_hash, render
 from tortie.bgp.errors import ConfigError
 from tortie.bgp.limits import why_refused
 from tortie.intent.route_filter import FilterRule, NetMatch, Operation, RouteFilter
-from tortie.intent.routing import Advertisement, Bfd, Bgp, BgpPeer, Block, Pool, ServiceRoutes
+from tortie.intent.routing import Advertisement, Bfd, Bgp, BgpPeer, Block, LocalWorkload, Pool, ServiceRoutes
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "bgp"
 
@@ -66,7 +66,24 @@ def external(address: str, name: str, **changes: object) -> BgpPeer:
     return replace(peer, **changes)  # type: ignore[arg-type]
 
 
+def workload(address: str, interface: str, virtual: str) -> BgpPeer:
+    name = "Local_Workload_" + address.partition("/")[0].replace(".", "_").replace(":", "_")
+    local = LocalWorkload(interface, parse_address(virtual))
+    return external(address, name, description="BGPPeer routers, default/router", passive=True, workload=local)
+
+
 CASES: Mapping[str, Bgp] = {
+    "workloads": bgp(
+        ipv6=parse_interface("fd00:18::1/64"),
+        pools=(pool("10.0.0.0/16"), pool("fd00:10::/48")),
+        peers=(
+            workload("10.0.0.5/32", "cali123", "169.254.10.1"),
+            workload("fd00:10::5/128", "cali123", "fe80::a"),
+            mesh("172.18.0.2/16"),
+            external("172.18.0.3/16", "Node_172_18_0_3", as_number=64512, next_hop_mode="Keep"),
+            external("192.0.2.1/32", "Global_192_0_2_1"),
+        ),
+    ),
     "mesh-dual-stack": bgp(
         ipv6=parse_interface("fd00:18::1/64"),
         blocks=(block("10.0.0.0/26"), block("fd00:10::/122")),
@@ -308,3 +325,12 @@ def test_whatever_one_session_asks_for_bird_takes_the_configuration(changes: dic
         file.write(text)
         file.flush()
         run_blocking([program, "-p", "-c", file.name]).check()
+
+
+def test_a_workload_is_listened_for_on_its_virtual_address_alone_where_others_are_not_listened_on() -> None:
+    text = render(bgp(bind_node_ip=True, peers=(workload("10.0.0.5/32", "cali1", "169.254.10.1"),)))
+    session = text[text.index("protocol bgp Local_Workload") :]
+    assert all(line in session for line in ("local 169.254.10.1 port 179", "strict bind on;", "free bind on;"))
+    both = bgp(ipv6=parse_interface("fd00:18::1/64"), bind_node_ip=True)
+    refused = why_refused(both, workload("fd00:10::5/128", "cali1", "fe80::a"))
+    assert "spec.localWorkloadPeeringIPV6 fe80::a must not be link-local" in refused

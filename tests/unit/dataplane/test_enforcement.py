@@ -180,7 +180,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
         ),
         (
             BGPPeer(spec=BGPPeerSpec(local_workload_selector="all()", filters=("f",), local_as_number=5)),
-            ["spec.localWorkloadSelector"],
+            [],
         ),
         (BGPPeer(spec=BGPPeerSpec(peer_ip="10.0.0.1", as_number=1, ttl_security=1, next_hop_mode="Self")), []),
         (

@@ -23,7 +23,7 @@ from tortie.dataplane.render.policy import deny
 from tortie.intent.endpoint import HostEndpoint, Tier
 from tortie.intent.host_endpoints import EVERY_INTERFACE
 from tortie.intent.policy import Direction
-from tortie.intent.routing import Pool
+from tortie.intent.routing import Pool, WorkloadEnd
 from tortie.kernel.nft import objects as nft
 
 _PREROUTING = nft.Hook("filter", "prerouting", -300)
@@ -51,6 +51,7 @@ class Frame:
     ipip: bool = False
     vxlan: frozenset[Family] = frozenset()
     service_nets: bool = False
+    peerings: tuple[WorkloadEnd, ...] = ()
 
     @property
     def approves_early(self) -> bool:
@@ -59,9 +60,14 @@ class Frame:
 
 
 def frame_of(
-    endpoints: Iterable[HostEndpoint], pools: Iterable[Pool], *, service_nets: Iterable[Prefix], config: Config
+    endpoints: Iterable[HostEndpoint],
+    pools: Iterable[Pool],
+    *,
+    service_nets: Iterable[Prefix],
+    config: Config,
+    peerings: tuple[WorkloadEnd, ...] = (),
 ) -> Frame:
-    """What a node with these host endpoints, pools and service networks needs."""
+    """What a node with these host endpoints, pools, service networks and workloads that speak BGP to it needs."""
     hosts, pools = list(endpoints), list(pools)
     return Frame(
         host_endpoints=bool(hosts),
@@ -79,6 +85,7 @@ def frame_of(
             )
         ),
         service_nets=config.service_loop != "DISABLED" and any(True for _ in service_nets),
+        peerings=peerings,
     )
 
 

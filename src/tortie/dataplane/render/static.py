@@ -5,14 +5,18 @@ host itself to a local workload is never policed. A workload interface that no d
 without an agent: that is how a node without policy, yet, is closed.
 """
 
-from tortie.base.net import FAMILIES, Family, parse_prefix
+from collections.abc import Iterable
+
+from tortie.base.net import FAMILIES, Family, parse_prefix, single
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, marks_incoming, render_hooks
 from tortie.dataplane.render.policy import deny
 from tortie.kernel.nft import objects as nft
+from tortie.intent.routing import WorkloadEnd
 
 _ICMPV6 = 58
+_TCP = 6
 _POSTROUTING = nft.Hook("nat", "postrouting", 110)  # behind kube-proxy's masquerading, at 100
 _LOOPBACK = parse_prefix("127.0.0.0/8")
 _LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
@@ -30,7 +34,7 @@ def render_static(config: Config, frame: Frame = _BARE) -> list[nft.Chain]:
         *render_hooks(config, frame),
         _reverse_path(),
         _neighbour_discovery(),
-        _workload_to_host(config),
+        _workload_to_host(config, frame.peerings),
         _dispatch(names.FROM_DISPATCH, nft.IfNameVmap("iif", names.FROM_DISPATCH), config=config),
         _dispatch(names.TO_DISPATCH, nft.IfNameVmap("oif", names.TO_DISPATCH), config=config),
         nft.Chain(
@@ -92,7 +96,7 @@ def _neighbour_discovery() -> nft.Chain:
     )
 
 
-def _workload_to_host(config: Config) -> nft.Chain:
+def _workload_to_host(config: Config, peerings: Iterable[WorkloadEnd] = ()) -> nft.Chain:
     rules = [
         nft.Rule((nft.NfProto(Family.V6), nft.L4Proto(_ICMPV6), nft.IcmpIs(Family.V6, kind), nft.ACCEPT))
         for kind in _TO_HOST_ICMPV6_TYPES
@@ -113,6 +117,7 @@ def _workload_to_host(config: Config) -> nft.Chain:
     )
     rules.append(nft.Rule((nft.Jump(names.FROM_DISPATCH),)))
     match config.endpoint_to_host:
+    rules += [_bgp_from(end) for end in peerings]
         case "DROP":
             rules.append(nft.Rule((nft.Counter(), nft.DROP), "DefaultEndpointToHostAction is Drop"))
         case "ACCEPT":
@@ -123,6 +128,21 @@ def _workload_to_host(config: Config) -> nft.Chain:
 
 
 def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
+def _bgp_from(end: WorkloadEnd) -> nft.Rule:
+    """Policy of the workload was asked before; what is decided here is only that the node listens."""
+    return nft.Rule(
+        (
+            nft.IfName("iif", end.interface),
+            nft.NfProto(end.address.family),
+            nft.Net("destination", single(end.address)),
+            nft.L4Proto(_TCP),
+            nft.Ports("destination", ((end.port, end.port),)),
+            nft.ACCEPT,
+        ),
+        "BGP of a workload",
+    )
+
+
     return nft.Chain(name, (nft.Rule((lookup,)), nft.Rule(deny(config), "unknown workload interface")))
 
 
