@@ -175,7 +175,7 @@ class Routes:
         nodes = set(self._dirty_nodes)
         for name in nodes:
             self._decisions.pop(name, None)
-            self._dirty |= self._owned_by.get(name, set())
+            self._dirty.update(self._owned_by.get(name, ()))
             self._problems.report(Key("Node", "", name), "wireguard", self._keys.problems(name))
         dirty = set(self._dirty)
         for dst in dirty:
@@ -192,8 +192,8 @@ class Routes:
         self._ways = Ways(self._node, self._settings, self._overlay)
         self._problems.report(_PAIR, "routes", self._settings.problems if self._overlay is not None else ())
         self._decisions.clear()
-        self._dirty_nodes |= self._nodes.keys()
-        self._dirty |= self._owner_of.keys()
+        self._dirty_nodes.update(self._nodes)
+        self._dirty.update(self._owner_of)
 
     def _pool_values(self) -> list[PoolFacts]:
         return [self._pools[name] for name in sorted(self._pools)]

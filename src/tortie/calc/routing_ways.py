@@ -66,10 +66,12 @@ class Ways:
 
     def _plain(self, name: str, node: NodeFacts | None, pool: PoolFacts | None, family: Family) -> Decision:
         """Without encapsulation."""
+        if pool is None and not self._settings.bird:
+            return _none("no IP pool contains it, and there is no BIRD")
         what = "no IP pool contains it" if pool is None else f"pool {pool.name} has no encapsulation"
         if pool is not None and pool.way is not None:
             what = "the packet as it is"
-        owner = self._settings.no_encap if pool is not None else Owner.BIRD if self._settings.bird else Owner.NOBODY
+        owner = self._settings.no_encap if pool is not None else Owner.BIRD
         if owner is Owner.BIRD:
             if not self._speaks(family):
                 return _none(
@@ -77,7 +79,7 @@ class Ways:
                 )
             return Decision(Way.BGP, Owner.BIRD, None, f"{what}: BIRD programs what BGP has learned")
         if owner is Owner.NOBODY:
-            return _none(f"{what}: {self._settings.why_nobody or 'there is no BIRD'}")
+            return _none(f"{what}: {self._settings.why_nobody}")
         missing = self._missing(name, node, family)
         address = node.address(family) if node is not None else None
         if missing or address is None:

@@ -1,0 +1,484 @@
+"""How one node reaches what the others have, and who programs it: rule by rule."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from tortie.api.bgp import BGPConfiguration
+from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
+from tortie.api.felix import FelixConfiguration
+from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
+from tortie.api.ippool import IPPool
+from tortie.api.node import Node
+from tortie.api.resource import Metadata, Resource, Update
+from tortie.base.net import Family, parse_address, parse_prefix
+from tortie.calc.graph import Graph
+from tortie.intent.messages import (
+    ClusterRouteUpdate,
+    HostUpdate,
+    Message,
+    OverlayUpdate,
+    PoolUpdate,
+    VtepUpdate,
+    WireguardPeerUpdate,
+)
+from tortie.intent.routes import ClusterRoute, Owner, TunnelEnd, Way
+from tortie.intent.state import State
+
+HERE, NEAR, FAR = "here", "near", "far"
+BLOCK_NEAR, BLOCK_FAR = "10.0.1.0/26", "10.0.2.0/26"
+
+
+def key(letter: str) -> str:
+    return base64.b64encode(letter.encode() * 32).decode()
+
+
+class Cluster:
+    """A graph and the state that its messages lead to. Three nodes: this one, one in its subnet, one in another."""
+
+    def __init__(self, *resources: Resource, backend: str = "bird", **overrides: str) -> None:
+        self.graph = Graph(HERE, backend=backend, overrides=overrides)
+        self.state = State()
+        self.last: list[Message] = []
+        self.graph.on_in_sync()
+        self.tell(node(HERE, "192.0.2.1/24"), node(NEAR, "192.0.2.2/24"), node(FAR, "198.51.100.3/24"))
+        self.tell(block(HERE, "10.0.0.0/26"), block(NEAR, BLOCK_NEAR), block(FAR, BLOCK_FAR), *resources)
+
+    def tell(self, *resources: Resource) -> "Cluster":
+        self.graph.on_updates([Update(each.key, each) for each in resources])
+        return self._flush()
+
+    def forget(self, *resources: Resource) -> "Cluster":
+        self.graph.on_updates([Update(each.key, None) for each in resources])
+        return self._flush()
+
+    def _flush(self) -> "Cluster":
+        self.last = self.graph.flush()
+        self.state.apply_all(self.last)
+        return self
+
+    def __getitem__(self, dst: str) -> ClusterRoute:
+        return self.state.cluster_routes[parse_prefix(dst)]
+
+    def way(self, dst: str) -> tuple[Way, Owner, str]:
+        route = self[dst]
+        return route.way, route.owner, "" if route.next_hop is None else str(route.next_hop)
+
+    def destinations(self) -> set[str]:
+        return {str(dst) for dst in self.state.cluster_routes}
+
+    def problem(self, kind: str, name: str) -> str:
+        return "; ".join(text for each, text in self.graph.problems.items() if (each.kind, each.name) == (kind, name))
+
+
+def node(name: str, ipv4: str = "", ipv6: str = "", **fields: Any) -> Node:
+    """`fields`: vxlan, vxlan6, mac, ipip, wg, key, key6, labels."""
+    spec: dict[str, Any] = {
+        "bgp": {"ipv4Address": ipv4, "ipv6Address": ipv6, "ipv4IPIPTunnelAddr": fields.get("ipip", "")},
+        "ipv4VXLANTunnelAddr": fields.get("vxlan", ""),
+        "ipv6VXLANTunnelAddr": fields.get("vxlan6", ""),
+        "vxlanTunnelMACAddr": fields.get("mac", ""),
+        "wireguard": {"interfaceIPv4Address": fields.get("wg", "")},
+    }
+    status = {"wireguardPublicKey": fields.get("key", ""), "wireguardPublicKeyV6": fields.get("key6", "")}
+    metadata = {"name": name, "labels": fields.get("labels", {})}
+    return msgspec.convert({"metadata": metadata, "spec": spec, "status": status}, Node)
+
+
+def block(owner: str, cidr: str, state: Any = "confirmed", kind: str = "host", *, deleted: bool = False) -> BlockAffinity:
+    spec = BlockAffinitySpec(state=state, node=owner, cidr=cidr, type=kind, deleted=deleted)
+    return BlockAffinity(metadata=Metadata(name=f"{owner}-{cidr}"), spec=spec)
+
+
+def pool(cidr: str = "10.0.0.0/16", name: str = "pool", **spec: Any) -> IPPool:
+    return msgspec.convert({"metadata": {"name": name}, "spec": {"cidr": cidr} | spec}, IPPool)
+
+
+def pod(name: str, owner: str, *nets: str) -> WorkloadEndpoint:
+    spec = WorkloadEndpointSpec(orchestrator="k8s", node=owner, pod=name, endpoint="eth0", ip_networks=nets)
+    return WorkloadEndpoint(metadata=Metadata(name=f"{owner}-k8s-{name}-eth0", namespace="ns"), spec=spec)
+
+
+def felix(annotations: Mapping[str, str] = {}, **spec: Any) -> FelixConfiguration:
+    return msgspec.convert({"metadata": {"name": "default", "annotations": annotations}, "spec": spec}, FelixConfiguration)
+
+
+def bgp(programs: str) -> BGPConfiguration:
+    return msgspec.convert({"metadata": {"name": "default"}, "spec": {"programClusterRoutes": programs}}, BGPConfiguration)
+
+
+VXLAN_NODES = (
+    node(HERE, "192.0.2.1/24", vxlan="10.0.0.1"),
+    node(NEAR, "192.0.2.2/24", vxlan="10.0.1.1"),
+    node(FAR, "198.51.100.3/24", vxlan="10.0.2.1", mac="66:00:00:00:00:03"),
+)
+
+
+def test_without_encapsulation_bird_programs_what_bgp_has_learned() -> None:
+    cluster = Cluster(pool())
+    assert cluster.way(BLOCK_NEAR) == cluster.way(BLOCK_FAR) == (Way.BGP, Owner.BIRD, "")
+    assert cluster.way("10.0.0.0/26") == (Way.LOCAL, Owner.BIRD, "")
+    assert cluster.state.bgp is not None
+    assert cluster.state.bgp.programs_no_encap
+    assert cluster[BLOCK_FAR].reason == "pool pool has no encapsulation: BIRD programs what BGP has learned"
+
+
+def test_a_disabled_pool_still_routes_and_gives_no_tunnel_addresses() -> None:
+    cluster = Cluster(pool(vxlanMode="Always", disabled=True), *VXLAN_NODES)
+    assert cluster.way(BLOCK_FAR) == (Way.VXLAN, Owner.AGENT, "10.0.2.1")
+    overlay = cluster.state.overlay
+    assert overlay is not None
+    assert overlay.tunnels[0].pools == ()
+
+
+def test_vxlan_is_the_agents_and_leads_to_the_other_nodes_end() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
+    assert cluster.way(BLOCK_NEAR) == (Way.VXLAN, Owner.AGENT, "10.0.1.1")
+    assert cluster.way("10.0.0.0/26") == (Way.LOCAL, Owner.AGENT, "")
+    assert cluster[BLOCK_FAR].reason == "pool pool has VXLAN Always"
+
+
+def test_with_cross_subnet_only_other_subnets_are_reached_through_the_tunnel() -> None:
+    cluster = Cluster(pool(vxlanMode="CrossSubnet"), *VXLAN_NODES)
+    assert cluster.way(BLOCK_NEAR) == (Way.DIRECT, Owner.AGENT, "192.0.2.2")
+    assert cluster.way(BLOCK_FAR) == (Way.VXLAN, Owner.AGENT, "10.0.2.1")
+    assert "in this node's subnet" in cluster[BLOCK_NEAR].reason
+
+
+def test_ipip_leads_to_the_nodes_own_address() -> None:
+    here = node(HERE, "192.0.2.1/24", ipip="10.0.0.1")
+    cluster = Cluster(pool(ipipMode="Always"), here)
+    assert cluster.way(BLOCK_NEAR) == (Way.IPIP, Owner.AGENT, "192.0.2.2")
+    cluster.tell(pool(ipipMode="CrossSubnet"))
+    assert cluster.way(BLOCK_NEAR) == (Way.DIRECT, Owner.AGENT, "192.0.2.2")
+    assert cluster.way(BLOCK_FAR) == (Way.IPIP, Owner.AGENT, "198.51.100.3")
+    assert cluster[BLOCK_FAR].reason.endswith("far (198.51.100.3) is in another subnet")
+
+
+def test_ipip_works_without_tunnel_addresses_where_no_pool_gives_any() -> None:
+    cluster = Cluster(pool(ipipMode="Always", allowedUses=["Workload"]))
+    assert cluster.way(BLOCK_NEAR) == (Way.IPIP, Owner.AGENT, "192.0.2.2")
+
+
+def test_a_node_whose_address_has_no_subnet_has_no_neighbours() -> None:
+    cluster = Cluster(pool(vxlanMode="CrossSubnet"), *VXLAN_NODES, node(HERE, "192.0.2.1/32", vxlan="10.0.0.1"))
+    assert cluster.way(BLOCK_NEAR) == (Way.VXLAN, Owner.AGENT, "10.0.1.1")
+
+
+@pytest.mark.parametrize("lacking", [HERE, FAR])
+def test_until_a_tunnel_is_complete_packets_go_as_without_encapsulation(lacking: str) -> None:
+    address = {HERE: "192.0.2.1/24", FAR: "198.51.100.3/24"}[lacking]
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, node(lacking, address))
+    assert cluster.way(BLOCK_FAR) == (Way.BGP, Owner.BIRD, "")
+    who = "this node" if lacking == HERE else "far"
+    assert f"but {who} has no VXLAN tunnel address of IPv4 yet; until then" in cluster[BLOCK_FAR].reason
+    assert cluster.state.bgp is not None
+    assert parse_prefix(BLOCK_FAR) in cluster.state.bgp.exceptions
+    cluster.tell(*VXLAN_NODES)
+    assert cluster.way(BLOCK_FAR) == (Way.VXLAN, Owner.AGENT, "10.0.2.1")
+    assert cluster.state.bgp.exceptions == ()
+
+
+def test_without_bird_an_incomplete_tunnel_is_no_way_at_all() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, node(FAR, "198.51.100.3/24"), backend="vxlan")
+    assert cluster.way(BLOCK_FAR) == (Way.NONE, Owner.NOBODY, "")
+    assert cluster[BLOCK_FAR].reason == "pool pool has VXLAN Always, but far has no VXLAN tunnel address of IPv4 yet"
+
+
+def test_ipip_waits_for_this_nodes_end_where_there_is_another_way_meanwhile() -> None:
+    assert Cluster(pool(ipipMode="Always")).way(BLOCK_FAR) == (Way.BGP, Owner.BIRD, "")
+    assert Cluster(pool(ipipMode="Always"), backend="none").way(BLOCK_FAR) == (Way.IPIP, Owner.AGENT, "198.51.100.3")
+
+
+@pytest.mark.parametrize("backend", ["vxlan", "none"])
+def test_without_bird_the_agent_does_what_it_is_asked_to_and_no_more(backend: str) -> None:
+    cluster = Cluster(pool(), backend=backend)
+    assert cluster.way(BLOCK_NEAR) == (Way.NONE, Owner.NOBODY, "")
+    assert "spec.programClusterRoutes (EnabledIPIPOnly) does not give it to the agent" in cluster[BLOCK_NEAR].reason
+    assert cluster.way("10.0.0.0/26") == (Way.LOCAL, Owner.AGENT, "")
+    cluster.tell(felix(programClusterRoutes="Enabled"))
+    assert cluster.way(BLOCK_NEAR) == (Way.DIRECT, Owner.AGENT, "192.0.2.2")
+    assert cluster.way(BLOCK_FAR) == (Way.NONE, Owner.NOBODY, "")
+    assert "is in another subnet, where only BGP or an encapsulation leads" in cluster[BLOCK_FAR].reason
+    assert not cluster.graph.problems
+
+
+_ALL = ("Disabled", "EnabledIPIPOnly", "EnabledNoEncapOnly", "Enabled")
+
+
+@pytest.mark.parametrize("birds", _ALL)
+@pytest.mark.parametrize("agents", _ALL)
+def test_every_pair_of_program_cluster_routes_has_exactly_one_owner(agents: str, birds: str) -> None:
+    cluster = Cluster(pool(), pool("10.9.0.0/16", "ipip", ipipMode="Always"), block(NEAR, "10.9.1.0/26"), bgp(birds))
+    cluster.tell(felix(programClusterRoutes=agents), node(HERE, "192.0.2.1/24", ipip="10.9.0.1"))
+    agent_does, bird_claims = "NoEncap" in agents or agents == "Enabled", "NoEncap" in birds or birds == "Enabled"
+    expected = (Way.DIRECT, Owner.AGENT, "192.0.2.2") if agent_does else (Way.BGP, Owner.BIRD, "")
+    assert cluster.way(BLOCK_NEAR) == expected
+    assert cluster.way("10.9.1.0/26") == (Way.IPIP, Owner.AGENT, "192.0.2.2")
+    assert cluster.state.bgp is not None
+    assert cluster.state.bgp.programs_no_encap is not agent_does
+    text = cluster.problem("BGPConfiguration", "default")
+    pair = f"FelixConfiguration spec.programClusterRoutes ({agents}) and BGPConfiguration spec.programClusterRoutes ({birds})"
+    assert (pair in text and "pools without encapsulation" in text) is (agent_does == bird_claims)
+    assert ("both claim" in text) is (agent_does and bird_claims)
+    assert ("BIRD 2 cannot program" in text) is (birds in ("Enabled", "EnabledIPIPOnly"))
+
+
+def test_what_the_node_itself_sets_is_stronger_than_the_datastore() -> None:
+    cluster = Cluster(pool(), felix(programClusterRoutes="Disabled"), ProgramClusterRoutes="enablednoencaponly")
+    assert cluster.way(BLOCK_NEAR) == (Way.DIRECT, Owner.AGENT, "192.0.2.2")
+    unreadable = Cluster(pool(), felix(programClusterRoutes="Enabled"), ProgramClusterRoutes="perhaps")
+    assert unreadable.way(BLOCK_NEAR) == (Way.BGP, Owner.BIRD, "")
+
+
+def test_an_overlay_that_is_switched_off_leads_nowhere_and_the_reason_names_the_switch() -> None:
+    cluster = Cluster(pool(vxlanMode="CrossSubnet"), *VXLAN_NODES, felix(vxlanEnabled=False))
+    assert cluster.way(BLOCK_NEAR) == cluster.way(BLOCK_FAR) == (Way.NONE, Owner.NOBODY, "")
+    assert cluster[BLOCK_FAR].reason == "pool pool has VXLAN CrossSubnet, but VXLANEnabled is false on this node"
+    assert cluster.state.overlay is not None
+    assert cluster.state.overlay.tunnels == ()
+    cluster = Cluster(pool(ipipMode="Always"), felix(ipipEnabled=False))
+    assert cluster[BLOCK_FAR].reason == "pool pool has IPIP Always, but IpInIpEnabled is false on this node"
+
+
+def test_an_overlay_that_is_switched_on_is_in_use_without_any_pool() -> None:
+    overlay = Cluster(felix(vxlanEnabled=True, ipipEnabled=True)).state.overlay
+    assert overlay is not None
+    assert [(each.way, each.pools) for each in overlay.tunnels] == [(Way.VXLAN, ()), (Way.IPIP, ())]
+
+
+def test_a_node_that_lacks_an_address_of_the_family_is_not_reached() -> None:
+    v6 = (pool("fd00:10::/48", "six", vxlanMode="Always"), block(NEAR, "fd00:10::/122"))
+    cluster = Cluster(*v6, node(HERE, "192.0.2.1/24", "fd00::1/64", vxlan6="fd00:10::1:1"))
+    assert cluster["fd00:10::/122"].reason == "pool six has VXLAN Always, but near has no IPv6 address"
+    cluster.tell(node(NEAR, "", "fd00::2/64", vxlan6="fd00:10::1"))
+    assert cluster.way("fd00:10::/122") == (Way.VXLAN, Owner.AGENT, "fd00:10::1")
+    cluster.tell(node(HERE, "192.0.2.1/24"))
+    assert cluster["fd00:10::/122"].reason == "pool six has VXLAN Always, but this node has no IPv6 address"
+    cluster.forget(node(NEAR))
+    assert cluster["fd00:10::/122"].reason == "pool six has VXLAN Always, but there is no Node near"
+
+
+def test_without_an_address_of_the_family_there_is_no_bgp_and_the_agent_holds_the_own_block() -> None:
+    cluster = Cluster(pool("fd00:10::/48"), block(HERE, "fd00:10::/122"), block(NEAR, "fd00:10::40/122"))
+    assert cluster.way("fd00:10::/122") == (Way.LOCAL, Owner.AGENT, "")
+    assert cluster.way("fd00:10::40/122")[0] is Way.NONE
+    assert "so that there is no BGP" in cluster["fd00:10::40/122"].reason
+
+
+def test_ipip_of_an_ipv6_pool_means_nothing() -> None:
+    cluster = Cluster(pool("fd00:10::/48", ipipMode="Always"), block(NEAR, "fd00:10::/122"))
+    cluster.tell(node(HERE, "", "fd00::1/64"))
+    assert cluster.way("fd00:10::/122") == (Way.BGP, Owner.BIRD, "")
+
+
+def test_a_block_in_no_pool_is_left_to_bgp() -> None:
+    assert Cluster().way(BLOCK_NEAR) == (Way.BGP, Owner.BIRD, "")
+    assert Cluster(backend="none")[BLOCK_NEAR].reason == "no IP pool contains it, and there is no BIRD"
+    assert Cluster(backend="vxlan")[BLOCK_NEAR].owner is Owner.NOBODY
+
+
+def test_of_two_pools_the_narrower_counts_and_of_two_alike_the_first_by_name() -> None:
+    cluster = Cluster(pool(), pool("10.0.1.0/24", "narrow", ipipMode="Always"), node(HERE, "192.0.2.1/24", ipip="10.0.0.1"))
+    assert (cluster[BLOCK_NEAR].way, cluster[BLOCK_FAR].way) == (Way.IPIP, Way.BGP)
+    cluster.tell(pool("10.0.1.0/24", "a"))
+    assert cluster[BLOCK_NEAR].way is Way.BGP
+
+
+@pytest.mark.parametrize(
+    ("affinity", "counts"),
+    [
+        (block(NEAR, "10.0.3.0/26"), True),
+        (block(NEAR, "10.0.3.0/26", ""), True),
+        (block(NEAR, "10.0.3.0/26", "pendingDeletion"), True),
+        (block(NEAR, "10.0.3.0/26", "pending"), False),
+        (block(NEAR, "10.0.3.0/26", deleted=True), False),
+        (block("load-balancer", "10.0.3.0/26", kind="virtual"), False),
+        (block("", "10.0.3.0/26"), False),
+        (block(NEAR, "nonsense"), False),
+    ],
+)
+def test_which_claims_of_a_block_count(affinity: BlockAffinity, counts: bool) -> None:
+    cluster = Cluster(pool(), affinity)
+    assert ("10.0.3.0/26" in cluster.destinations()) is counts
+    assert cluster.forget(affinity).destinations() == {"10.0.0.0/26", BLOCK_NEAR, BLOCK_FAR}
+
+
+def test_while_two_nodes_claim_a_block_the_one_that_does_not_give_it_up_has_it() -> None:
+    giving, taking = block(NEAR, "10.0.3.0/26", "pendingDeletion"), block(FAR, "10.0.3.0/26")
+    cluster = Cluster(pool(), giving, taking)
+    assert cluster["10.0.3.0/26"].node == FAR
+    assert cluster.forget(taking)["10.0.3.0/26"].node == NEAR
+    assert cluster.tell(block(NEAR, "10.0.3.0/26"), taking)["10.0.3.0/26"].node == FAR
+
+
+def test_a_borrowed_address_has_a_route_of_its_own_while_it_is_borrowed() -> None:
+    borrowed = pod("p", FAR, "10.0.1.5/32")
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, borrowed, pod("q", NEAR, "10.0.1.6/32"))
+    assert cluster.way("10.0.1.5/32") == (Way.VXLAN, Owner.AGENT, "10.0.2.1")
+    assert "10.0.1.6/32" not in cluster.destinations()
+    assert "10.0.1.5/32" not in cluster.tell(pod("p", HERE, "10.0.1.5/32")).destinations(), "the pod here has its own route"
+    cluster.forget(pod("p", HERE))
+    assert "10.0.1.5/32" in cluster.destinations()
+    assert "10.0.1.5/32" not in cluster.forget(block(NEAR, BLOCK_NEAR)).tell(block(FAR, BLOCK_NEAR)).destinations()
+
+
+def test_an_address_of_this_nodes_block_that_another_node_has_is_reached_there() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, pod("p", FAR, "10.0.0.9/32"))
+    assert cluster.way("10.0.0.9/32") == (Way.VXLAN, Owner.AGENT, "10.0.2.1")
+
+
+def test_an_address_in_no_pool_and_a_network_of_a_workload_have_no_route() -> None:
+    cluster = Cluster(pool(), pod("p", FAR, "172.16.0.1/32", "10.0.77.0/24"), pod("q", FAR, "10.0.99.1/32"))
+    assert cluster.destinations() == {"10.0.0.0/26", BLOCK_NEAR, BLOCK_FAR, "10.0.99.1/32"}
+    assert "172.16.0.1/32" in cluster.tell(pool("172.16.0.0/16", "late")).destinations()
+
+
+def test_a_single_address_that_two_nodes_have_leads_to_one_of_them() -> None:
+    cluster = Cluster(pool(), pod("p", FAR, "10.0.99.1/32"), pod("q", NEAR, "10.0.99.1/32"))
+    assert cluster["10.0.99.1/32"].node == FAR
+    cluster.tell(block(NEAR, "10.0.99.0/26"))
+    assert "10.0.99.1/32" not in cluster.destinations(), "the block leads to the right node"
+
+
+def test_a_block_of_one_address_here_is_no_blackhole() -> None:
+    cluster = Cluster(pool(), block(HERE, "10.0.5.1/32"), block(NEAR, "10.0.5.2/32"), pod("p", NEAR, "10.0.5.2/32"))
+    assert "10.0.5.1/32" not in cluster.destinations()
+    assert cluster["10.0.5.2/32"].node == NEAR
+    cluster.tell(pod("p", HERE, "10.0.5.2/32"))
+    assert "10.0.5.2/32" not in cluster.destinations(), "a pod of this node has a route of its own"
+
+
+def test_the_end_of_a_tunnel_in_a_foreign_block_has_a_route_of_its_own() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, node(FAR, "198.51.100.3/24", vxlan="10.0.1.60"))
+    assert cluster.way("10.0.1.60/32") == (Way.VXLAN, Owner.AGENT, "10.0.1.60")
+    assert "10.0.1.60/32" not in cluster.tell(VXLAN_NODES[2]).destinations()
+
+
+def test_vteps_are_other_nodes_complete_ends() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
+    near, far = (cluster.state.vteps[each, Family.V4] for each in (NEAR, FAR))
+    assert (str(far.address), far.mac, str(far.underlay)) == ("10.0.2.1", "66:00:00:00:00:03", "198.51.100.3")
+    assert near.mac == "66:d8:c4:66:83:a8"
+    assert set(cluster.state.vteps) == {(NEAR, Family.V4), (FAR, Family.V4)}
+    assert set(cluster.tell(node(FAR, "198.51.100.3/24")).state.vteps) == {(NEAR, Family.V4)}
+    assert not cluster.tell(pool()).state.vteps
+
+
+def test_this_nodes_ends_name_the_pools_that_their_addresses_come_from() -> None:
+    cluster = Cluster(
+        node(HERE, "192.0.2.1/24", vxlan="10.0.0.1", labels={"rack": "a"}),
+        pool(vxlanMode="CrossSubnet", nodeSelector="rack == 'a'"),
+        pool("10.2.0.0/16", "other-rack", vxlanMode="Always", nodeSelector="rack == 'b'"),
+        pool("10.3.0.0/16", "no-tunnels", vxlanMode="Always", allowedUses=["Workload"]),
+        pool("10.4.0.0/16", "ipip", ipipMode="Always"),
+        pool("fd00:10::/48", "six", vxlanMode="Always"),
+    )
+    overlay = cluster.state.overlay
+    assert overlay is not None
+    assert str(overlay.ipv4) == "192.0.2.1/24"
+    vxlan = TunnelEnd(Way.VXLAN, Family.V4, parse_address("10.0.0.1"), (parse_prefix("10.0.0.0/16"),), "66:01:54:c0:da:be")
+    assert overlay.tunnel(Way.VXLAN, Family.V4) == vxlan
+    assert overlay.tunnel(Way.IPIP, Family.V4) == TunnelEnd(Way.IPIP, Family.V4, None, (parse_prefix("10.4.0.0/16"),))
+    assert overlay.tunnel(Way.VXLAN, Family.V6) is None, "the node has no IPv6 address"
+    assert cluster.forget(node(HERE)).state.overlay is None
+
+
+WG_NODES = (
+    node(HERE, "192.0.2.1/24", key=key("a")),
+    node(NEAR, "192.0.2.2/24", key=key("b"), wg="10.0.1.63"),
+    node(FAR, "198.51.100.3/24"),
+)
+
+
+def test_wireguard_lies_on_top_of_every_way_between_nodes_that_have_keys() -> None:
+    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), pod("p", NEAR, "10.0.2.7/32"))
+    assert (cluster[BLOCK_NEAR].encrypted, cluster[BLOCK_FAR].encrypted, cluster["10.0.0.0/26"].encrypted) == (
+        True,
+        False,
+        False,
+    )
+    near, far = (cluster.state.wireguard_peers[each, Family.V4] for each in (NEAR, FAR))
+    assert (near.public_key, str(near.endpoint), near.port, near.problem) == (key("b"), "192.0.2.2", 51820, "")
+    assert list(map(str, near.allowed)) == [BLOCK_NEAR, "10.0.1.63/32", "10.0.2.7/32"]
+    assert (far.public_key, list(map(str, far.allowed))) == ("", [BLOCK_FAR])
+    assert (HERE, Family.V4) not in cluster.state.wireguard_peers
+    cluster.tell(felix(wireguardEnabled=False))
+    assert not cluster.state.wireguard_peers
+    assert not cluster[BLOCK_NEAR].encrypted
+
+
+def test_nothing_is_encrypted_before_this_node_has_a_key() -> None:
+    cluster = Cluster(pool(), *WG_NODES[1:], felix(wireguardEnabled=True))
+    assert not cluster[BLOCK_NEAR].encrypted
+    assert cluster.state.overlay is not None
+    assert cluster.state.overlay.wireguard[0].pools == ()
+    overlay = cluster.tell(WG_NODES[0]).state.overlay
+    assert overlay is not None
+    assert cluster[BLOCK_NEAR].encrypted
+    assert list(map(str, overlay.wireguard[0].pools)) == ["10.0.0.0/16"]
+
+
+@pytest.mark.parametrize("twin", [HERE, NEAR])
+def test_a_key_that_two_nodes_have_is_nobodys(twin: str) -> None:
+    letter = "a" if twin == HERE else "b"
+    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), node(FAR, "198.51.100.3/24", key=key(letter)))
+    assert not cluster[BLOCK_FAR].encrypted
+    assert not cluster[BLOCK_NEAR].encrypted
+    assert cluster.state.wireguard_peers[FAR, Family.V4].problem.endswith(f"is also that of node {twin}")
+    assert "is also that of node far: nothing is encrypted with it" in cluster.problem("Node", twin)
+    cluster.tell(node(FAR, "198.51.100.3/24", key=key("c")))
+    assert cluster[BLOCK_FAR].encrypted
+    assert cluster[BLOCK_NEAR].encrypted
+    assert not cluster.graph.problems
+
+
+def test_what_is_no_key_is_reported_and_not_used() -> None:
+    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), node(FAR, "198.51.100.3/24", key="c2hvcnQ="))
+    assert not cluster[BLOCK_FAR].encrypted
+    problem = "status.wireguardPublicKey of node far is no WireGuard key: nothing is encrypted with it"
+    assert cluster.problem("Node", FAR) == problem
+
+
+def test_with_host_encryption_nodes_themselves_are_encrypted_and_need_no_address_of_a_pool() -> None:
+    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True, wireguardHostEncryptionEnabled=True))
+    assert "192.0.2.2/32" in map(str, cluster.state.wireguard_peers[NEAR, Family.V4].allowed)
+    overlay = cluster.state.overlay
+    assert overlay is not None
+    end = overlay.wireguard[0]
+    assert (end.address, end.pools, end.host_encryption, end.strict) == (None, (), True, False)
+
+
+def test_strict_encryption_is_asked_for_by_annotation_and_may_be_changed_alone() -> None:
+    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True, wireguardListeningPort=7))
+    assert cluster.state.wireguard_peers[NEAR, Family.V4].port == 7
+    cluster.tell(felix({"tortie.io/wireguard-strict": "Enabled"}, wireguardEnabled=True, wireguardListeningPort=7))
+    assert cluster.state.overlay is not None
+    assert cluster.state.overlay.wireguard[0].strict
+
+
+def test_one_flush_tells_ends_before_routes_and_takes_routes_before_ends() -> None:
+    def order(messages: list[Message]) -> list[str]:
+        kinds = (HostUpdate, PoolUpdate, OverlayUpdate, VtepUpdate, WireguardPeerUpdate, ClusterRouteUpdate)
+        return list(dict.fromkeys(type(each).__name__ for each in messages if isinstance(each, kinds)))
+
+    graph = Graph(HERE)
+    things = (*WG_NODES, *VXLAN_NODES[:2], pool(vxlanMode="Always"), block(NEAR, BLOCK_NEAR), felix(wireguardEnabled=True))
+    graph.on_updates([Update(each.key, each) for each in things])
+    graph.on_in_sync()
+    expected = ["HostUpdate", "PoolUpdate", "OverlayUpdate", "VtepUpdate", "WireguardPeerUpdate", "ClusterRouteUpdate"]
+    assert order(graph.flush()) == expected
+    graph.on_updates([Update(each.key, None) for each in things])
+    gone = ["HostUpdate", "PoolUpdate", "ClusterRouteUpdate", "WireguardPeerUpdate", "VtepUpdate", "OverlayUpdate"]
+    assert order(graph.flush()) == gone
+    assert graph.is_empty()
+
+
+def test_what_did_not_change_is_not_told_again() -> None:
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
+    cluster.tell(*VXLAN_NODES, pool(vxlanMode="Always"), block(NEAR, BLOCK_NEAR))
+    assert cluster.last == []
+    assert [type(each) for each in cluster.tell(block(FAR, "10.0.3.0/26")).last] == [ClusterRouteUpdate]
