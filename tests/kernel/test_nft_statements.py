@@ -176,6 +176,11 @@ def test_a_statement_prints_like_the_same_rule_of_the_nft_program(
             nft.Hook("nat", "output", -90),
             (IP6, nft.DestinationNat(parse_address("fd77::1"))),
         ),
+        (
+            "fib saddr . oif type != local",
+            nft.Hook("nat", "postrouting", 100),
+            (nft.FibType("source", 2, "!=", of_output=True),),
+        ),
         ("notrack", nft.Hook("filter", "prerouting", -300), (nft.NoTrack(),)),
         ("notrack", nft.Hook("filter", "output", -300, "drop"), (nft.NoTrack(),)),
         ("accept", nft.Hook("route", "output", -150), (nft.ACCEPT,)),

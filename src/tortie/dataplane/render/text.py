@@ -125,8 +125,8 @@ def _match(statement: _Match) -> str:
             return f"ct {'state' if isinstance(statement, nft.CtState) else 'status'} & {bits:#x} == 0"
         case nft.CtStatus(bits=bits):
             return f"ct status & {bits:#x} != 0"
-        case nft.FibType(side=side, type=kind, op=op):
-            return f"fib {_ADDRESS[side]} type {_op(op)}{_FIB_TYPES[kind]}"
+        case nft.FibType(side=side, type=kind, op=op, of_output=of_output):
+            return f"fib {_ADDRESS[side]}{' . oif' if of_output else ''} type {_op(op)}{_FIB_TYPES[kind]}"
         case nft.NoReversePath():
             return "fib saddr . mark . iif oif missing"
         case nft.ArpReply():

@@ -40,7 +40,7 @@ from tortie.kernel.nft.uapi import COUNTER, LIST_ELEMENT, Data, Expr, Key, Reg, 
 
 _META_MARK, _META_IIFNAME, _META_OIFNAME, _META_NFPROTO, _META_L4PROTO = 3, 6, 7, 15, 16
 _CT_STATE, _CT_STATUS = 0, 2
-_FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_PRESENT = 1, 2, 4, 8, 32
+_FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OUTPUT, _FIB_PRESENT = 1, 2, 4, 8, 16, 32
 _FIB_OIF, _FIB_ADDRTYPE = 1, 3
 _REJECT_TCP_RESET, _REJECT_ICMPX, _ADMIN_PROHIBITED = 1, 2, 3
 _FULLY_RANDOM = 1 << 4
@@ -280,7 +280,7 @@ def _fib(result: int, flags: int) -> bytes:
 
 
 def _fib_type(s: nft.FibType) -> _Encoded:
-    flags = _FIB_SADDR if s.side == "source" else _FIB_DADDR
+    flags = (_FIB_SADDR if s.side == "source" else _FIB_DADDR) | (_FIB_OUTPUT if s.of_output else 0)
     return _fib(_FIB_ADDRTYPE, flags), equal(s.op, host32(s.type, "route type"))
 
 

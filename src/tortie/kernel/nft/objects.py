@@ -135,11 +135,16 @@ class CtStatus:
 
 @dataclass(frozen=True, slots=True)
 class FibType:
-    """`fib saddr|daddr type [!=] T`: 1 unicast, 2 local, 3 broadcast, 5 multicast (RTN_*)."""
+    """`fib saddr|daddr type [!=] T`: 1 unicast, 2 local, 3 broadcast, 5 multicast (RTN_*).
+
+    With `of_output` as the interface that the packet leaves by sees it (`fib saddr . oif type`): an address of another one is
+    not local then. Only where that interface is known: forward, output, postrouting.
+    """
 
     side: Side
     type: int
     op: Op = "=="
+    of_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
