@@ -249,6 +249,7 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             endpoint.WorkloadEndpointSpec,
             "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
             " ports ipv4_gateway ipv6_gateway qos_controls allow_spoofed_source_prefixes",
+            ip_nats=_NO,
         ),
         _covers(hostendpoint.HostEndpointSpec, "node interface_name expected_ips profiles ports"),
         _covers(hostendpoint.HostEndpointPort, "name protocol port"),

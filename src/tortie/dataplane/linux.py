@@ -24,8 +24,8 @@ from tortie.dataplane.manager import Manager
 from tortie.dataplane.mtu import Mtus
 from tortie.dataplane.nat_manager import NatManager
 from tortie.dataplane.overlay import OverlayManager
-from tortie.dataplane.policy_manager import PolicyManager
 from tortie.dataplane.peering_manager import PeeringManager
+from tortie.dataplane.policy_manager import PolicyManager
 from tortie.dataplane.populated import Populated
 from tortie.dataplane.quarantine import Quarantine
 from tortie.dataplane.render.config import Config, parse
@@ -73,8 +73,8 @@ class LinuxDataplane:
         self._hosts = HostManager(table, links)
         self._devices = DeviceManager(forwarding) if forwarding is not None else None
         self._bandwidth = BandwidthManager(shaper) if shaper is not None else None
-        self._arp = ArpManager(arp) if arp is not None else None
         self._peerings = PeeringManager(links) if links is not None else None
+        self._arp = ArpManager(arp) if arp is not None else None
         self._overlays = tuple(overlays)
         self._routes = RouteManager(routes, conntrack, overlays=self._overlays)
         self._managers: tuple[Manager, ...] = (
@@ -141,13 +141,13 @@ class LinuxDataplane:
         except ExceptionGroup as group:
             failures.append(group)
         try:
-            if self._arp is not None:
-                await self._arp.apply(active)
-        try:
             if self._peerings is not None:
                 self._peerings.apply({each.interface for each in active.values()})
         except ExceptionGroup as group:
             failures.append(group)
+        try:
+            if self._arp is not None:
+                await self._arp.apply(active)
         except ExceptionGroup as group:
             failures.append(group)
         for overlay in self._overlays:
@@ -239,6 +239,8 @@ class LinuxDataplane:
         """Interfaces came, went, or changed. True if something of ours belongs there: the next `apply` looks at them."""
         if self._devices is not None:
             self._devices.links_changed(names)
+        if self._peerings is not None:
+            self._peerings.links_changed(names)
         limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
         found = self._hosts.links_changed(names)
         tunnelled = [overlay.links_changed(names) for overlay in self._overlays]
@@ -247,8 +249,6 @@ class LinuxDataplane:
     def addresses_changed(self) -> bool:
         """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next
         `apply` looks at them."""
-        if self._peerings is not None:
-            self._peerings.links_changed(names)
         concerned = [self._hosts.addresses_changed(), self._routes.addresses_changed()]
         return any((*concerned, *[overlay.addresses_changed() for overlay in self._overlays]))
 
@@ -271,6 +271,8 @@ class LinuxDataplane:
         """The same for the routes alone, and for the devices that they lead to."""
         if self._devices is not None:
             self._devices.invalidate()
+        if self._peerings is not None:
+            self._peerings.invalidate()
         if self._bandwidth is not None:
             self._bandwidth.invalidate()
         self._hosts.invalidate()
@@ -279,8 +281,6 @@ class LinuxDataplane:
         self._routes.invalidate()
 
     async def _distribute(self) -> list[Exception]:
-        if self._peerings is not None:
-            self._peerings.invalidate()
         """Hand the queue to the managers. A configuration that is not understood leaves the one before it in force."""
         failures: list[Exception] = []
         taken = 0
@@ -297,6 +297,8 @@ class LinuxDataplane:
                 case _:
                     for manager in self._managers:
                         manager.on_update(message)
+                    if self._peerings is not None:
+                        self._peerings.on_update(message)
                     for overlay in self._overlays:
                         overlay.on_update(message)
                     self._routes.on_update(message)
@@ -305,8 +307,6 @@ class LinuxDataplane:
                 await asyncio.sleep(0)
         return failures
 
-                    if self._peerings is not None:
-                        self._peerings.on_update(message)
     def _configure(self, config: Config) -> None:
         config = replace(config, mtus=replace(config.mtus, host=self._host_mtu))
         if config != self._config:

@@ -12,11 +12,11 @@ from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, marks_incoming, render_hooks
 from tortie.dataplane.render.policy import deny
-from tortie.kernel.nft import objects as nft
 from tortie.intent.routing import WorkloadEnd
+from tortie.kernel.nft import objects as nft
 
-_ICMPV6 = 58
 _TCP = 6
+_ICMPV6 = 58
 _POSTROUTING = nft.Hook("nat", "postrouting", 110)  # behind kube-proxy's masquerading, at 100
 _LOOPBACK = parse_prefix("127.0.0.0/8")
 _LINK_LOCAL_SOURCES = (parse_prefix("::/128"), parse_prefix("fe80::/10"))
@@ -116,8 +116,8 @@ def _workload_to_host(config: Config, peerings: Iterable[WorkloadEnd] = ()) -> n
         )
     )
     rules.append(nft.Rule((nft.Jump(names.FROM_DISPATCH),)))
-    match config.endpoint_to_host:
     rules += [_bgp_from(end) for end in peerings]
+    match config.endpoint_to_host:
         case "DROP":
             rules.append(nft.Rule((nft.Counter(), nft.DROP), "DefaultEndpointToHostAction is Drop"))
         case "ACCEPT":
@@ -127,7 +127,6 @@ def _workload_to_host(config: Config, peerings: Iterable[WorkloadEnd] = ()) -> n
     return nft.Chain(names.FILTER_TO_HOST, tuple(rules))
 
 
-def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
 def _bgp_from(end: WorkloadEnd) -> nft.Rule:
     """Policy of the workload was asked before; what is decided here is only that the node listens."""
     return nft.Rule(
@@ -143,6 +142,7 @@ def _bgp_from(end: WorkloadEnd) -> nft.Rule:
     )
 
 
+def _dispatch(name: str, lookup: nft.IfNameVmap, *, config: Config) -> nft.Chain:
     return nft.Chain(name, (nft.Rule((lookup,)), nft.Rule(deny(config), "unknown workload interface")))
 
 
