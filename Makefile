@@ -12,8 +12,8 @@ help:  ## Show the targets
 setup:  ## System packages, a locked virtual environment in .venv, the C shim
 	@hack/setup
 
-demo: setup $(if $(filter kubernetes,$(DATASTORE)),kubernetes)  ## Three nodes, seven pods, BGP, one policy: shown and checked (JSON=FILE keeps the result, DATASTORE=etcd or kubernetes)
-	@$(BIN)/tortie lab demo $(if $(JSON),--json $(JSON)) $(if $(DATASTORE),--datastore $(DATASTORE))
+demo: setup $(if $(filter kubernetes,$(DATASTORE)),kubernetes)  ## Three nodes, seven pods, BGP, one policy: shown and checked (JSON=FILE keeps the result, DATASTORE=etcd or kubernetes, MODE=vxlan and others show how packets cross)
+	@$(BIN)/tortie lab demo $(if $(JSON),--json $(JSON)) $(if $(DATASTORE),--datastore $(DATASTORE)) $(if $(MODE),--mode $(MODE))
 
 test: setup  ## Every test; says how many were collected and run
 	@hack/test
