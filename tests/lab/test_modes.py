@@ -1,0 +1,199 @@
+"""Modes are changed on a running lab, under traffic, as a user does it: by editing pools and FelixConfiguration.
+
+Two questions of each change: how many packets did it cost, and is there anything left of the mode before.
+"""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lab.bgp_stage import API, BgpLab, eventually
+from tests.lab.stage import tortie, unique_name
+
+from tortie.lab.stream import Count
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
+
+RATE = 1000
+LIMIT_SECONDS = 0.05
+"""Of each flow and change: packets lost, counted as time at RATE."""
+PODS = {"default/a": "n1", "default/b": "n2", "default/c": "n3"}
+FLOWS = (("default/a", "default/b", 4), ("default/b", "default/a", 4), ("default/c", "default/a", 6))
+POOLS = {4: "pool-0", 6: "pool-1"}
+CIDRS = {4: "10.244.0.0/16", 6: "fd00:10:244::/56"}
+OURS = ("vxlan.calico", "vxlan-v6.calico", "tunl0", "wireguard.cali", "wg-v6.cali")
+TUNNELS = {
+    "none": (),
+    "vxlan": ("vxlan.calico", "vxlan-v6.calico"),
+    "ipip": ("tunl0",),
+    "wireguard": ("wireguard.cali", "wg-v6.cali"),
+}
+"""The devices of each mode."""
+
+
+class ModeLab(BgpLab):
+    """Three nodes of one rack, so that each mode carries the traffic, and none may be missed."""
+
+    def apply(self, *documents: dict[str, Any]) -> None:
+        self.tortie("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})).ok()
+
+    def pool(self, version: int, **modes: str) -> dict[str, Any]:
+        spec = {"cidr": CIDRS[version], "ipipMode": "Never", "vxlanMode": "Never", "natOutgoing": True, **modes}
+        return {"apiVersion": API, "kind": "IPPool", "metadata": {"name": POOLS[version]}, "spec": spec}
+
+    def felix(self, **spec: Any) -> dict[str, Any]:
+        return {"apiVersion": API, "kind": "FelixConfiguration", "metadata": {"name": "default"}, "spec": spec}
+
+    def switch_to(self, mode: str) -> None:
+        """What a user writes."""
+        if mode == "vxlan":
+            self.apply(self.pool(4, vxlanMode="Always"), self.pool(6, vxlanMode="Always"))
+        elif mode == "ipip":
+            self.apply(self.pool(4, ipipMode="Always"), self.pool(6))
+        elif mode == "wireguard":
+            self.apply(self.felix(wireguardEnabled=True, wireguardEnabledV6=True))
+        else:
+            self.apply(self.pool(4), self.pool(6), self.felix())
+
+    def is_in(self, mode: str) -> str:
+        """What is not yet as it is in a mode; "" when all is."""
+        for node in PODS.values():
+            links = self.run(node, "ip", "-o", "link")
+            present = {name for name in OURS if f": {name}" in links}
+            addresses = {name for name in present if self.run(node, "ip", "-o", "addr", "show", "dev", name, "scope", "global")}
+            if missing := set(TUNNELS[mode]) - addresses:
+                return f"{node} has no {missing} with an address"
+            if extra := (addresses if present <= {"tunl0", *addresses} else present) - set(TUNNELS[mode]):
+                return f"{node} still has {extra}"
+            for version, device in ((4, device_of(mode, 4)), (6, device_of(mode, 6))):
+                for pod, at in PODS.items():
+                    if at == node:
+                        continue
+                    address = self.addresses_of[pod][version == 6]
+                    way = self.run(node, "ip", f"-{version}", "route", "get", address)
+                    if f"dev {device} " not in way:
+                        return f"{node} reaches {address} by {way}, not by {device}"
+        return ""
+
+    def run(self, node: str, *command: str) -> str:
+        """A command on a node, without the lab's command line around it."""
+        space = f"/run/netns/tortie-{self.name}.node.{node}"
+        return subprocess.run(["nsenter", f"--net={space}", "--", *command], capture_output=True, text=True, check=False).stdout
+
+    def processes(self, node: str) -> str:
+        """The programs that run on a node, a line each."""
+        pids = subprocess.run(
+            ["ip", "netns", "pids", f"tortie-{self.name}.node.{node}"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        return "\n".join(sorted(comm.read_text().strip() for pid in pids if (comm := Path(f"/proc/{pid}/comm")).exists()))
+
+    @property
+    def addresses_of(self) -> dict[str, list[str]]:
+        """Of every pod, IPv4 first; asked once."""
+        if not self._known:
+            report = self.lab("status", "-o", "json").ok().json()
+            self._known = {pod["name"]: sorted(pod["addresses"], key=lambda text: ":" in text) for pod in report["pods"]}
+        return self._known
+
+    _known: dict[str, list[str]] = {}
+
+    def everything(self, node: str) -> dict[str, list[str]]:
+        """What a mode might leave on a node: whatever is the same before and after has left nothing."""
+        pins = Path("/sys/fs/bpf/tortie") / node
+        texts = {
+            "links": self.run(node, "ip", "-o", "-d", "link"),
+            "addresses": self.run(node, "ip", "-o", "addr"),
+            "rules": self.run(node, "ip", "rule") + self.run(node, "ip", "-6", "rule"),
+            "routes": self.run(node, "ip", "route", "show", "table", "all")
+            + self.run(node, "ip", "-6", "route", "show", "table", "all"),
+            "fdb": self.run(node, "bridge", "fdb"),
+            "neighbours": self.run(node, "ip", "neigh", "show", "nud", "permanent"),
+            "programs": self.run(node, "tc", "qdisc") + self.run(node, "tc", "filter", "show", "dev", "eth0", "ingress"),
+            "nft": self.run(node, "nft", "-s", "list", "ruleset"),
+            "processes": self.processes(node),
+            "pins": "\n".join(sorted(str(path) for path in pins.rglob("*"))) if pins.is_dir() else "",
+        }
+        return {what: sorted({_timeless(line) for line in text.splitlines()} - {""}) for what, text in texts.items()}
+
+
+def _timeless(line: str) -> str:
+    """A line without what time alone changes."""
+    return re.sub(
+        r"(expires|valid_lft|preferred_lft|age|refcnt|users?) \S+|handle \d+|counter packets \d+ bytes \d+", "", line
+    ).strip()
+
+
+def device_of(mode: str, version: int) -> str:
+    """Where a packet to another node's pod leaves."""
+    if mode == "ipip":
+        return "tunl0" if version == 4 else "eth0"
+    names = TUNNELS[mode]
+    return names[version == 6] if names else "eth0"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModeLab]:
+    lab = ModeLab(unique_name())
+    file = tmp_path_factory.mktemp("f") / "lab.json"
+    file.write_text(
+        json.dumps(
+            {
+                "nodes": [{"name": node} for node in PODS.values()],
+                "pools": [{"cidr": CIDRS[version], "natOutgoing": True} for version in (4, 6)],
+                "pods": [{"name": pod, "node": node, "serve": ["tcp:80"]} for pod, node in PODS.items()],
+            }
+        )
+    )
+    try:
+        tortie("lab", "up", "-f", str(file), "--name", lab.name).ok()
+        yield lab
+    finally:
+        tortie("lab", "down", "--name", lab.name).ok()
+        lab.reap()
+
+
+def change(lab: ModeLab, mode: str) -> list[Count]:
+    """Switch under traffic; the counts when all is as it is in the new mode."""
+    with lab.traffic(*FLOWS, rate=RATE) as counts:
+        time.sleep(0.3)
+        lab.switch_to(mode)
+        eventually(lambda: not lab.is_in(mode), lambda: lab.is_in(mode), seconds=20)
+        time.sleep(0.3)
+    return counts
+
+
+@pytest.mark.parametrize("way", [("vxlan", "ipip", "none"), ("wireguard", "none")], ids=" > ".join)
+def test_a_change_of_mode_costs_little_and_leaves_nothing(running: ModeLab, way: tuple[str, ...]) -> None:
+    eventually(lambda: not running.is_in("none"), lambda: running.is_in("none"))
+    before = {node: running.everything(node) for node in PODS.values()}
+    lost: dict[str, dict[str, int]] = {}
+    old = "none"
+    for mode in way:
+        counts = change(running, mode)
+        assert all(count.sent > RATE / 2 for count in counts)
+        lost[f"{old} > {mode}"] = {count.name: count.lost for count in counts}
+        old = mode
+    print(f"packets lost at {RATE}/s: {lost}")
+    eventually(lambda: not differences(running, before), lambda: differences(running, before), seconds=10)
+    assert {what: worst for what, flows in lost.items() if (worst := max(flows.values())) > LIMIT_SECONDS * RATE} == {}, lost
+
+
+def differences(lab: ModeLab, before: dict[str, dict[str, list[str]]]) -> list[str]:
+    """What nodes have more or less than before, in words."""
+    return [
+        f"{node}: {what}: {sign} {line}"
+        for node, was in before.items()
+        for now in [lab.everything(node)]
+        for what in was
+        for sign, lines in _changes(was[what], now[what])
+        for line in lines
+    ]
+
+
+def _changes(old: list[str], new: list[str]) -> list[tuple[str, list[str]]]:
+    return [("new", sorted(set(new) - set(old))), ("gone", sorted(set(old) - set(new)))]
