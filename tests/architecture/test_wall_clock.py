@@ -17,6 +17,7 @@ READ_BY_OTHERS = {
     "cli/ipam_mending.py",  # how old an address is that nobody uses
     "cli/ipam_pool.py",  # how old a released address is
     "cni/sources.py",  # when an address was assigned
+    "dataplane/wireguard_status.py",  # how old a handshake is, which devices date by it
     "datastore/kubernetes/credentials.py",  # when a token runs out
     "datastore/requests.py",  # creationTimestamp
     "lab/kubernetes_objects.py",  # since when a pod runs

@@ -1,5 +1,6 @@
 """WireGuard with whatever this machine has: the kernel's devices, else wireguard-go's. Asked anew for every device."""
 
+from tortie.kernel import sysctl
 from tortie.kernel.errors import NotFound, Unsupported
 from tortie.kernel.link import Links
 from tortie.kernel.wireguard import generic, userspace
@@ -11,10 +12,22 @@ from tortie.kernel.wireguard.userspace import UserspaceWireguard
 class WireguardDevices:
     """Both back ends as one. A device stays with the one that made it; of another kind is none of ours, and makes room."""
 
-    def __init__(self, links: Links, kernel: KernelWireguard, userspace: UserspaceWireguard) -> None:
+    def __init__(
+        self, links: Links, kernel: KernelWireguard, userspace: UserspaceWireguard, *, netns_fd: int | None = None
+    ) -> None:
         self._links = links
         self._kernel = kernel
         self._userspace = userspace
+        self._netns_fd = netns_fd
+
+    def prepare(self, name: str) -> None:
+        """Let the kernel's own check of sources pass what belongs to WireGuard.
+
+        Who may send what is checked by key, so a packet that has come out of the device need not go back into it; and the mark
+        of a packet counts when the way back is looked for.
+        """
+        values = {"net/ipv4/conf/all/src_valid_mark": 1, f"net/ipv4/conf/{name}/rp_filter": 2}
+        sysctl.write_many(values, netns_fd=self._netns_fd)
 
     async def create(self, name: str) -> None:
         """Make the device, down, or adopt the one that is there."""

@@ -8,6 +8,7 @@ of the network namespace that the process is started in, and goes with it. The p
 import asyncio
 import errno
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -90,13 +91,16 @@ class UserspaceWireguard:
             self._ask(name, uapi.set_request(change), action=f"set WireGuard device {name}")
 
     def _start(self, name: str) -> int:
+        environment = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin", "LOG_LEVEL": "error"}
+        if shutil.which(_PROGRAM, path=environment["PATH"]) is None:
+            text = "this kernel has no WireGuard, and there is no wireguard-go: install the package wireguard-go"
+            raise Unsupported(text, errno.EOPNOTSUPP)
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.makedirs(_THEIR_FOLDER, exist_ok=True, mode=0o700)
             self._log(name).unlink(missing_ok=True)
         except OSError as error:
             raise kernel_error(error.errno or 0, f"prepare {self._folder} for wireguard-go") from error
-        environment = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin", "LOG_LEVEL": "error"}
 
         def start() -> int:
             return process.start_detached_here(
@@ -106,8 +110,7 @@ class UserspaceWireguard:
         try:
             pid = mount.with_bound(str(self._folder), _THEIR_FOLDER, start)
         except ProcessError as error:
-            text = f"this kernel has no WireGuard, and {error}: install the package wireguard-go"
-            raise Unsupported(text, errno.EOPNOTSUPP) from error
+            raise KernelError(str(error)) from error
         self._pid_file(name).write_text(f"{pid}\n")
         return pid
 

@@ -1,0 +1,137 @@
+"""One WireGuard device, brought to what is wanted of it. Ours by its name; its private key survives whatever happens to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tortie.base import log
+from tortie.base.net import Address, Interface
+from tortie.kernel.errors import KernelError, NotFound
+from tortie.kernel.link import Links
+from tortie.kernel.wireguard import keys
+from tortie.kernel.wireguard.device import Change, Device, Peer, PeerState
+from tortie.kernel.wireguard.devices import WireguardDevices
+from tortie.kernel.wireguard.key_files import KeyFiles
+from tortie.kernel.wireguard.keys import PrivateKey
+
+_log = log.get(__name__)
+_ONCE_SECONDS = 1
+_NO_STATES: Mapping[str, PeerState] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the device is to be, besides its peers."""
+
+    port: int
+    mark: int
+    mtu: int
+    address: Address | None
+
+
+class WireguardDevice:
+    """`ensure` may be repeated at any time; what the device has is read at first, after a failure and after `distrust`."""
+
+    def __init__(self, name: str, links: Links, *, wireguard: WireguardDevices, files: KeyFiles) -> None:
+        self.name = name
+        self._links = links
+        self._wireguard = wireguard
+        self._files = files
+        self._actual: Device | None = None
+        self._new_key: PrivateKey | None = None
+        self.public_key = ""
+        """As the last `ensure` or `look` found it; "" without a device."""
+        self.found: frozenset[str] = frozenset()
+        """Public keys of the peers that the device had before the last `ensure`."""
+        self.states = _NO_STATES
+        """The peers as the last `look` found them, by public key."""
+
+    def distrust(self) -> None:
+        """Read the device back at the next `ensure`."""
+        self._actual = None
+
+    def rotate(self) -> None:
+        """Take a new key at the next `ensure`. Sessions end; whoever learns the new key begins another."""
+        self._new_key = keys.generate()
+
+    async def ensure(self, wanted: Wanted, peers: Mapping[str, Peer]) -> None:
+        """Make the device so, with exactly these peers (by public key). Raises KernelError; Unsupported: no WireGuard here."""
+        try:
+            await self._ensure(wanted, peers)
+        except KernelError:
+            self._actual = None
+            raise
+
+    async def remove(self) -> None:
+        """Remove the device, and its key for good. None there is fine."""
+        self._actual, self._new_key, self.public_key, self.states = None, None, "", _NO_STATES
+        if await self._wireguard.delete(self.name):
+            _log.info("WireGuard device %s is removed", self.name)
+        self._files.remove(self.name)
+
+    def look(self) -> bool:
+        """Read how the peers are. True if the device is not as the last `ensure` left it."""
+        if self._actual is None:
+            return False
+        try:
+            found = self._wireguard.read(self.name)
+        except NotFound:
+            self._actual, self.states = None, _NO_STATES
+            return True
+        except KernelError as error:  # it is asked again soon
+            _log.warning("WireGuard device %s cannot be read: %s", self.name, error)
+            return False
+        self.states = found.peers
+        if (found.private_key, found.port, found.mark) == (self._actual.private_key, self._actual.port, self._actual.mark):
+            return False
+        self._actual = None
+        return True
+
+    async def _ensure(self, wanted: Wanted, peers: Mapping[str, Peer]) -> None:
+        actual = self._actual
+        if actual is None:
+            await self._wireguard.create(self.name)
+            actual = self._wireguard.read(self.name)
+        self.found = frozenset(actual.peers)
+        self.states = self.states or actual.peers
+        key = self._new_key or actual.private_key or self._files.read(self.name) or keys.generate()
+        if (self._actual is None or key != actual.private_key) and self._files.read(self.name) != key:
+            self._files.write(self.name, key)  # first: a key that others know must not be lost
+        settings = Change(
+            private_key=key if key != actual.private_key else None,
+            port=wanted.port if wanted.port != actual.port else None,
+            mark=wanted.mark if wanted.mark != actual.mark else None,
+        )
+        self._wireguard.write(self.name, settings)
+        self._new_key = None
+        self._ensure_link(wanted)
+        self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers)
+        self.public_key = key.public
+        kept = {known: actual.peers.get(known, PeerState(peer)) for known, peer in peers.items()}
+        told = {known: replace(state, peer=peers[known]) for known, state in kept.items()}
+        self._actual = Device(key, key.public, wanted.port, mark=wanted.mark, peers=told)
+
+    def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer]) -> None:
+        """A new peer is spoken to at once, so that there is a session before packets have to wait for one."""
+        removed = tuple(sorted(actual.keys() - wanted.keys()))
+        changed = [wanted[key] for key in sorted(wanted) if wanted[key] != actual.get(key)]
+        quiet = [peer for peer in changed if not peer.keepalive_seconds and peer.public_key not in actual]
+        if quiet:
+            greeting = tuple(replace(peer, keepalive_seconds=_ONCE_SECONDS) for peer in quiet)
+            self._wireguard.write(self.name, Change(peers=greeting, removed=removed))
+            removed = ()
+        self._wireguard.write(self.name, Change(peers=tuple(changed), removed=removed))
+
+    def _ensure_link(self, wanted: Wanted) -> None:
+        link = self._links.get(self.name)
+        self._wireguard.prepare(self.name)
+        if link.mtu != wanted.mtu:
+            self._links.set_mtu(self.name, wanted.mtu)
+        if not link.up:
+            self._links.set_up(self.name)
+        own = Interface(wanted.address, wanted.address.family.bits) if wanted.address is not None else None
+        found = [each.interface for each in self._links.addresses(self.name) if each.is_global]
+        if own is not None and own not in found:
+            self._links.add_address(self.name, own)
+        for other in found:
+            if other != own:
+                self._links.delete_address(self.name, other)

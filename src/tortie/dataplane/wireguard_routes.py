@@ -1,0 +1,71 @@
+"""WireGuard's own table of routes, and the rule before the main table that leads there. One family."""
+
+from collections.abc import Iterable
+
+from tortie.base.net import Family, Prefix
+from tortie.kernel.errors import KernelError
+from tortie.kernel.route import Route, Routes
+from tortie.kernel.route_table import RouteTable
+from tortie.kernel.rule import Rule, Rules, RuleTable
+
+
+class WireguardRoutes:
+    """The table and the rule: routes come before the rule, and go after it. `apply` may be repeated."""
+
+    def __init__(self, family: Family, routes: Routes, rules: Rules, *, table: int, priority: int) -> None:
+        self._family = family
+        self._table = table
+        self._priority = priority
+        self._rules = rules
+        self._routes = RouteTable(routes, table=table)
+        self._rule = RuleTable(rules, family=family, priority=priority, table=table)
+        self._swept = False
+
+    def want(self, routes: Iterable[Route], *, mark: int) -> None:
+        """These routes, for all packets without the mark."""
+        wanted: dict[Prefix, Route] = {route.dst: route for route in routes}
+        for dst in self._routes.desired.keys() - wanted.keys():
+            self._routes.remove(dst)
+        for route in wanted.values():
+            self._routes.put(route)
+        rule = Rule(family=self._family, priority=self._priority, table=self._table, mark=mark, mask=mark, invert=True)
+        self._rule.want([rule])
+
+    def want_nothing(self) -> None:
+        """No rule and no route."""
+        self._rule.want([])
+        for dst in list(self._routes.desired):
+            self._routes.remove(dst)
+
+    def apply(self) -> None:
+        """Bring the kernel to it. Raises an ExceptionGroup or a KernelError."""
+        if not self._swept:
+            self._sweep()
+        if self._routes.desired:
+            self._routes.apply()
+            self._rule.apply()
+        else:
+            self._rule.apply()
+            self._routes.apply()
+
+    def distrust(self) -> None:
+        """Read the kernel back at the next `apply`."""
+        self._routes.distrust()
+        self._rule.distrust()
+
+    def link_changed(self, device: str) -> None:
+        """The kernel may have dropped routes of this device."""
+        self._routes.link_changed(device)
+
+    def _sweep(self) -> None:
+        """An agent before us may have had another priority: its rules, recognised by their table and form, go."""
+        try:
+            for found in self._rules.list(families=(self._family,)):
+                rule = found.rule
+                if rule is None or rule.priority == self._priority:
+                    continue
+                if rule.table == self._table and rule.invert and rule.mask == rule.mark != 0:
+                    self._rules.delete(found)
+        except KernelError:
+            return  # the next `apply` tries again; nothing depends on it
+        self._swept = True
