@@ -4,9 +4,10 @@ from tortie.base.net import FAMILIES, Prefix
 from tortie.dataplane.render import names, static
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, frame_of
+from tortie.dataplane.render.tunnels import tunnel_devices
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.keys import HostEndpointId
-from tortie.intent.messages import BgpUpdate, HostEndpointUpdate, Message, PoolUpdate, ServiceNetsUpdate
+from tortie.intent.messages import BgpUpdate, HostEndpointUpdate, Message, OverlayUpdate, PoolUpdate, ServiceNetsUpdate
 from tortie.intent.routing import Pool, WorkloadEnd
 from tortie.kernel.nft.table import NftTable
 
@@ -21,6 +22,7 @@ class StaticManager:
         self._pools: dict[Prefix, Pool] = {}
         self._service_nets: tuple[Prefix, ...] = ()
         self._peerings: tuple[WorkloadEnd, ...] = ()
+        self._tunnels: tuple[str, ...] = ()
         self._told: set[str] = set()
         self._dirty = True
 
@@ -42,6 +44,11 @@ class StaticManager:
                     self._pools[cidr] = pool
             case ServiceNetsUpdate(nets=nets):
                 self._service_nets = nets
+            case OverlayUpdate(overlay=overlay):
+                tunnels = tunnel_devices(overlay)
+                if tunnels == self._tunnels:
+                    return
+                self._tunnels = tunnels
             case BgpUpdate(bgp=bgp):
                 peerings = () if bgp is None else bgp.workload_ends
                 if peerings == self._peerings:
@@ -61,6 +68,7 @@ class StaticManager:
             service_nets=self._service_nets,
             config=self._config,
             peerings=self._peerings,
+            tunnels=self._tunnels,
         )
         self._put_service_nets(frame)
         chains = static.render_static(self._config, frame)

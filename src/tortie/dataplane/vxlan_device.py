@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 
 from tortie.base import log
 from tortie.base.net import Address, Family, Interface
+from tortie.dataplane.render.tunnels import DEVICES
+from tortie.intent.routes import Way
 from tortie.kernel.errors import KernelError, NotFound
 from tortie.kernel.ethtool import Offload
 from tortie.kernel.link import Link, Links
@@ -12,7 +14,6 @@ from tortie.kernel.remotes import Remote, Remotes
 from tortie.kernel.vxlan import Vxlan, Vxlans
 
 _log = log.get(__name__)
-NAMES = {Family.V4: "vxlan.calico", Family.V6: "vxlan-v6.calico"}
 _OVERHEAD = {Family.V4: 50, Family.V6: 70}
 """Bytes around what is carried; the kernel takes no larger MTU than leaves room for them."""
 _ROUTED = 0
@@ -37,7 +38,7 @@ class VxlanDevice:
     """The device of one family. Keeps nothing but what its `Remotes` keep; `ensure` may be repeated at any time."""
 
     def __init__(self, family: Family, links: Links, *, vxlans: Vxlans, remotes: Remotes, offload: Offload) -> None:
-        self.name = NAMES[family]
+        self.name = DEVICES[Way.VXLAN, family]
         self._family = family
         self._links = links
         self._vxlans = vxlans

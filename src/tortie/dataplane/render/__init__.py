@@ -2,5 +2,5 @@
 
 In reading order: config (what configuration changes), names (chains, sets, comments), policy (one rule, one policy),
 tiers (policies in their order, profiles), endpoint (one workload), qos (its limits, and DSCP), hooks (base chains), host (host
-endpoints), static (dispatch, anti-spoofing, masquerading), arp (its own table), text (as nft reads it).
+endpoints), tunnels (what the node sends into them), static (dispatch, anti-spoofing, masquerading), arp (its own table), text (as nft reads it).
 """

@@ -52,6 +52,8 @@ class Frame:
     vxlan: frozenset[Family] = frozenset()
     service_nets: bool = False
     peerings: tuple[WorkloadEnd, ...] = ()
+    tunnels: tuple[str, ...] = ()
+    """Devices of tunnels that have an end here."""
 
     @property
     def approves_early(self) -> bool:
@@ -66,6 +68,7 @@ def frame_of(
     service_nets: Iterable[Prefix],
     config: Config,
     peerings: tuple[WorkloadEnd, ...] = (),
+    tunnels: tuple[str, ...] = (),
 ) -> Frame:
     """What a node with these host endpoints, pools, service networks and workloads that speak BGP to it needs."""
     hosts, pools = list(endpoints), list(pools)
@@ -86,6 +89,7 @@ def frame_of(
         ),
         service_nets=config.service_loop != "DISABLED" and any(True for _ in service_nets),
         peerings=peerings,
+        tunnels=tunnels,
     )
 
 

@@ -39,6 +39,7 @@ MANGLE_DSCP = "mangle-cali-egress-dscp"
 FILTER_CIDR_BLOCK = "filter-cali-cidr-block"
 NAT_POSTROUTING = "nat-POSTROUTING"
 NAT_OUTGOING = "nat-cali-nat-outgoing"
+NAT_TUNNELS = "nat-cali-tunnel-source"
 
 
 class Layer(StrEnum):

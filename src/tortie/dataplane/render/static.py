@@ -12,6 +12,7 @@ from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, marks_incoming, render_hooks
 from tortie.dataplane.render.policy import deny
+from tortie.dataplane.render.tunnels import render_tunnel_sources
 from tortie.intent.routing import WorkloadEnd
 from tortie.kernel.nft import objects as nft
 
@@ -39,11 +40,15 @@ def render_static(config: Config, frame: Frame = _BARE) -> list[nft.Chain]:
         _dispatch(names.TO_DISPATCH, nft.IfNameVmap("oif", names.TO_DISPATCH), config=config),
         nft.Chain(
             names.NAT_POSTROUTING,
-            (nft.Rule((nft.Jump(names.NAT_OUTGOING),)),),
+            tuple(
+                nft.Rule((nft.Jump(name),)) for name in (names.NAT_OUTGOING, *([names.NAT_TUNNELS] if frame.tunnels else []))
+            ),
             _POSTROUTING,
         ),
         _nat_outgoing(config),
     ]
+    if frame.tunnels:
+        chains.append(render_tunnel_sources(config, frame.tunnels, vxlan=bool(frame.vxlan)))
     if frame.service_nets:
         chains.append(_cidr_block(config))
     if marks_incoming(config):
