@@ -8,6 +8,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,11 @@ class ModeLab(BgpLab):
         pids = subprocess.run(
             ["ip", "netns", "pids", f"tortie-{self.name}.node.{node}"], capture_output=True, text=True, check=True
         ).stdout.split()
-        return "\n".join(sorted(comm.read_text().strip() for pid in pids if (comm := Path(f"/proc/{pid}/comm")).exists()))
+        found = []
+        for pid in pids:
+            with suppress(OSError):
+                found.append(Path(f"/proc/{pid}/comm").read_text().strip())
+        return "\n".join(sorted(found))
 
     @property
     def addresses_of(self) -> dict[str, list[str]]:

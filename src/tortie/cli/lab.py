@@ -146,7 +146,7 @@ def status(name: str, output: str) -> None:
         from tortie.lab.cluster import Lab
 
         async with Lab.attached(name) as found:
-            report = overview(found)
+            report = await overview(found)
             if output == "json":
                 _print_json(report)
             else:

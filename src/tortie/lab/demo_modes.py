@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from tortie.base.net import Address, Family, parse_address
 from tortie.kernel import netns
 from tortie.kernel.link import Links
-from tortie.kernel.route import PROTOCOL, UNICAST, Routes
+from tortie.kernel.route import PROTOCOL
 from tortie.lab import fabric
 from tortie.lab.capture import Capture, Cover, Crossing
 from tortie.lab.cluster import Lab
-from tortie.lab.convergence import PROTOCOL_BIRD
 from tortie.lab.modes import Mode
+from tortie.lab.network import PROTOCOL_BIRD, cluster_routes
 from tortie.lab.probe import ask, observe
 from tortie.lab.report import Report
 
@@ -44,11 +44,7 @@ def routes(lab: Lab, report: Report, findings: Findings) -> None:
     shown: dict[str, list[dict[str, object]]] = {}
     for node in lab.state.spec.nodes:
         shown[node.name] = []
-        with netns.opened(lab.names.node(node.name)) as descriptor, Routes(netns_fd=descriptor) as found:
-            listed = [route for route in found.list(table=0) if route.protocol in by and route.kind == UNICAST]
-        for route in sorted(listed, key=lambda route: (route.dst, route.table)):
-            if (route.device or "").startswith("cali"):
-                continue
+        for route in sorted(cluster_routes(lab.names, node.name), key=lambda route: (route.dst, route.table)):
             via = (
                 f" via {route.via}" + (f" ({owners[str(route.via)]})" if str(route.via) in owners else "") if route.via else ""
             )

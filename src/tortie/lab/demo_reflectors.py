@@ -8,11 +8,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from tortie.base.net import parse_address
-from tortie.kernel import netns
-from tortie.kernel.route import Routes
 from tortie.lab import fabric
 from tortie.lab.cluster import Lab
-from tortie.lab.convergence import PROTOCOL_BIRD
+from tortie.lab.network import PROTOCOL_BIRD, cluster_routes
 from tortie.lab.report import Report
 from tortie.lab.spec import LabError
 from tortie.lab.state import read_agent_status
@@ -120,8 +118,7 @@ async def _until_established(lab: Lab, expected: dict[str, list[str]]) -> None:
 
 
 def _learned(lab: Lab, node: str) -> set[str]:
-    with netns.opened(lab.names.node(node)) as descriptor, Routes(netns_fd=descriptor) as routes:
-        return {str(route.dst) for route in routes.list(protocol=PROTOCOL_BIRD)}
+    return {str(route.dst) for route in cluster_routes(lab.names, node) if route.protocol == PROTOCOL_BIRD}
 
 
 def _stream(lab: Lab, source: str, target: str, version: int) -> Stream:

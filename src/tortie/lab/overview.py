@@ -7,17 +7,26 @@ from rich.table import Table
 
 from tortie.base import process
 from tortie.lab.cluster import Lab
+from tortie.lab.network import cluster_routes, count_ways, read_network
 from tortie.lab.state import read_agent_status
 
 
-def overview(lab: Lab) -> dict[str, Any]:
-    """Nodes with their agents' own reports, and pods."""
+async def overview(lab: Lab) -> dict[str, Any]:
+    """The modes of the network, nodes with their agents' own reports, and pods."""
     nodes = []
     for node in lab.state.spec.nodes:
         pid = lab.state.agents.get(node.name, 0)
         alive = bool(pid) and process.is_alive(pid)
         nodes.append(
-            {"name": node.name, "agentPid": pid, "agentAlive": alive, "agent": read_agent_status(lab.names, node.name)}
+            {
+                "name": node.name,
+                "rack": node.rack,
+                "addresses": [str(lab.node_interface(node.name, family)) for family in lab.families],
+                "ways": count_ways(cluster_routes(lab.names, node.name)),
+                "agentPid": pid,
+                "agentAlive": alive,
+                "agent": read_agent_status(lab.names, node.name),
+            }
         )
     pods = [
         {"name": name, "node": pod.node, "addresses": pod.sandbox.addresses, "netns": pod.netns, "serve": list(pod.serve)}
@@ -29,6 +38,8 @@ def overview(lab: Lab) -> dict[str, Any]:
         "kind": "LabStatus",
         "name": lab.state.spec.name,
         "datastore": str({"etcd": lab.names.etcd, "kubernetes": lab.names.kubernetes}.get(datastore, lab.names.datastore)),
+        "backend": lab.state.spec.backend,
+        "network": (await read_network(lab.client)).describe(),
         "nodes": nodes,
         "pods": pods,
     }
@@ -38,8 +49,9 @@ def print_overview(report: dict[str, Any]) -> None:
     """For people."""
     console = Console(highlight=False)
     console.print(f"lab {report['name']}, datastore {report['datastore']}")
+    console.print(f"backend {report['backend']}; {'; '.join(report['network'])}", soft_wrap=True)
     nodes = Table(box=None, pad_edge=False)
-    for column in ("NODE", "AGENT", "READY", "APPLIES", "BGP", "PROBLEM"):
+    for column in ("NODE", "RACK", "AGENT", "READY", "APPLIES", "BGP", "ROUTES TO OTHERS", "PROBLEM"):
         nodes.add_column(column)
     for node in report["nodes"]:
         agent = node["agent"] or {}
@@ -47,10 +59,12 @@ def print_overview(report: dict[str, Any]) -> None:
         up = sum(1 for peer in peers if peer["established"])
         nodes.add_row(
             node["name"],
+            str(node["rack"]),
             f"pid {node['agentPid']}" if node["agentAlive"] else "dead",
             str(bool(agent.get("ready") and node["agentAlive"])).lower(),
             str(agent.get("applies", "")),
             f"{up}/{len(peers)} established",
+            ", ".join(f"{count} {way}" for way, count in sorted(node["ways"].items())) or "none",
             str(agent.get("failure") or ""),
         )
     console.print(nodes)
