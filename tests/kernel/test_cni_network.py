@@ -208,12 +208,17 @@ def test_further_sources_need_felix_to_allow_them(shim: Path) -> None:
     on_node(shim, scenario)
 
 
-def test_a_floating_address_is_refused_by_name(shim: Path) -> None:
+def test_floating_addresses_need_the_network_configuration_to_allow_them(shim: Path) -> None:
     async def scenario(stage: Stage) -> None:
-        await stage.pod("web", annotations={_CNI + "floatingIPs": '["192.0.2.1"]'})
-        answer = await stage.call("ADD", "web", feature_control={"floating_ips": True})
+        await stage.pod("web", annotations={_CNI + "floatingIPs": '["192.0.2.1", "192.0.2.2", "2001:db8::1"]'})
+        answer = await stage.call("ADD", "web")
         assert (answer.code, "floatingIPs" in answer.words) == (7, True)
         assert await stage.residue() == []
+        ok(await stage.call("ADD", "web", feature_control={"floating_ips": True}))
+        nats = (await stage.endpoint("web")).spec.ip_nats
+        assert [nat.external_ip for nat in nats] == ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
+        own = [net.partition("/")[0] for net in (await stage.endpoint("web")).spec.ip_networks]
+        assert {nat.internal_ip for nat in nats} == set(own)
 
     on_node(shim, scenario)
 

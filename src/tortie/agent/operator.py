@@ -242,7 +242,7 @@ class Operator:
         found = {str(key): text for key, text in self._parts.graph.problems.items()}
         found |= {str(key): text for key, text in self._parts.syncer.unreadable.items()}
         found |= {f"nft {name}": text for name, text in self._parts.dataplane.refused.items()}
-        for endpoint, text in self._parts.dataplane.problems.items():
+        for endpoint, text in (*self._parts.dataplane.problems.items(), *self._parts.dataplane.floating_problems.items()):
             key = str(Key("WorkloadEndpoint", endpoint.namespace, endpoint.name))
             found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
         for host, text in self._parts.dataplane.host_problems.items():

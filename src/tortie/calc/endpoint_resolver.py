@@ -13,7 +13,7 @@ from tortie.base.net import Address, Prefix
 from tortie.calc.multimap import discard
 from tortie.calc.policy_sorter import HostTiers, Placement, host_tiers, sorted_tiers
 from tortie.calc.problems import Problems
-from tortie.intent.endpoint import Bandwidth, Endpoint, HostEndpoint, PacketRate, Tier
+from tortie.intent.endpoint import Bandwidth, Endpoint, FloatingAddress, HostEndpoint, PacketRate, Tier
 from tortie.intent.host_endpoints import EVERY_INTERFACE
 from tortie.intent.keys import AnyEndpointId, EndpointId, HostEndpointId, PolicyId, ProfileId
 
@@ -36,6 +36,7 @@ class LocalEndpoint:
     ingress_max_connections: int | None = None
     egress_max_connections: int | None = None
     dscp: int | None = None
+    floating: tuple[FloatingAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +218,7 @@ def _endpoint(endpoint: LocalEndpoint, tiers: Iterable[Tier]) -> Endpoint:
         ingress_max_connections=endpoint.ingress_max_connections,
         egress_max_connections=endpoint.egress_max_connections,
         dscp=endpoint.dscp,
+        floating=endpoint.floating,
     )
 
 

@@ -1,15 +1,16 @@
 """Which workload endpoints are local, in the form that the rest of the graph needs. Remote ones count for IP sets only."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from tortie.api.endpoint import QoSControls, WorkloadEndpoint
+from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint
 from tortie.api.resource import Key
+from tortie.base.net import Address, Prefix, parse_address, single
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, parse_nets
 from tortie.calc.problems import Problems
 from tortie.convert.qos import DEFAULT_BURST, DSCP_NAMES
-from tortie.intent.endpoint import Bandwidth, PacketRate
+from tortie.intent.endpoint import Bandwidth, FloatingAddress, PacketRate
 from tortie.intent.keys import EndpointId
 
 INTERFACE = re.compile(r"[a-zA-Z0-9_.-]{1,15}")
@@ -84,8 +85,25 @@ def _local(endpoint_id: EndpointId, endpoint: WorkloadEndpoint, labelled: Labell
         ingress_max_connections=_max_connections(spec.qos_controls, "ingress"),
         egress_max_connections=_max_connections(spec.qos_controls, "egress"),
         dscp=dscp,
+        floating=_floating(spec.ip_nats, labelled.nets, problems),
     )
     return local, problems
+
+
+def _floating(nats: Sequence[IPNAT], nets: Sequence[Prefix], problems: list[str]) -> tuple[FloatingAddress, ...]:
+    """The floating addresses, each once, in order; what cannot be translated is left out and told."""
+    found: dict[Address, FloatingAddress] = {}
+    for index, nat in enumerate(nats):
+        try:
+            external, internal = parse_address(nat.external_ip), parse_address(nat.internal_ip)
+        except ValueError as error:
+            problems.append(f"spec.ipNATs[{index}]: {error}; it has no effect")
+            continue
+        if external.family is not internal.family or single(internal) not in nets:
+            problems.append(f"spec.ipNATs[{index}]: {internal} is no address of the endpoint for {external}; it has no effect")
+            continue
+        found.setdefault(external, FloatingAddress(external, internal))
+    return tuple(found[external] for external in sorted(found))
 
 
 def dscp_number(value: int | str | None) -> int | None:

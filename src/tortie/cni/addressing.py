@@ -35,13 +35,14 @@ async def resolve(
     pod: Mapping[str, str],
     namespace: Mapping[str, str],
     outside_allowed: bool = False,
+    floating_allowed: bool = False,
     asked: str = "",
 ) -> Wish:
     """`pod` and `namespace` are annotations, `asked` is the address that the runtime wants ("" for any).
 
     Raises CniError 7 that names the annotation or key.
     """
-    _refuse_floating(pod)
+    _check_floating(pod, floating_allowed)
     outside = _outside(pod, outside_allowed)
     if outside or config.manager is not AddressManager.POOLS:
         if _list(pod, "ipAddrs"):
@@ -73,10 +74,16 @@ async def _from_pools(
     )
 
 
-def _refuse_floating(pod: Mapping[str, str]) -> None:
-    if _list(pod, "floatingIPs"):
-        text = f"pod annotation {_PREFIX}floatingIPs: floating addresses are not enforced by this release"
-        raise CniError(errors.INVALID_CONFIG, text, "remove the annotation, or reach the pod by its own address")
+def _check_floating(pod: Mapping[str, str], allowed: bool) -> None:
+    """Floating addresses are none of IPAM's; the endpoint carries them, and the agent translates."""
+    found = _list(pod, "floatingIPs")
+    if found and not allowed:
+        raise _invalid("floatingIPs", "needs feature_control.floating_ips: true in the network configuration")
+    for text in found:
+        try:
+            parse_address(text)
+        except ValueError:
+            raise _invalid("floatingIPs", f"{text!r} is not an IP address") from None
 
 
 def _outside(pod: Mapping[str, str], allowed: bool) -> tuple[Address, ...]:

@@ -74,6 +74,7 @@ class Config:
     default_routes: bool = False
     """True: everything, in addition to `routes`."""
     addresses_without_ipam: bool = False
+    floating_addresses: bool = False
     """True: a pod may bring its own addresses."""
     readiness_gates: tuple[str, ...] = ()
     previous: Mapping[str, Any] | None = None
@@ -177,6 +178,7 @@ def parse_config(text: bytes, *, program: str = "") -> Config:
         routes=_routes(ipam.raw),
         default_routes=bool(found.get("include_default_routes")),
         addresses_without_ipam=bool(features.get("ip_addrs_no_ipam")),
+        floating_addresses=bool(features.get("floating_ips")),
         readiness_gates=_gates(found),
         previous=found.get("prevResult") or None,
         valid_attachments=_attachments(found),

@@ -165,6 +165,7 @@ class Plugin:
             pod=pod.metadata.annotations if pod is not None else {},
             namespace=await endpoints.namespace_annotations(self._client, namespace) if namespace else {},
             outside_allowed=config.addresses_without_ipam,
+            floating_allowed=config.floating_addresses,
             asked=request.asked_address,
         )
         return await self._sources.assign(request, config, wish)

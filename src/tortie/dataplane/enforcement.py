@@ -159,7 +159,10 @@ _FELIX_ENFORCED = frozenset(
         "log_action_rate_limit_burst",
         "ipv4_normal_route_priority",
         "ipv6_normal_route_priority",
+        "nat_outgoing_address",
         "nat_outgoing_exclusions",
+        "nat_port_range",
+        "floating_ips",
         "iptables_nat_outgoing_interface_filter",
         "allow_vxlan_packets_from_workloads",
         "allow_ipip_packets_from_workloads",
@@ -248,14 +251,13 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             endpoint.WorkloadEndpointSpec,
             "orchestrator workload node container_id pod endpoint service_account_name ip_networks profiles interface_name mac"
-            " ports ipv4_gateway ipv6_gateway qos_controls allow_spoofed_source_prefixes",
-            ip_nats=_NO,
+            " ports ipv4_gateway ipv6_gateway qos_controls allow_spoofed_source_prefixes ip_nats",
         ),
         _covers(hostendpoint.HostEndpointSpec, "node interface_name expected_ips profiles ports"),
         _covers(hostendpoint.HostEndpointPort, "name protocol port"),
         # Host ports belong to the CNI portmap plugin; here they are facts.
         _covers(endpoint.EndpointPort, "name protocol port host_port host_ip"),
-        _refuses(endpoint.IPNAT),
+        _covers(endpoint.IPNAT, "internal_ip external_ip"),
         _covers(
             endpoint.QoSControls,
             "ingress_bandwidth egress_bandwidth ingress_burst egress_burst ingress_peakrate egress_peakrate ingress_minburst"

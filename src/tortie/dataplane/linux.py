@@ -19,6 +19,7 @@ from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
 from tortie.dataplane.dscp_manager import DscpManager
 from tortie.dataplane.endpoint_manager import EndpointManager
+from tortie.dataplane.floating_manager import FloatingManager
 from tortie.dataplane.host_manager import HostManager
 from tortie.dataplane.manager import Manager
 from tortie.dataplane.mtu import Mtus
@@ -77,6 +78,7 @@ class LinuxDataplane:
         self._arp = ArpManager(arp) if arp is not None else None
         self._overlays = tuple(overlays)
         self._routes = RouteManager(routes, conntrack, overlays=self._overlays)
+        self._floating = FloatingManager(table)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
             SetManager(table, populated),
@@ -84,6 +86,7 @@ class LinuxDataplane:
             self._endpoints,
             self._hosts,
             NatManager(table),
+            self._floating,
             DscpManager(table),
         )
         self._queue: deque[Message] = deque()
@@ -156,7 +159,7 @@ class LinuxDataplane:
             except ExceptionGroup as group:
                 failures.append(group)
         try:
-            await self._routes.apply(active)
+            await self._routes.apply(self._floating.routed(active))
         except ExceptionGroup as group:
             failures.append(group)
         for overlay in self._overlays:
@@ -185,6 +188,11 @@ class LinuxDataplane:
     def problems(self) -> dict[EndpointId, str]:
         """Endpoints that are not put into force, and why."""
         return self._endpoints.unpoliced
+
+    @property
+    def floating_problems(self) -> dict[EndpointId, str]:
+        """Endpoints whose floating addresses are not in force, and why; all else of them is."""
+        return self._floating.problems
 
     @property
     def host_endpoints(self) -> dict[str, HostEndpointId]:

@@ -44,6 +44,14 @@ class PacketRate:
 
 
 @dataclass(frozen=True, slots=True)
+class FloatingAddress:
+    """An address that leads to a workload besides its own: `external` is translated to `internal`, of the same family."""
+
+    external: Address
+    internal: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A local workload endpoint. `addresses` are /32 and /128. `mac` may be empty."""
 
@@ -65,6 +73,8 @@ class Endpoint:
     egress_max_connections: int | None = None
     dscp: int | None = None
     """Written into packets that leave the node, 0 to 63."""
+    floating: tuple[FloatingAddress, ...] = ()
+    """In force only where FloatingIPs is Enabled."""
 
 
 @dataclass(frozen=True, slots=True)

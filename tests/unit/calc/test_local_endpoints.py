@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.graph.states import NODE, OTHER, pod
 
-from tortie.api.endpoint import QoSControls, WorkloadEndpoint
+from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, labelled_endpoint
 from tortie.calc.local_endpoints import LocalEndpoints
@@ -121,3 +121,21 @@ def test_dscp_is_a_number_or_a_name_and_anything_else_is_reported(dscp: int | st
     assert found is not None
     assert found.dscp == number
     assert recorder.problems.is_empty() == (number is not None or dscp is None)
+
+
+def test_floating_addresses_lead_to_addresses_of_the_endpoint_alone() -> None:
+    recorder = Recorder()
+    own = with_spec(pod("a"), ip_networks=("10.0.0.1/32", "fd00::1/128"))
+    good = (IPNAT(external_ip="192.0.2.9", internal_ip="10.0.0.1"), IPNAT(external_ip="2001:db8::9", internal_ip="fd00::1"))
+    found = recorder.show(with_spec(own, ip_nats=(*good, good[0])))
+    assert found is not None
+    assert [(str(each.external), str(each.internal)) for each in found.floating] == [
+        ("192.0.2.9", "10.0.0.1"),
+        ("2001:db8::9", "fd00::1"),
+    ]
+    assert recorder.problems.is_empty()
+    bad = (IPNAT(external_ip="192.0.2.9", internal_ip="10.0.0.2"), IPNAT(external_ip="192.0.2.9", internal_ip="fd00::1"))
+    found = recorder.show(with_spec(own, ip_nats=(*bad, IPNAT(external_ip="x", internal_ip="10.0.0.1"), good[1])))
+    assert found is not None
+    assert [str(each.external) for each in found.floating] == ["2001:db8::9"], "what is wrong takes nothing else along"
+    assert not recorder.problems.is_empty()

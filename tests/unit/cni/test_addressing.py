@@ -96,7 +96,7 @@ def test_fixed_addresses_say_their_families_themselves() -> None:
         ({"ipAddrs": '["x"]'}, "'x'"),
         ({"ipAddrs": '["10.0.0.1", "10.0.0.2"]'}, "at most one"),
         ({"ipAddrsNoIpam": '["10.0.0.1"]'}, "feature_control.ip_addrs_no_ipam"),
-        ({"floatingIPs": '["192.0.2.1"]'}, "not enforced"),
+        ({"floatingIPs": '["192.0.2.1"]'}, "feature_control.floating_ips"),
     ],
 )
 def test_a_wrong_annotation_is_named(pod: dict[str, str], word: str) -> None:

@@ -75,6 +75,7 @@ EFFECTS: list[tuple[dict[str, Any], str, Any]] = [
     ({"policy_setup_timeout_action": "proceed"}, "fail_without_policy", False),
     ({"container_settings": {"allow_ip_forwarding": True}}, "allow_ip_forwarding", True),
     ({"feature_control": {"ip_addrs_no_ipam": True}}, "addresses_without_ipam", True),
+    ({"feature_control": {"floating_ips": True}}, "floating_addresses", True),
     ({"include_default_routes": True}, "default_routes", True),
     ({"readiness_gates": ["http://127.0.0.1/x"]}, "readiness_gates", ("http://127.0.0.1/x",)),
     ({"cni.dev/valid-attachments": []}, "valid_attachments", frozenset()),

@@ -162,7 +162,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
                     allow_spoofed_source_prefixes=("10.0.0.0/8",),
                 )
             ),
-            ["spec.ipNATs"],
+            [],
         ),
         (WorkloadEndpoint(spec=WorkloadEndpointSpec(qos_controls=QoSControls())), []),
         (

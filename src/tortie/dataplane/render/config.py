@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
 from tortie.base.errors import TortieError
-from tortie.base.net import FAMILIES, Family, Prefix, parse_prefix
+from tortie.base.net import FAMILIES, Address, Family, Prefix, parse_address, parse_prefix
 from tortie.dataplane.marks import DEFAULT_MASK, Marks, allocate
 from tortie.dataplane.mtu import SMALLEST, Mtus
 from tortie.kernel.nft.objects import Limit
@@ -115,6 +115,13 @@ class Config:
     """A Log rule never writes faster than this, unless LogActionRateLimit says otherwise."""
     nat_excludes_hosts: bool = False
     nat_interface: str = ""
+    nat_address: Address | None = None
+    """What leaves the cluster gets this source (IPv4) instead of that of the interface."""
+    nat_ports: tuple[int, int] | None = None
+    """Source ports of TCP and UDP that leaves the cluster."""
+    floating_ips: bool = False
+    l2_reachability: bool = False
+    l2_refresh_seconds: float = 120.0
     route_metric_v4: int = 1024
     route_metric_v6: int = 1024
     mtus: Mtus = _MTUS
@@ -156,6 +163,11 @@ def parse(values: Mapping[str, str]) -> Config:
         log_limit=_log_limit(read),
         nat_excludes_hosts=read("NATOutgoingExclusions", str.lower, "ippoolsonly") == "ippoolsandhostips",
         nat_interface=read("IptablesNATOutgoingInterfaceFilter", str, "").replace("+", "*"),
+        nat_address=read("NATOutgoingAddress", _ipv4, None),
+        nat_ports=read("NATPortRange", _port_range, None),
+        floating_ips=read("FloatingIPs", _one_of("ENABLED", "DISABLED"), "DISABLED") == "ENABLED",
+        l2_reachability=read("LocalSubnetL2Reachability", str.lower, "disabled") == "podsandloadbalancers",
+        l2_refresh_seconds=read("LocalSubnetL2ReachabilityRefreshInterval", float, 120.0),
         route_metric_v4=read("IPv4NormalRoutePriority", int, 1024),
         route_metric_v6=read("IPv6NormalRoutePriority", int, 1024),
         mtus=Mtus(
@@ -225,6 +237,20 @@ def _override(feature: str) -> Callable[[str], bool | None]:
         return _boolean(pairs[feature]) if pairs.get(feature) else None
 
     return read
+
+
+def _ipv4(text: str) -> Address:
+    address = parse_address(text)
+    if address.family is not Family.V4:
+        raise ValueError("use an IPv4 address")
+    return address
+
+
+def _port_range(text: str) -> tuple[int, int] | None:
+    first, _, last = text.partition(":")
+    if not (first.isdecimal() and (last or first).isdecimal() and 0 <= int(first) <= int(last or first) <= 65535):
+        raise ValueError("use a port, or a range first:last")
+    return (int(first), int(last or first)) if int(first) else None
 
 
 def _mtu(text: str) -> int:

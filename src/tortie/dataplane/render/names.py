@@ -40,6 +40,10 @@ FILTER_CIDR_BLOCK = "filter-cali-cidr-block"
 NAT_POSTROUTING = "nat-POSTROUTING"
 NAT_OUTGOING = "nat-cali-nat-outgoing"
 NAT_TUNNELS = "nat-cali-tunnel-source"
+NAT_PREROUTING = "nat-PREROUTING"
+NAT_OUTPUT = "nat-OUTPUT"
+NAT_FLOATING_IN = "nat-cali-fip-dnat"
+NAT_FLOATING_OUT = "nat-cali-fip-snat"
 
 
 class Layer(StrEnum):

@@ -11,6 +11,7 @@ from tortie.base.net import FAMILIES, Family, parse_prefix, single
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.render.hooks import Frame, marks_incoming, render_hooks
+from tortie.dataplane.render.nat import render_nat_outgoing
 from tortie.dataplane.render.policy import deny
 from tortie.dataplane.render.tunnels import render_tunnel_sources
 from tortie.intent.routing import WorkloadEnd
@@ -45,7 +46,7 @@ def render_static(config: Config, frame: Frame = _BARE) -> list[nft.Chain]:
             ),
             _POSTROUTING,
         ),
-        _nat_outgoing(config),
+        render_nat_outgoing(config),
     ]
     if frame.tunnels:
         chains.append(render_tunnel_sources(config, frame.tunnels, vxlan=bool(frame.vxlan)))
@@ -181,19 +182,3 @@ def _cidr_block(config: Config) -> nft.Chain:
             for family in FAMILIES
         ),
     )
-
-
-def _nat_outgoing(config: Config) -> nft.Chain:
-    rules = []
-    for family in FAMILIES:
-        match: list[nft.Statement] = [
-            nft.NfProto(family),
-            nft.NetIn("source", family, names.set_name(names.MASQUERADE_POOLS, family)),
-            nft.NetIn("destination", family, names.set_name(names.POOLS, family), "!="),
-        ]
-        if config.nat_excludes_hosts:
-            match.append(nft.NetIn("destination", family, names.set_name(names.ALL_HOSTS, family), "!="))
-        if config.nat_interface:
-            match.append(nft.IfName("oif", config.nat_interface))
-        rules.append(nft.Rule((*match, nft.Masquerade()), "natOutgoing"))
-    return nft.Chain(names.NAT_OUTGOING, tuple(rules))

@@ -43,7 +43,7 @@ _CT_STATE, _CT_STATUS = 0, 2
 _FIB_SADDR, _FIB_DADDR, _FIB_MARK, _FIB_IIF, _FIB_OUTPUT, _FIB_PRESENT = 1, 2, 4, 8, 16, 32
 _FIB_OIF, _FIB_ADDRTYPE = 1, 3
 _REJECT_TCP_RESET, _REJECT_ICMPX, _ADMIN_PROHIBITED = 1, 2, 3
-_FULLY_RANDOM = 1 << 4
+_PORTS_GIVEN, _FULLY_RANDOM = 1 << 1, 1 << 4
 _SNAT, _DNAT = 0, 1
 _INVERTED = 1  # NFT_CONNLIMIT_F_INV
 _IPV4_CHECKSUM = 10
@@ -346,21 +346,22 @@ def _arp_sender(s: nft.ArpSender) -> _Encoded:
 
 
 def _masquerade(s: nft.Masquerade) -> _Encoded:
-    flags = [be32(1, _FULLY_RANDOM)] if s.fully_random else []
     ports = _port_range(s.ports, register=1)
     references = [be32(2, 1), be32(3, 2)] if ports else []
-    return *ports, expression("masq", *flags, *references)
+    return *ports, expression("masq", *_nat_flags(1, s), *references)
 
 
 def _source_nat(s: nft.SourceNat) -> _Encoded:
     ports = _port_range(s.ports, register=2)
     references = [be32(5, 2), be32(6, 3)] if ports else []
-    flags = [be32(7, _FULLY_RANDOM)] if s.fully_random else []
-    return (
-        immediate(1, attribute(Data.VALUE, s.address.packed)),
-        *ports,
-        expression("nat", *_nat(_SNAT, s.address), *references, *flags),
-    )
+    load = immediate(1, attribute(Data.VALUE, s.address.packed))
+    return load, *ports, expression("nat", *_nat(_SNAT, s.address), *references, *_nat_flags(7, s))
+
+
+def _nat_flags(kind: int, s: nft.Masquerade | nft.SourceNat) -> list[bytes]:
+    """Without the flag for ports the kernel takes no notice of the registers that hold them."""
+    flags = (_FULLY_RANDOM if s.fully_random else 0) | (_PORTS_GIVEN if s.ports is not None else 0)
+    return [be32(kind, flags)] if flags else []
 
 
 def _destination_nat(s: nft.DestinationNat) -> _Encoded:
