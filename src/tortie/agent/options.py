@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tortie.agent.secrets import DIRECTORY_VARIABLE
 from tortie.base.errors import TortieError
+from tortie.base.net import Family, parse_address, parse_prefix
+from tortie.calc.bgp_settings import BgpEnvironment
 
 UNIX_PATH_LIMIT = 107
 NODENAME_FILE = Path("/var/lib/calico/nodename")
@@ -83,6 +85,29 @@ def read_options(
                 f"--run-dir {options.run_dir}: {path} is longer than the {UNIX_PATH_LIMIT} bytes of a socket's path"
             )
     return options
+
+
+def bgp_environment(options: AgentOptions) -> BgpEnvironment:
+    """Calico's variables about BGP. Raises AgentError for one that cannot be read."""
+    router_id, cluster_ips = (
+        options.environment.get(name, "").strip() for name in ("CALICO_ROUTER_ID", "CALICO_ADVERTISE_CLUSTER_IPS")
+    )
+    try:
+        if router_id not in ("", "hash") and parse_address(router_id).family is not Family.V4:
+            raise ValueError
+    except ValueError as error:
+        raise AgentError(f"CALICO_ROUTER_ID={router_id!r}: hash or an id such as 192.0.2.1 is expected") from error
+    try:
+        if cluster_ips:
+            parse_prefix(cluster_ips, strict=False)
+    except ValueError as error:
+        raise AgentError(f"CALICO_ADVERTISE_CLUSTER_IPS={cluster_ips!r}: one CIDR is expected") from error
+    return BgpEnvironment(
+        speaks=options.networking_backend == "bird",
+        router_id=router_id,
+        log_level=options.environment.get("BGP_LOGSEVERITYSCREEN", "").strip(),
+        cluster_ips=cluster_ips,
+    )
 
 
 def _node_name(environment: Mapping[str, str]) -> str:

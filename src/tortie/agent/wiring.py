@@ -31,7 +31,7 @@ from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
 from tortie.agent.node import prepare_kernel
 from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
-from tortie.agent.options import CALICO_MTU_FILE, AgentOptions
+from tortie.agent.options import CALICO_MTU_FILE, AgentOptions, bgp_environment
 from tortie.agent.overlays import Overlays
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
@@ -130,7 +130,15 @@ class Agent:
         self._mtu = self._mtu_keeper()
         self._addresses = NodeAddresses(options, client, self._links)
         self._tunnels = TunnelAddresses(client, options.node)
-        self._graph = Graph(options.node, backend=options.networking_backend, overrides=settings.local_texts)
+        self._wireguard = WireguardKeys(
+            client, options.node, manager=self._overlays.wireguard, applier=self._applier, run_dir=options.run_dir
+        )
+        self._graph = Graph(
+            options.node,
+            backend=options.networking_backend,
+            overrides=settings.local_texts,
+            bgp=bgp_environment(options),
+        )
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._identity = identity

@@ -32,7 +32,7 @@ from tortie.calc.bgp_peers import (
 )
 from tortie.calc.bgp_problems import configuration_problems, peer_problems
 from tortie.calc.bgp_services import ServiceAdvertisements
-from tortie.calc.bgp_settings import advertisements, bfd_of, peering_addresses
+from tortie.calc.bgp_settings import NO_BGP_ENVIRONMENT, BgpEnvironment, advertisements, bfd_of, peering_addresses
 from tortie.calc.bgp_workloads import LocalWorkloads
 from tortie.calc.pools_hosts import intent_pool
 from tortie.calc.problems import Problems
@@ -50,8 +50,11 @@ _V = TypeVar("_V")
 class BgpStage:
     """One node's BGP. `flush` answers only when the whole value differs from the last one handed over."""
 
-    def __init__(self, node: str, problems: Problems | None = None) -> None:
+    def __init__(
+        self, node: str, problems: Problems | None = None, *, environment: BgpEnvironment = NO_BGP_ENVIRONMENT
+    ) -> None:
         self._node = node
+        self._environment = environment
         self._problems = problems if problems is not None else Problems()
         self._nodes: dict[str, NodeFacts] = {}
         self._configurations: dict[str, BGPConfigurationSpec] = {}
@@ -60,7 +63,7 @@ class BgpStage:
         self._blocks: dict[str, Block] = {}
         self._filters: dict[str, RouteFilter | str] = {}
         self._annotations: dict[str, Mapping[str, str]] = {}
-        self._services = ServiceAdvertisements(node)
+        self._services = ServiceAdvertisements(node, cluster_ips=environment.cluster_ips)
         self._workloads = LocalWorkloads(node)
         self._programs_no_encap = True
         self._exceptions: tuple[Prefix, ...] = ()
@@ -132,8 +135,8 @@ class BgpStage:
         self._store(self._filters, key.name, found)
 
     def flush(self) -> BgpUpdate | None:
-        """The whole value, if it changed since the last flush."""
-        if not self._dirty:
+        """The whole value, if it changed since the last flush. Never one where there is no BIRD."""
+        if not self._dirty or not self._environment.speaks:
             return None
         self._dirty = False
         bgp = self._calculate()
@@ -191,12 +194,12 @@ class BgpStage:
         return Bgp(
             node=self._node,
             as_number=cluster.as_of(local),
-            router_id=_router_id(self._node, local.ipv4),
+            router_id=_router_id(self._node, local.ipv4, wanted=self._environment.router_id),
             ipv4=local.ipv4,
             ipv6=local.ipv6,
             listen_port=cluster.port_of(local) or DEFAULT_LISTEN_PORT,
             bind_node_ip=shared.bind_mode == "NodeIP",
-            log_level=(own if f"node.{self._node}" in self._configurations else shared).log_severity_screen or "Info",
+            log_level=self._log_level(),
             blocks=_of_families(self._blocks.values(), families),
             pools=_of_families(self._unique_pools(), families),
             peers=peers,
@@ -210,6 +213,13 @@ class BgpStage:
             advertisements=advertisements(shared, own),
             services=self._services.routes(local.labels),
         )
+
+    def _log_level(self) -> str:
+        """The node's own configuration wins over the cluster's, that over the environment's word."""
+        for name in (f"node.{self._node}", "default"):
+            if name in self._configurations:
+                return self._configurations[name].log_severity_screen or "Info"
+        return self._environment.log_level or "Info"
 
     def _used_filters(self, peers: Iterable[BgpPeer]) -> tuple[RouteFilter, ...]:
         names = {name for peer in peers for name in peer.filters}
@@ -269,9 +279,11 @@ def _interface(text: str, family: Family) -> Interface | None:
     return interface if interface.address.family is family else None
 
 
-def _router_id(node: str, ipv4: Interface | None) -> str:
-    """The node's IPv4 address, else four bytes of its name's hash, moved below the multicast range."""
-    if ipv4 is not None:
+def _router_id(node: str, ipv4: Interface | None, *, wanted: str) -> str:
+    """As wanted; by itself the node's IPv4 address, else four bytes of its name's hash, moved below the multicast range."""
+    if wanted not in ("", "hash"):
+        return wanted
+    if ipv4 is not None and not wanted:
         return str(ipv4.address)
     first, *rest = hashlib.sha256(node.encode()).digest()[:4]
     if first > 223:

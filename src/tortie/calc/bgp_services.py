@@ -23,13 +23,15 @@ _TYPES = ("ClusterIP", "NodePort", "LoadBalancer")
 class ServiceAdvertisements:
     """Every `on_...` returns True if `routes` may have changed."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, *, cluster_ips: str = "") -> None:
+        """`cluster_ips`: one range in the place of all that BGPConfiguration has as serviceClusterIPs."""
         self._node = node
+        self._cluster_override = _prefixes([ServiceCIDR(cidr=cluster_ips)])
         self._services: dict[ServiceName, Service] = {}
         self._slices: dict[Key, EndpointSlice] = {}
         self._slices_of: dict[ServiceName, set[Key]] = {}
         self._advertised: dict[ServiceName, frozenset[Prefix]] = {}
-        self._cluster: tuple[Prefix, ...] = ()
+        self._cluster: tuple[Prefix, ...] = self._cluster_override
         self._external: tuple[Prefix, ...] = ()
         self._balancer: tuple[Prefix, ...] = ()
         self._aggregates = True
@@ -38,7 +40,7 @@ class ServiceAdvertisements:
         """BGPConfiguration `default` came, changed or went."""
         before = (self._cluster, self._external, self._balancer, self._aggregates)
         spec = spec if spec is not None else BGPConfigurationSpec()
-        self._cluster = _prefixes(spec.service_cluster_ips)
+        self._cluster = self._cluster_override or _prefixes(spec.service_cluster_ips)
         self._external = _prefixes(spec.service_external_ips)
         self._balancer = _prefixes(spec.service_load_balancer_ips)
         self._aggregates = spec.service_load_balancer_aggregation != "Disabled"

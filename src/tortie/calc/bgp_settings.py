@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from tortie.api.bgp import BGPConfigurationSpec
 from tortie.api.formats import parse_community
@@ -13,6 +14,24 @@ BFD_ANNOTATION = "tortie.io/bfd"
 
 _BFD_DEFAULT = Bfd(interval_ms=100, multiplier=3)
 _BFD_LIMITS = range(10, 60_001)
+
+
+@dataclass(frozen=True, slots=True)
+class BgpEnvironment:
+    """What a node itself says of its BGP, in Calico's environment variables."""
+
+    speaks: bool = True
+    """There is a BIRD (CALICO_NETWORKING_BACKEND)."""
+    router_id: str = ""
+    """CALICO_ROUTER_ID: `hash`, or the id itself; "" for the node's IPv4 address, or without one the hash of its name."""
+    log_level: str = ""
+    """BGP_LOGSEVERITYSCREEN: for a cluster without BGPConfiguration."""
+    cluster_ips: str = ""
+    """CALICO_ADVERTISE_CLUSTER_IPS: in the place of serviceClusterIPs."""
+
+
+NO_BGP_ENVIRONMENT = BgpEnvironment()
+"""A node that says nothing and has a BIRD."""
 
 
 def parse_bfd(text: str) -> Bfd | None:

@@ -46,6 +46,7 @@ from tortie.api.tier import PREDEFINED, Tier
 from tortie.calc.active_policies import ActivePolicies, PolicySource
 from tortie.calc.active_profiles import ActiveProfiles
 from tortie.calc.bgp import BgpStage
+from tortie.calc.bgp_settings import NO_BGP_ENVIRONMENT, BgpEnvironment
 from tortie.calc.config import ConfigStage
 from tortie.calc.endpoint_resolver import EndpointResolver, LocalEndpoint, LocalHostEndpoint
 from tortie.calc.ip_sets import IPSets, SetSpec
@@ -101,7 +102,8 @@ class Graph:
     any order and any number of times, ask for the outcome with `flush`. What it could not understand stands in `problems`.
     With `staged` the intent tells of staged policies too (intent.policy.enforced_twin); then it is not fit for a kernel.
     `backend` is CALICO_NETWORKING_BACKEND; `overrides` are raw texts of parameters that the node itself sets, by Calico's
-    name: they are stronger than the datastore's. Without a `node` there are no routes, for nobody asks from anywhere.
+    name: they are stronger than the datastore's; `bgp` is the same for BGP. Without a `node` there are no routes, for nobody
+    asks from anywhere.
     """
 
     KINDS = KINDS
@@ -114,6 +116,7 @@ class Graph:
         staged: bool = False,
         backend: str = "bird",
         overrides: Mapping[str, str] = MappingProxyType({}),
+        bgp: BgpEnvironment = NO_BGP_ENVIRONMENT,
     ) -> None:
         self._node = node
         self._staged = staged
@@ -139,7 +142,7 @@ class Graph:
         self._pools = Pools(self._sequencer.pool, self._problems)
         self._config = ConfigStage(node, self._problems)
         self._routes = Routes(node, self._sequencer, problems=self._problems, backend=backend, overrides=overrides)
-        self._bgp = BgpStage(node, self._problems)
+        self._bgp = BgpStage(node, self._problems, environment=bgp)
         self._is_in_sync = False
         self._said_in_sync = False
 

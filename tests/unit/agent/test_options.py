@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tortie.agent.options import AgentError, read_options
+from tortie.agent.options import AgentError, bgp_environment, read_options
+from tortie.calc.bgp_settings import BgpEnvironment
 
 
 def test_a_flag_wins_over_felix_over_nodename() -> None:
@@ -27,3 +28,18 @@ def test_a_run_directory_too_long_for_a_socket_is_refused_by_name() -> None:
 def test_an_unknown_networking_backend_is_refused_by_name() -> None:
     with pytest.raises(AgentError, match="CALICO_NETWORKING_BACKEND"):
         read_options({"CALICO_NETWORKING_BACKEND": "carrier-pigeon"}, node="n")
+
+
+def test_calicos_variables_about_bgp_are_read_and_wrong_ones_refused_by_name() -> None:
+    environment = {
+        "CALICO_NETWORKING_BACKEND": "none",
+        "CALICO_ROUTER_ID": "hash",
+        "CALICO_ADVERTISE_CLUSTER_IPS": "10.96.0.0/12",
+        "BGP_LOGSEVERITYSCREEN": "debug",
+    }
+    found = bgp_environment(read_options(environment, node="n"))
+    assert found == BgpEnvironment(speaks=False, router_id="hash", log_level="debug", cluster_ips="10.96.0.0/12")
+    assert bgp_environment(read_options({"CALICO_ROUTER_ID": "192.0.2.1"}, node="n")) == BgpEnvironment(router_id="192.0.2.1")
+    for name, value in (("CALICO_ROUTER_ID", "fd00::1"), ("CALICO_ROUTER_ID", "7"), ("CALICO_ADVERTISE_CLUSTER_IPS", "a,b")):
+        with pytest.raises(AgentError, match=name):
+            bgp_environment(read_options({name: value}, node="n"))

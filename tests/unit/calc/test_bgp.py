@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef
+from tortie.api.bgp import BGPConfiguration, BGPConfigurationSpec, BGPPassword, BGPPeer, BGPPeerSpec, SecretKeyRef, ServiceCIDR
 from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
@@ -15,6 +15,7 @@ from tortie.api.resource import Metadata, Resource, Update
 from tortie.base.net import parse_address, parse_prefix
 from tortie.calc.bgp import BgpStage
 from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip, parse_seconds
+from tortie.calc.bgp_settings import BgpEnvironment
 from tortie.calc.problems import Problems
 from tortie.intent.routing import Bgp, BgpPeer, Block
 
@@ -399,6 +400,36 @@ def test_the_value_depends_on_the_state_alone_and_removal_leaves_nothing(
     assert update.bgp is None
     left = [name for name, value in vars(stage).items() if isinstance(value, dict) and value]
     assert left == []
+
+
+def in_environment(environment: BgpEnvironment, *resources: Resource) -> Bgp | None:
+    stage = BgpStage("n1", environment=environment)
+    for resource in resources:
+        stage.on_update(Update(resource.key, resource))
+    update = stage.flush()
+    return None if update is None else update.bgp
+
+
+def test_what_the_nodes_environment_says_of_bgp_counts() -> None:
+    ids = {
+        wanted: found.router_id
+        for wanted in ("", "hash", "192.0.2.7")
+        if (found := in_environment(BgpEnvironment(router_id=wanted), N1)) is not None
+    }
+    assert ids == {"": "172.18.0.1", "hash": calculate(node("n1", ipv6="fd00:18::1/64")).router_id, "192.0.2.7": "192.0.2.7"}
+    bare = in_environment(BgpEnvironment(log_level="debug", cluster_ips="10.96.0.0/12"), N1)
+    assert bare is not None
+    assert bare.log_level == "debug"
+    assert bare.services.advertised == (parse_prefix("10.96.0.0/12"),)
+    cluster = settings(log_severity_screen="Error", service_cluster_ips=(ServiceCIDR(cidr="10.112.0.0/12"),))
+    configured = in_environment(BgpEnvironment(log_level="debug", cluster_ips="10.96.0.0/12"), N1, cluster)
+    assert configured is not None
+    assert configured.log_level == "Error"
+    assert configured.services.ranges == (parse_prefix("10.96.0.0/12"),)
+
+
+def test_where_there_is_no_bird_there_is_nothing_to_do_for_it() -> None:
+    assert in_environment(BgpEnvironment(speaks=False), N1, N2) is None
 
 
 def test_what_is_not_done_is_said_until_it_is_taken_back() -> None:
