@@ -37,6 +37,9 @@ _LIVE = frozenset(
         "AllowVXLANPacketsFromWorkloads",
         "DataplaneWatchdogTimeout",
         "DefaultEndpointToHostAction",
+        "DeviceRouteProtocol",
+        "DeviceRouteSourceAddress",
+        "DeviceRouteSourceAddressIPv6",
         "DisableConntrackInvalidCheck",
         "EndpointReportingDelaySecs",
         "EndpointReportingEnabled",
@@ -74,10 +77,12 @@ _LIVE = frozenset(
         "PrometheusMetricsHost",
         "PrometheusMetricsPort",
         "PrometheusProcessMetricsEnabled",
+        "RemoveExternalRoutes",
         "ReportingIntervalSecs",
         "ReportingTTLSecs",
         "RequireMTUFile",
         "RouteRefreshInterval",
+        "RouteSyncDisabled",
         "ServiceLoopPrevention",
         "VXLANEnabled",
         "VXLANMTU",
@@ -105,9 +110,9 @@ ASKS_NOTHING: Mapping[str, tuple[str, ...]] = {
 }
 """Of parameters that are not supported: values besides the default that describe what this release does anyway."""
 
-DEFAULTS_OF_OUR_OWN: Mapping[str, str] = {"EndpointStatusPathPrefix": "", "LogPrefix": ""}
-"""Built-in defaults that differ from Calico's: status files only where a directory is configured (conventions.md), and a rule
-of the Log action has its own prefix."""
+DEFAULTS_OF_OUR_OWN: Mapping[str, str] = {"DeviceRouteProtocol": "80", "EndpointStatusPathPrefix": "", "LogPrefix": ""}
+"""Built-in defaults that differ from Calico's: routes of ours are told from hand-made ones, status files only where a directory
+is configured (conventions.md), and a rule of the Log action has its own prefix."""
 
 
 def handling(name: str) -> Handling:

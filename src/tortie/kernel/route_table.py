@@ -60,8 +60,9 @@ class RouteTable:
     ) -> None:
         self._routes = routes
         self._table = table
-        self._protocol = protocol
+        self._protocol = self._workload_protocol = protocol
         self._ours = {protocol}
+        self._ours_at_workloads: set[int] = set()
         self._sweep_workloads = False
         self._workload_prefixes = workload_prefixes
         self._grace_seconds = grace_seconds
@@ -85,30 +86,33 @@ class RouteTable:
         """Destinations whose device was absent or down at the last `apply`."""
         return frozenset(self._waiting)
 
-    @property
-    def protocol(self) -> int:
-        """The protocol of the routes that may be put."""
-        return self._protocol
-
-    def configure(self, *, protocol: int, sweep_workloads: bool = False) -> None:
+    def configure(self, *, protocol: int, workload_protocol: int | None = None, sweep_workloads: bool = False) -> None:
         """Our protocol from now on; what we have under an earlier one (`PROTOCOL` always counts) is moved over in place.
 
-        With `sweep_workloads` all routes into workloads' devices are ours, whatever their protocol (but the kernel's own and
-        BIRD's): those that nobody wants are removed after `grace_seconds`.
+        Routes into workloads' devices may have a protocol of their own, which elsewhere is others'. With `sweep_workloads` all
+        routes into workloads' devices are ours, whatever their protocol (but the kernel's own and BIRD's): those that nobody
+        wants are removed after `grace_seconds`.
         """
-        if protocol != self._protocol:
-            self._protocol = protocol
-            self._desired = {dst: replace(route, protocol=protocol) for dst, route in self._desired.items()}
-            self.distrust()
-        if sweep_workloads != self._sweep_workloads:
-            self._sweep_workloads = sweep_workloads
-            self.distrust()
+        before = (self._protocol, self._workload_protocol, self._sweep_workloads)
+        self._protocol = protocol
+        self._workload_protocol = protocol if workload_protocol is None else workload_protocol
+        self._sweep_workloads = sweep_workloads
         self._ours |= {protocol, PROTOCOL}
+        self._ours_at_workloads |= {self._workload_protocol}
+        if (self._protocol, self._workload_protocol, self._sweep_workloads) != before:
+            for dst, route in self._desired.items():
+                self._desired[dst] = replace(route, protocol=self.protocol_of(route.device))
+            self.distrust()
+
+    def protocol_of(self, device: str | None) -> int:
+        """Which protocol a route that is put must have."""
+        return self._workload_protocol if self._is_workload(device) else self._protocol
 
     def put(self, route: Route) -> None:
         """Want this route, in place of any other that we wanted for its destination. Raises Invalid for a foreign one."""
-        if route.table != self._table or route.protocol != self._protocol:
-            raise Invalid(f"route {route}: this table holds protocol {self._protocol} of table {self._table}", errno.EINVAL)
+        protocol = self.protocol_of(route.device)
+        if route.table != self._table or route.protocol != protocol:
+            raise Invalid(f"route {route}: this table holds protocol {protocol} of table {self._table}", errno.EINVAL)
         dst, wanted = route.dst, route.as_kernel()
         before = self._desired.get(dst)
         if before == wanted:
@@ -139,14 +143,15 @@ class RouteTable:
         self._actual = None
         self._waiting.clear()
 
-    def link_changed(self, device: str) -> None:
-        """A device came, went, or changed its state: the kernel may have dropped its routes without a word."""
+    def link_changed(self, device: str) -> bool:
+        """A device came, went, or changed its state: the kernel may have dropped its routes without a word. True if any of
+        ours belong there."""
         concerned = self._by_device.get(device)
         if not concerned:
-            return
+            return False
         if self._applying or len(concerned) > _FEW:
             self.distrust()
-            return
+            return True
         for dst in concerned:
             self._waiting.pop(dst, None)
             if self._actual is not None:
@@ -154,6 +159,7 @@ class RouteTable:
                     if route.device == device:
                         _take(self._actual, route)
         self._dirty |= concerned
+        return True
 
     def due_in(self) -> float | None:
         """Seconds until `apply` should be called again to remove what nobody claimed; None if there is no such thing."""
@@ -325,10 +331,10 @@ class RouteTable:
         actual: dict[Prefix, tuple[Route, ...]] = {}
         unclaimed: dict[_Place, float] = {}
         now = time.monotonic()
-        for protocol in [None] if self._sweep_workloads else sorted(self._ours):
+        for protocol in [None] if self._sweep_workloads else sorted(self._ours | self._ours_at_workloads):
             for part in self._routes.list_in_parts(table=self._table, protocol=protocol):
                 for route in part:
-                    if route.protocol not in self._ours and not (protocol is None and self._is_external(route)):
+                    if route.protocol not in self._ours and not self._is_claimed(route):
                         continue
                     dst = route.dst
                     wanted = self._desired.get(dst)
@@ -343,8 +349,12 @@ class RouteTable:
         self._actual, self._unclaimed = actual, unclaimed
         return actual
 
-    def _is_external(self, route: Route) -> bool:
-        return route.protocol not in (KERNEL_PROTOCOL, BIRD_PROTOCOL) and self._is_workload(route.device)
+    def _is_claimed(self, route: Route) -> bool:
+        """True for a route into a workload's device that is ours although its protocol is others' too."""
+        if not self._is_workload(route.device):
+            return False
+        swept = self._sweep_workloads and route.protocol not in (KERNEL_PROTOCOL, BIRD_PROTOCOL)
+        return swept or route.protocol in self._ours_at_workloads
 
 
 def _parts(routes: Sequence[Route]) -> Iterator[Sequence[Route]]:

@@ -3,8 +3,8 @@
 import pytest
 
 from tortie.base.errors import TortieError
-from tortie.base.net import Family, parse_prefix
-from tortie.dataplane.render.config import Config, ConfigError, Failsafe, WireguardConfig, parse
+from tortie.base.net import FAMILIES, Family, parse_prefix
+from tortie.dataplane.render.config import Config, ConfigError, Failsafe, RouteConfig, WireguardConfig, parse
 from tortie.kernel.nft.objects import Limit
 
 
@@ -172,3 +172,41 @@ def test_wireguard_needs_a_bit_of_the_mask() -> None:
     assert parse(five).marks.wireguard == 0
     with pytest.raises(TortieError, match="at least 6 for WireGuard"):
         parse({**five, "WireguardEnabled": "true"})
+
+
+def test_routes_are_configured_as_calico_names_it() -> None:
+    assert parse({}).routes == RouteConfig()
+    routes = parse(
+        {
+            "RouteSyncDisabled": "true",
+            "DeviceRouteProtocol": "81",
+            "DeviceRouteSourceAddress": "192.0.2.1",
+            "DeviceRouteSourceAddressIPv6": "2001:db8::1",
+            "RemoveExternalRoutes": "false",
+        }
+    ).routes
+    assert not routes.sync
+    assert (routes.protocol, routes.cluster_protocol) == (81, 81)
+    assert [str(routes.source(family)) for family in FAMILIES] == ["192.0.2.1", "2001:db8::1"]
+    assert not routes.remove_external
+
+
+def test_with_the_protocol_of_hand_made_routes_those_of_the_cluster_keep_their_own() -> None:
+    routes = parse({"DeviceRouteProtocol": "3"}).routes
+    assert (routes.protocol, routes.cluster_protocol) == (3, 80)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DeviceRouteProtocol", "12"),
+        ("DeviceRouteProtocol", "4"),
+        ("DeviceRouteProtocol", "256"),
+        ("DeviceRouteProtocol", "bird"),
+        ("DeviceRouteSourceAddress", "2001:db8::1"),
+        ("DeviceRouteSourceAddressIPv6", "192.0.2.1"),
+    ],
+)
+def test_what_would_take_the_routes_of_others_for_ours_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: "):
+        parse({name: text})

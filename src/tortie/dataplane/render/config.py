@@ -25,6 +25,8 @@ _UNITS: dict[str, LimitUnit] = {"second": "second", "minute": "minute", "hour": 
 
 _RESERVED_TABLES = frozenset((253, 254, 255))
 _MAIN_PRIORITY = 32766
+_OWN_PROTOCOL, _HAND_MADE = 80, 3
+_TAKEN_PROTOCOLS = frozenset((1, 2, 4, 12, 16))
 _TRANSPORTS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 
@@ -82,6 +84,28 @@ class WireguardConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteConfig:
+    """What routes of ours are like. `protocol` is whose they are: 80, unless DeviceRouteProtocol says otherwise."""
+
+    sync: bool = True
+    """False leaves all routes to others (RouteSyncDisabled)."""
+    protocol: int = _OWN_PROTOCOL
+    sources: tuple[Address | None, ...] = (None, None)
+    """By family: the address that the node itself speaks from on routes of ours."""
+    remove_external: bool = True
+    """Whatever others lead into workloads' interfaces goes, but for what BIRD learned there."""
+
+    @property
+    def cluster_protocol(self) -> int:
+        """Of routes that lead to no workload here. With the protocol of hand-made routes they could not be told from such."""
+        return _OWN_PROTOCOL if self.protocol == _HAND_MADE else self.protocol
+
+    def source(self, family: Family) -> Address | None:
+        """None leaves it to the kernel."""
+        return self.sources[FAMILIES.index(family)]
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Effective configuration of one node. Field by field Calico's parameter of a similar name, with Calico's default."""
 
@@ -124,6 +148,7 @@ class Config:
     l2_refresh_seconds: float = 120.0
     route_metric_v4: int = 1024
     route_metric_v6: int = 1024
+    routes: RouteConfig = RouteConfig()
     mtus: Mtus = _MTUS
     """What there is room for, here and in tunnels; how much on the uplink is no parameter, the agent finds it."""
 
@@ -170,6 +195,15 @@ def parse(values: Mapping[str, str]) -> Config:
         l2_refresh_seconds=read("LocalSubnetL2ReachabilityRefreshInterval", float, 120.0),
         route_metric_v4=read("IPv4NormalRoutePriority", int, 1024),
         route_metric_v6=read("IPv6NormalRoutePriority", int, 1024),
+        routes=RouteConfig(
+            sync=not read("RouteSyncDisabled", _boolean, False),
+            protocol=read("DeviceRouteProtocol", _route_protocol, _OWN_PROTOCOL),
+            sources=(
+                read("DeviceRouteSourceAddress", _address(Family.V4), None),
+                read("DeviceRouteSourceAddressIPv6", _address(Family.V6), None),
+            ),
+            remove_external=read("RemoveExternalRoutes", _boolean, True),
+        ),
         mtus=Mtus(
             ipip=read("IpInIpMtu", _mtu, 0),
             vxlan=read("VXLANMTU", _mtu, 0),
@@ -282,6 +316,24 @@ def _wireguard_ports(read: _Reader) -> tuple[tuple[Family, int], ...]:
         for family, suffix, port in zip(FAMILIES, ("", "V6"), (51820, 51821), strict=True)
         if read(f"WireguardEnabled{suffix}", _boolean, False)
     )
+
+
+def _route_protocol(text: str) -> int:
+    """Ours are told from others' by it, so it cannot be one that others have."""
+    number = int(text)
+    if not 0 < number < 256 or number in _TAKEN_PROTOCOLS:
+        raise ValueError("use a number from 3 to 255; 4 (static), 12 (BIRD) and 16 (DHCP) are others'")
+    return number
+
+
+def _address(family: Family) -> Callable[[str], Address]:
+    def read(text: str) -> Address:
+        address = parse_address(text)
+        if address.family is not family:
+            raise ValueError(f"use an IPv{family.value} address")
+        return address
+
+    return read
 
 
 def _wireguard(read: _Reader) -> WireguardConfig:
