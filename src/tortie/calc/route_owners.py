@@ -111,9 +111,9 @@ class RouteOwners:
             return self._blocks.get(dst) if has_block in nodes else min(nodes)
         return self._blocks.get(dst)
 
-    def is_block(self, dst: Prefix) -> bool:
-        """True if somebody has claimed exactly this."""
-        return self._blocks.get(dst) is not None
+    def block_owner(self, dst: Prefix) -> str | None:
+        """The node that has claimed exactly this."""
+        return self._blocks.get(dst)
 
     def is_empty(self) -> bool:
         """True if nobody has anything."""

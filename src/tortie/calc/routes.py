@@ -227,9 +227,9 @@ class Routes:
         return ("" if pool is None else pool.name), dst.family
 
     def _route(self, dst: Prefix, node: str) -> ClusterRoute | None:
-        """None: there needs to be none of its own."""
+        """None: there needs to be none of its own. Outside the pools only blocks are ours to route."""
         kind = self._kind(dst)
-        if dst.is_single and (node == self._node or not (kind[0] or self._owners.is_block(dst))):
+        if dst.is_single and (node == self._node or (not kind[0] and self._owners.block_owner(dst) != node)):
             return None
         known = self._decisions.setdefault(node, {})
         found = known.get(kind)
