@@ -130,9 +130,6 @@ class Agent:
         self._mtu = self._mtu_keeper()
         self._addresses = NodeAddresses(options, client, self._links)
         self._tunnels = TunnelAddresses(client, options.node)
-        self._wireguard = WireguardKeys(
-            client, options.node, manager=self._overlays.wireguard, applier=self._applier, run_dir=options.run_dir
-        )
         self._graph = Graph(
             options.node,
             backend=options.networking_backend,
