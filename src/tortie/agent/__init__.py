@@ -10,5 +10,6 @@ and why), bird_keeper (BIRD after the newest intent), node_reports (CalicoNodeSt
 Log action); then what it says of itself: status (its file), census (how much of what), health and prometheus (its pages) over
 http, endpoint_status (a file for each endpoint), reports (in the datastore), operator (all of these together); wiring (all of
 it in one visible table). Beside the agent, for operators: checkup (is this machine fit) with checkup_host (its sysctls, ports,
-sizes) and checkup_firewall (rules of others), leaving (ending the agent and BIRD, and removing what is ours).
+sizes), checkup_tunnels (checksums) and checkup_firewall (rules of others), leaving (ending the agent and BIRD, and removing
+what is ours).
 """

@@ -76,13 +76,14 @@ def _advice(checks: "Sequence[Check]") -> Iterator[str]:
 
 
 async def _examine(run_dir: Path, state_dir: Path, config: str) -> "list[Check]":
-    from tortie.agent import checkup, checkup_firewall, checkup_host, leaving
+    from tortie.agent import checkup, checkup_firewall, checkup_host, checkup_tunnels, leaving
     from tortie.agent.options import AgentError
 
     pid = leaving.running_agent(run_dir)
     checks = await checkup.check_kernel()
     checks += checkup_host.check_host(running=pid is not None, directories=(state_dir, run_dir))
     checks += checkup_host.check_mtu(checkup_host.interface_mtus(), checkup_host.default_interface())
+    checks += checkup_tunnels.check_checksums(checkup_tunnels.offloads())
     checks += await checkup_firewall.check_firewall()
     checks.append(await checkup.check_bird())
     checks.append(checkup.check_plugin(_plugin()))
