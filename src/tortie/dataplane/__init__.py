@@ -6,7 +6,7 @@ a manager promises), quarantine (what the kernel refuses), static_manager (the f
 dispatch), host_manager (host endpoints), nat_manager (pools), floating_manager (floating addresses), dscp_manager (what packets
 carry out of the cluster), device_manager (workloads' devices), bandwidth_manager (their limits), peering_manager (the node's
 address on those that speak BGP to it), arp_manager (what they may be told), overlay (what a manager of tunnels promises),
-vxlan_device and vxlan_manager (VXLAN), wireguard_device, wireguard_routes,
+vxlan_device and vxlan_manager (VXLAN), ipip_manager (IPIP), wireguard_device, wireguard_routes,
 wireguard_status and wireguard_manager (WireGuard), cluster_routes (what the kernel is to have for the rest of
 the cluster), route_manager (that, and workloads here), linux
 (messages in, one transaction out), enforcement (which fields of the api this release acts on).

@@ -186,6 +186,11 @@ class Links:
         """A device that gives packets back to where they were redirected from, down. Raises AlreadyExists."""
         return self._create(name, "ifb", ())
 
+    def create_ipip(self, name: str) -> Link:
+        """An IPIP device of the kernel's, without ends of its own, down. Raises AlreadyExists, and Unsupported where the
+        kernel has none."""
+        return self._create(name, "ipip", ())
+
     def create_bridge(self, name: str, *, mtu: int | None = None, mac: str | None = None) -> Link:
         """A bridge, down. Raises AlreadyExists."""
         return self._create(name, "bridge", _settings(mtu, mac))
