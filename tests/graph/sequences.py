@@ -226,6 +226,38 @@ def _routing() -> list[State]:
     ]
 
 
+def _tunnels() -> list[State]:
+    key, twin = "YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWE=", "YmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmI="
+    here = states.tunnel_node(states.NODE, "172.18.0.2/24", "fd00:18::2/64", vxlan="10.0.0.1", vxlan6="fd00:10::1", key=key)
+    there = states.tunnel_node(states.OTHER, "172.18.1.3/24", "fd00:18::3/64", vxlan="10.0.0.9", vxlan6="fd00:10::41", key=twin)
+    bare = states.tunnel_node(states.OTHER, "172.18.0.3/24", key=key)
+    third = states.tunnel_node("node-c", "172.18.1.4/24", key=twin)
+    blocks = [
+        states.affinity(states.NODE, "10.0.0.0/26"),
+        states.affinity(states.OTHER, "10.0.1.0/26"),
+        states.affinity(states.OTHER, "fd00:10::40/122"),
+    ]
+    pods = [states.pod("p", "10.0.1.5/32", node="node-c"), states.pod("q", "10.0.0.7/32", "fd00:10::9/128", node=states.OTHER)]
+    pools = [
+        states.pool("four", "10.0.0.0/16", vxlan_mode="CrossSubnet"),
+        states.pool("six", "fd00:10::/64", vxlan_mode="Always"),
+    ]
+    encrypted = states.felix("default", wireguardEnabled=True)
+    return [
+        states.state(here, there, *blocks, *pods, *pools),
+        states.state(here, bare, third, *blocks, *pods, *pools, encrypted),
+        states.state(
+            *(here, there, third, *blocks[1:], states.affinity("node-c", "10.0.1.0/26"), *pods[:1], *pools, encrypted),
+            *(states.felix(f"node.{states.NODE}", programClusterRoutes="Enabled"), states.pool("a", "10.0.1.0/24")),
+        ),
+        states.state(there, *blocks, *pods, states.pool("four", "10.0.0.0/16", ipip_mode="Always")),
+        states.state(
+            *(here, bare, third, *blocks, *pods, states.bgp_configuration(programClusterRoutes="Disabled")),
+            *(states.pool("four", "10.0.0.0/16", ipip_mode="CrossSubnet"), states.felix("default", ipipEnabled=True)),
+        ),
+    ]
+
+
 def _hosts() -> list[State]:
     ssh = [{"name": "ssh", "protocol": "TCP", "port": 22}]
     eth0 = states.host_endpoint(
@@ -335,6 +367,7 @@ SEQUENCES: dict[str, list[State]] = {
     "overlaps": _overlaps(),
     "broken": _broken(),
     "routing": _routing(),
+    "tunnels": _tunnels(),
     "hosts": _hosts(),
     "services": _services(),
     "staged": _staged(),

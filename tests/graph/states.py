@@ -10,6 +10,7 @@ from tortie.api.bgp import BGPConfiguration
 from tortie.api.endpoint import EndpointPort, QoSControls, WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.felix import FelixConfiguration
 from tortie.api.hostendpoint import HostEndpoint
+from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.kubernetes import Namespace, ServiceAccount
 from tortie.api.networkset import GlobalNetworkSet, NetworkSet, NetworkSetSpec
@@ -160,6 +161,18 @@ def pool(name: str, cidr: str, **spec: Any) -> IPPool:
 def node(name: str, ipv4: str = "", labels: Mapping[str, str] | None = None) -> Node:
     bgp = NodeBGP(ipv4_address=ipv4) if ipv4 else None
     return Node(metadata=Metadata(name=name, labels=dict(labels or {})), spec=NodeSpec(bgp=bgp))
+
+
+def tunnel_node(name: str, *addresses: str, vxlan: str = "", vxlan6: str = "", ipip: str = "", key: str = "") -> Node:
+    """A node with ends of tunnels; its own addresses are an IPv4 one and, where there is a second, an IPv6 one."""
+    four, six = (*addresses, "")[:2]
+    bgp = {"ipv4Address": four, "ipv6Address": six, "ipv4IPIPTunnelAddr": ipip}
+    spec = {"bgp": bgp, "ipv4VXLANTunnelAddr": vxlan, "ipv6VXLANTunnelAddr": vxlan6}
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec, "status": {"wireguardPublicKey": key}}, Node)
+
+
+def affinity(node: str, cidr: str, state: Any = "confirmed") -> BlockAffinity:
+    return BlockAffinity(metadata=Metadata(name=f"{node}-{cidr}"), spec=BlockAffinitySpec(state=state, node=node, cidr=cidr))
 
 
 def felix(name: str, **spec: Any) -> FelixConfiguration:
