@@ -72,6 +72,7 @@ class Routes:
         self._bird_programs: str | None = None
         self._settings = self._read_settings()
         self._overlay: Overlay | None = None
+        self._has_key: tuple[bool, ...] = (False, False)
         self._ways = Ways(node, self._settings, None)
         self._pools: dict[str, PoolFacts] = {}
         self._pool_of: PrefixIndex[PoolFacts] = PrefixIndex()
@@ -138,7 +139,6 @@ class Routes:
         self._owners.on_singles(Key("Node", "", name), name, sorted(singles))
         self._keys.on_node(name, new)
         self._dirty_nodes.add(name)
-        self._all_dirty |= name == self._node
 
     def on_bgp_configuration(self, key: Key, value: BGPConfiguration | None) -> None:
         """What BIRD is asked to program; only the cluster's own configuration says it."""
@@ -170,8 +170,8 @@ class Routes:
     def flush(self) -> None:
         """Emit what may have changed."""
         if self._all_dirty or self._node in self._dirty_nodes:
-            self._all_dirty = False
             self._renew()
+            self._all_dirty = False
         nodes = set(self._dirty_nodes)
         for name in nodes:
             self._decisions.pop(name, None)
@@ -186,8 +186,12 @@ class Routes:
         self._dirty_nodes.clear()
 
     def _renew(self) -> None:
-        """What all decisions rest on changed."""
-        self._overlay = overlay(self._node, self._nodes.get(self._node), self._settings, self._pool_values())
+        """What all decisions rest on may have changed."""
+        found = overlay(self._node, self._nodes.get(self._node), self._settings, self._pool_values())
+        has_key = tuple(self._keys.usable(self._node, family) for family in FAMILIES)
+        if not self._all_dirty and (found, has_key) == (self._overlay, self._has_key):
+            return
+        self._overlay, self._has_key = found, has_key
         self._emit.overlay(self._overlay)
         self._ways = Ways(self._node, self._settings, self._overlay)
         self._problems.report(_PAIR, "routes", self._settings.problems if self._overlay is not None else ())
