@@ -59,7 +59,7 @@ class Crossing:
         text = f"{self.source} > {self.destination} {names.get(self.protocol, self.protocol)}{ports}"
         if self.inner is not None:
             around = f" (VXLAN {self.vni})" if self.vni is not None else ""
-            return f"{text}{around} [{self.inner}]"
+            return f"{text}{around} [{str(self.inner).removesuffix(', no encapsulation')}]"
         if self.cover == "wireguard":
             return f"{text}, WireGuard"
         return f"{text}{', encapsulated' if self.encapsulated else ', no encapsulation'}"

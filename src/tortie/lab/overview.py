@@ -51,7 +51,7 @@ def print_overview(report: dict[str, Any]) -> None:
     console.print(f"lab {report['name']}, datastore {report['datastore']}")
     console.print(f"backend {report['backend']}; {'; '.join(report['network'])}", soft_wrap=True)
     nodes = Table(box=None, pad_edge=False)
-    for column in ("NODE", "RACK", "AGENT", "READY", "APPLIES", "BGP", "ROUTES TO OTHERS", "PROBLEM"):
+    for column in ("NODE", "RACK", "AGENT", "READY", "APPLIES", "BGP", "WAYS", "PROBLEM"):
         nodes.add_column(column)
     for node in report["nodes"]:
         agent = node["agent"] or {}

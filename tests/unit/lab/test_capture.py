@@ -46,7 +46,7 @@ def test_what_is_inside_a_tunnel_is_read_too() -> None:
     ipip = parse_frame(ipv4(4, inner[14:]))
     assert ipip is not None
     assert (ipip.cover, ipip.vni, ipip.innermost.destination_port) == ("ipip", None, 5432)
-    assert str(ipip).endswith("IPIP [10.244.0.1 > 10.244.1.2 TCP 40000 > 5432, no encapsulation]")
+    assert str(ipip).endswith("IPIP [10.244.0.1 > 10.244.1.2 TCP 40000 > 5432]")
 
 
 def test_wireguard_is_known_by_its_port_and_keeps_its_inside() -> None:
