@@ -77,7 +77,7 @@ class LinuxDataplane:
         self._peerings = PeeringManager(links) if links is not None else None
         self._arp = ArpManager(arp) if arp is not None else None
         self._overlays = tuple(overlays)
-        self._routes = RouteManager(routes, conntrack, overlays=self._overlays)
+        self._routes = RouteManager(routes, conntrack, overlays=self._overlays, links=links)
         self._floating = FloatingManager(table)
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
@@ -251,8 +251,10 @@ class LinuxDataplane:
             self._peerings.links_changed(names)
         limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
         found = self._hosts.links_changed(names)
-        tunnelled = [overlay.links_changed(names) for overlay in self._overlays]
-        return self._routes.links_changed(names) or limited or found or any(tunnelled)
+        tunnelled = any([overlay.links_changed(names) for overlay in self._overlays])
+        if tunnelled:
+            self._routes.overlays_changed()
+        return self._routes.links_changed(names) or limited or found or tunnelled
 
     def addresses_changed(self) -> bool:
         """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next
