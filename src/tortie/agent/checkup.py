@@ -187,6 +187,7 @@ def check_agent(pid: int | None, status: Mapping[str, Any]) -> list[Check]:
     if status.get("bird", "running") not in ("", "running"):
         found.append(Check("agent bird", "problem", str(status["bird"])))
     found += _addresses(status)
+    found += _wireguard(status)
     found += [Check("agent parameter", "problem", str(text)) for text in status.get("parameters", ())]
     problems = status.get("problems", {})
     return found + [Check("agent problem", "problem", f"{key}: {text}") for key, text in sorted(problems.items())]
@@ -219,3 +220,19 @@ async def within(seconds: float, name: str, work: Awaitable[list[Check]]) -> lis
 def verdict(checks: Iterable[Check]) -> bool:
     """True if nothing is a problem."""
     return all(check.state != "problem" for check in checks)
+
+
+def _wireguard(status: Mapping[str, Any]) -> list[Check]:
+    """Whether each device of WireGuard works, and how many nodes it encrypts for; single problems come with the agent's."""
+    said = status.get("wireguard") or {}
+    found = []
+    for device in said.get("devices", ()):
+        peers = device["peers"]
+        encrypted = sum(bool(peer["encrypted"]) for peer in peers)
+        how = "in the kernel" if device["inKernel"] else "by wireguard-go: slower than in a kernel that has WireGuard"
+        good = not device["problem"] and not any(peer["problem"] for peer in peers)
+        told = f"{device['device']}: {encrypted} of {len(peers)} other nodes encrypted, {how}"
+        found.append(Check("wireguard", "ok" if good else "problem", device["problem"] or told))
+    if said.get("problem"):
+        found.append(Check("wireguard keys", "problem", f"not published: {said['problem']}"))
+    return found

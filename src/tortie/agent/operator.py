@@ -24,6 +24,7 @@ from tortie.agent.pipeline import Pipeline
 from tortie.agent.reports import Schedule, StatusReports
 from tortie.agent.settings import Settings
 from tortie.agent.tunnel_addresses import TunnelAddresses
+from tortie.agent.wireguard_keys import WireguardKeys
 from tortie.api.agent import AgentStatusSpec
 from tortie.api.resource import Key
 from tortie.base import log
@@ -61,6 +62,7 @@ class Parts:
     mtu: MtuKeeper
     addresses: NodeAddresses
     tunnels: TunnelAddresses
+    wireguard: WireguardKeys
     cni: CniServer
     bird: BirdKeeper | None
 
@@ -172,6 +174,7 @@ class Operator:
             host=self._node,
             process=bool(now["PrometheusProcessMetricsEnabled"]),
             runtime=bool(now["PrometheusGoMetricsEnabled"]),
+            wireguard=self._parts.wireguard.devices() if now["PrometheusWireGuardMetricsEnabled"] else (),
         )
 
     def _collect(self) -> None:

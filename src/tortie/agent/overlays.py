@@ -1,21 +1,31 @@
 """The overlays that an agent can carry, each with the sockets that it speaks through."""
 
 import contextlib
+from pathlib import Path
 
+from tortie.agent.wireguard_keys import folder_of
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.vxlan_manager import VxlanManager
+from tortie.dataplane.wireguard_manager import WireguardManager
 from tortie.kernel.ethtool import Offload
 from tortie.kernel.link import Links
 from tortie.kernel.remotes import Remotes
+from tortie.kernel.route import Routes
+from tortie.kernel.rule import Rules
 from tortie.kernel.vxlan import Vxlans
+from tortie.kernel.wireguard.devices import WireguardDevices
+from tortie.kernel.wireguard.generic import KernelWireguard
+from tortie.kernel.wireguard.key_files import KeyFiles
+from tortie.kernel.wireguard.userspace import UserspaceWireguard
 
 
 class Overlays:
     """Their managers, in the order in which they are applied, and one way to close them all."""
 
-    def __init__(self, links: Links) -> None:
+    def __init__(self, links: Links, routes: Routes, *, run_dir: Path, state_dir: Path) -> None:
         self._sockets = contextlib.ExitStack()
-        self.managers: tuple[OverlayManager, ...] = (self._vxlan(links),)
+        self.wireguard = self._wireguard(links, routes, sockets=folder_of(run_dir), keys=state_dir / "wireguard")
+        self.managers: tuple[OverlayManager, ...] = (self._vxlan(links), self.wireguard)
 
     def close(self) -> None:
         """Give back all sockets; may be called again. The kernel stays as it is."""
@@ -26,3 +36,10 @@ class Overlays:
         for each in (vxlans, remotes, offload):
             self._sockets.callback(each.close)
         return VxlanManager(links, vxlans=vxlans, remotes=remotes, offload=offload)
+
+    def _wireguard(self, links: Links, routes: Routes, *, sockets: Path, keys: Path) -> WireguardManager:
+        kernel, rules = KernelWireguard(links), Rules()
+        for each in (kernel, rules):
+            self._sockets.callback(each.close)
+        devices = WireguardDevices(links, kernel, UserspaceWireguard(links, sockets))
+        return WireguardManager(links, wireguard=devices, files=KeyFiles(keys), routes=routes, rules=rules)

@@ -3,10 +3,10 @@
 import gc
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tortie.agent.http import Answer
 from tortie.base.metrics import Metrics, Observed
@@ -68,8 +68,28 @@ class Sample(NamedTuple):
     labels: str = ""
 
 
-def render(metrics: Metrics, *, host: str, process: bool = True, runtime: bool = True) -> str:
-    """All that `metrics` holds, and the process's own numbers where they are asked for."""
+_WIREGUARD_HELP: Mapping[str, tuple[str, str]] = {
+    "wireguard_meta": ("gauge", "WireGuard devices of this node, in labels; always 1."),
+    "wireguard_bytes_rcvd": ("counter", "Bytes received from a peer."),
+    "wireguard_bytes_sent": ("counter", "Bytes sent to a peer."),
+    "wireguard_latest_handshake_seconds": ("gauge", "Last handshake with a peer, in seconds since the epoch."),
+}
+_PEER_FIELDS = {
+    "wireguard_bytes_rcvd": "receivedBytes",
+    "wireguard_bytes_sent": "sentBytes",
+    "wireguard_latest_handshake_seconds": "lastHandshake",
+}
+
+
+def render(
+    metrics: Metrics,
+    *,
+    host: str,
+    process: bool = True,
+    runtime: bool = True,
+    wireguard: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """All that `metrics` holds, the process's own numbers where they are asked for, and those of WireGuard's devices."""
     lines = list(_family("felix_host", "gauge", HELP["felix_host"], [Sample("", 1, f'{{host="{_escaped(host)}"}}')]))
     families = {
         **{name: ("counter", [Sample("", value)]) for name, value in metrics.counters.items()},
@@ -84,12 +104,22 @@ def render(metrics: Metrics, *, host: str, process: bool = True, runtime: bool =
             lines += _family(name, *_PROCESS_HELP[name], [Sample("", value)])
     if runtime:
         lines += _collector()
+    if wireguard:
+        lines += _wireguard(wireguard, host)
     return "\n".join(lines) + "\n"
 
 
-def page(metrics: Metrics, *, host: str, process: bool = True, runtime: bool = True) -> Answer:
+def page(
+    metrics: Metrics,
+    *,
+    host: str,
+    process: bool = True,
+    runtime: bool = True,
+    wireguard: Sequence[Mapping[str, Any]] = (),
+) -> Answer:
     """The same as an answer over HTTP."""
-    return Answer(HTTPStatus.OK, render(metrics, host=host, process=process, runtime=runtime), CONTENT_TYPE)
+    text = render(metrics, host=host, process=process, runtime=runtime, wireguard=wireguard)
+    return Answer(HTTPStatus.OK, text, CONTENT_TYPE)
 
 
 def process_numbers() -> dict[str, float]:
@@ -133,6 +163,23 @@ def _summary(seen: Observed) -> list[Sample]:
 def _collector() -> Iterator[str]:
     samples = [Sample("", each["collections"], f'{{generation="{index}"}}') for index, each in enumerate(gc.get_stats())]
     return _family("python_gc_collections_total", "counter", "Runs of the garbage collector.", samples)
+
+
+def _wireguard(devices: Sequence[Mapping[str, Any]], host: str) -> Iterator[str]:
+    """Calico's names and labels. A node without a key is no peer, and has no numbers."""
+    found: dict[str, list[Sample]] = {name: [] for name in _WIREGUARD_HELP}
+    for device in devices:
+        own = f'hostname="{_escaped(host)}",interface="{device["device"]}"'
+        key = f'listen_port="{device["port"]}",public_key="{device["publicKey"]}"'
+        found["wireguard_meta"].append(Sample("", 1, f"{{{own},{key}}}"))
+        for peer in device["peers"]:
+            if peer["publicKey"]:
+                labels = f'{{{own},peer_endpoint="{peer["endpoint"]}",peer_key="{peer["publicKey"]}"}}'
+                for name, field in _PEER_FIELDS.items():
+                    found[name].append(Sample("", peer[field], labels))
+    for name, samples in found.items():
+        if samples:
+            yield from _family(name, *_WIREGUARD_HELP[name], samples)
 
 
 def _number(value: float) -> str:

@@ -35,11 +35,13 @@ from tortie.agent.options import CALICO_MTU_FILE, AgentOptions, bgp_environment
 from tortie.agent.overlays import Overlays
 from tortie.agent.packet_log import PacketLog
 from tortie.agent.pipeline import Pipeline
+from tortie.agent.route_report import RouteReport
 from tortie.agent.secrets import SecretsDirectory
 from tortie.agent.settings import Settings, check_sources, local_sources, stored_values
 from tortie.agent.start import PatientStart
 from tortie.agent.status import StatusFile
 from tortie.agent.tunnel_addresses import TunnelAddresses
+from tortie.agent.wireguard_keys import WireguardKeys
 from tortie.base import aio, log
 from tortie.base.metrics import Metrics
 from tortie.calc.graph import KINDS, Graph
@@ -47,6 +49,7 @@ from tortie.cni.plugin import Plugin
 from tortie.cni.server import CniServer
 from tortie.convert.feed import convert_update
 from tortie.dataplane.linux import LinuxDataplane
+from tortie.dataplane.reachability_manager import ReachabilityManager
 from tortie.dataplane.render.policy import LOG_GROUPS
 from tortie.datastore.client import Client
 from tortie.datastore.config import is_kubernetes, open_client
@@ -55,12 +58,14 @@ from tortie.datastore.initialize import ensure_cluster_information
 from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
+from tortie.kernel.announce import Announcer
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import AddressMonitor, LinkMonitor, Links
 from tortie.kernel.nflog import NflogReader
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
+from tortie.kernel.proxy_neighbours import ProxyNeighbours
 from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import RouteMonitor, Routes
 from tortie.kernel.route_table import RouteTable
@@ -115,7 +120,8 @@ class Agent:
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._shaper = Shaper()
-        self._overlays = Overlays(self._links)
+        self._overlays = Overlays(self._links, self._routes, run_dir=options.run_dir, state_dir=options.state_dir)
+        self._proxies, self._announcer = ProxyNeighbours(), Announcer()
         self._dataplane = LinuxDataplane(
             self._table,
             RouteTable(self._routes, workload_prefixes=prefixes),
@@ -123,6 +129,7 @@ class Agent:
             forwarding=Forwarding(),
             shaper=self._shaper,
             links=self._links,
+            reachability=ReachabilityManager(self._links, self._proxies, self._announcer),
             arp=self._arp,
             overlays=self._overlays.managers,
         )
@@ -130,6 +137,7 @@ class Agent:
         self._mtu = self._mtu_keeper()
         self._addresses = NodeAddresses(options, client, self._links)
         self._tunnels = TunnelAddresses(client, options.node)
+        self._wireguard = self._wireguard_keys()
         self._graph = Graph(
             options.node,
             backend=options.networking_backend,
@@ -160,7 +168,12 @@ class Agent:
         )
         self._cni = CniServer(options.cni_socket, self._plugin)
         self._operator = Operator(options.node, settings, metrics=self._metrics, parts=self._operated())
+        self._reported_routes = RouteReport(options.node, options.run_dir)
         self._status = StatusFile(options.run_dir, self._report)
+
+    def _wireguard_keys(self) -> WireguardKeys:
+        options, manager = self._options, self._overlays.wireguard
+        return WireguardKeys(self._client, options.node, manager=manager, applier=self._applier, run_dir=options.run_dir)
 
     def _mtu_keeper(self) -> MtuKeeper:
         calico = self._options.environment.get(CALICO_DIRECTORY_VARIABLE)
@@ -184,6 +197,7 @@ class Agent:
             mtu=self._mtu,
             addresses=self._addresses,
             tunnels=self._tunnels,
+            wireguard=self._wireguard,
             cni=self._cni,
             bird=self._bird,
         )
@@ -212,6 +226,8 @@ class Agent:
             await self._table.close()
             await self._arp.close()
             self._links.close()
+            self._proxies.close()
+            self._announcer.close()
             self._routes.close()
             self._conntrack.close()
             self._shaper.close()
@@ -236,11 +252,13 @@ class Agent:
             ),
             "mtu": self._mtu.run(LinkMonitor()),
             "node addresses": self._addresses.run(),
+            "wireguard": self._wireguard.run(),
             "packet log": PacketLog(NflogReader(LOG_GROUPS), log.get("packets")).run(),
             "cni": self._cni.run(),
             "garbage": aio.repeat(garbage.SETTLE_SECONDS, garbage.settle),
             "loop lag": aio.measure_lag(lambda seconds: self._metrics.observe("tortie_loop_lag_seconds", seconds)),
             "status": self._status.run(),
+            "routes file": self._reported_routes.run(),
             **self._operator.tasks(),
         }
         if self._options.environment.get("USE_POD_CIDR", "").lower() != "true":  # there they follow from the node's own CIDR
@@ -259,6 +277,7 @@ class Agent:
         return parts
 
     def _deliver(self, messages: Sequence[Message]) -> None:
+        self._reported_routes.on_messages(messages)
         messages = self._operator.on_messages(messages)
         self._mtu.on_messages(messages)
         self._tunnels.on_messages(messages)
@@ -298,6 +317,8 @@ class Agent:
             "bgpPeers": [] if self._bird is None else self._bird.peers,
             "addresses": self._addresses.describe(),
             "mtu": self._mtu.describe(),
+            "wireguard": self._wireguard.describe(),
+            "routes": self._reported_routes.summary(),
             "problems": self._operator.resource_problems(),
         }
 

@@ -8,6 +8,7 @@ watching (get --watch), changing (patch, label), about (version, completion), wo
 are asked about), explain, policy (the commands below it: policy_matrix, policy_diff, policy_effective, policy_lint,
 policy_test, policy_trace with policy_kernel, completing_policy), boxes (tables with frames), ipam, ipam_changes (release,
 configure, split), ipam_report (the report of a check), ipam_mending (check --fix, release --from-report), ipam_pool (pool
-migrate), locking (datastore migrate lock), dump (the file of a migration), migration (export, import), node, node_system
-(node checksystem, run), diagnostics (node diags, cluster diags), doctor, agent, apiserver, lab.
+migrate), locking (datastore migrate lock), dump (the file of a migration), migration (export, import), node,
+node_routes (how this node reaches the others), node_system
+(node checksystem, run), node_wireguard, diagnostics (node diags, cluster diags), doctor, agent, apiserver, lab.
 """

@@ -50,6 +50,8 @@ class _Node(click.Group):
         "checksystem": "tortie.cli.node_system:checksystem",
         "run": "tortie.cli.node_system:run",
         "diags": "tortie.cli.diagnostics:node_diags",
+        "routes": "tortie.cli.node_routes:routes",
+        "wireguard": "tortie.cli.node_wireguard:wireguard",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -127,12 +129,15 @@ async def ask(run_dir: Path) -> NodeReport:
 
 
 def _lines(report: NodeReport) -> list[str]:
+    from tortie.cli.node_wireguard import wireguard_lines
+
     lines = ["The agent is not running." if report.pid is None else f"The agent is running (pid {report.pid})."]
     if report.pid is not None:
         ready = "ready" if report.status.get("ready") else "not ready"
         reasons = "; ".join(map(str, report.status.get("reasons", ())))
         lines.append(f"The agent of node {report.status.get('node', '')} is {ready}{': ' + reasons if reasons else ''}.")
         lines += _addresses(report.status)
+        lines += wireguard_lines(report.status)
     if not report.wants_bird and report.peers is None:
         return [*lines, "This node runs without BGP."]
     if report.peers is None:

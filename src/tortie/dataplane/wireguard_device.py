@@ -26,6 +26,7 @@ class Wanted:
     mark: int
     mtu: int
     address: Address | None
+    threaded: bool = False
 
 
 class WireguardDevice:
@@ -38,6 +39,7 @@ class WireguardDevice:
         self._files = files
         self._actual: Device | None = None
         self._new_key: PrivateKey | None = None
+        self._threaded: bool | None = None
         self.public_key = ""
         """As the last `ensure` or `look` found it; "" without a device."""
         self.found: frozenset[str] = frozenset()
@@ -89,6 +91,7 @@ class WireguardDevice:
     async def _ensure(self, wanted: Wanted, peers: Mapping[str, Peer]) -> None:
         actual = self._actual
         if actual is None:
+            self._threaded = None
             await self._wireguard.create(self.name)
             actual = self._wireguard.read(self.name)
         self.found = frozenset(actual.peers)
@@ -105,6 +108,9 @@ class WireguardDevice:
         self._new_key = None
         self._ensure_link(wanted)
         self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers)
+        if peers and self._threaded != wanted.threaded:  # a device without peers has nothing to work off
+            self._wireguard.set_threaded(self.name, wanted.threaded)
+            self._threaded = wanted.threaded
         self.public_key = key.public
         kept = {known: actual.peers.get(known, PeerState(peer)) for known, peer in peers.items()}
         told = {known: replace(state, peer=peers[known]) for known, state in kept.items()}

@@ -268,7 +268,13 @@ class WireguardManager:
     async def _ensure(self, family: Family, end: WireguardEnd) -> list[Exception]:
         state = self._families[family]
         state.off_since = None
-        wanted = Wanted(end.port, self._config.marks.wireguard, self._config.mtus.wireguard(family), end.address)
+        wanted = Wanted(
+            end.port,
+            mark=self._config.marks.wireguard,
+            mtu=self._config.mtus.wireguard(family),
+            address=end.address,
+            threaded=self._config.wireguard.threaded,
+        )
         usable = {peer.public_key: peer for peer in self._peers[family].values() if is_usable(peer)}
         name = state.place.device
         try:

@@ -35,8 +35,10 @@ class PeerReport:
     endpoint: str
     networks: int
     encrypted: bool
+    handshake: float
+    """When it was last, in seconds since 1970; 0 before the first."""
     handshake_age: float | None
-    """Seconds since the last; None before the first."""
+    """Seconds since then."""
     received_bytes: int
     sent_bytes: int
     problem: str
@@ -49,6 +51,7 @@ class PeerReport:
             "endpoint": self.endpoint,
             "networks": self.networks,
             "encrypted": self.encrypted,
+            "lastHandshake": self.handshake,
             "lastHandshakeSeconds": None if self.handshake_age is None else round(self.handshake_age, 1),
             "receivedBytes": self.received_bytes,
             "sentBytes": self.sent_bytes,
@@ -74,6 +77,7 @@ def report(peer: WireguardPeer, end: WireguardEnd, seen: Seen) -> PeerReport:
         endpoint=f"{host}:{peer.port}",
         networks=len(peer.allowed),
         encrypted=usable and (end.strict or peer.node in seen.ready),
+        handshake=0.0 if known is None else known.last_handshake,
         handshake_age=age,
         received_bytes=0 if known is None else known.received_bytes,
         sent_bytes=0 if known is None else known.sent_bytes,

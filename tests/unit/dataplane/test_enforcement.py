@@ -185,7 +185,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
         (BGPPeer(spec=BGPPeerSpec(peer_ip="10.0.0.1", as_number=1, ttl_security=1, next_hop_mode="Self")), []),
         (
             FelixConfiguration(spec=FelixConfigurationSpec(bpf_enabled=True, wireguard_enabled=True, interface_prefix="tap")),
-            ["spec.wireguardEnabled", "spec.bpfEnabled"],
+            ["spec.bpfEnabled"],
         ),
     ],
 )

@@ -81,6 +81,7 @@ class WireguardConfig:
     """Of the rule that leads to the tables."""
     keepalive_seconds: int = 0
     host_encryption: bool = False
+    threaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,6 +351,7 @@ def _wireguard(read: _Reader) -> WireguardConfig:
         priority=read("WireguardRoutingRulePriority", _priority, default.priority),
         keepalive_seconds=read("WireguardPersistentKeepAlive", _keepalive, 0),
         host_encryption=read("WireguardHostEncryptionEnabled", _boolean, False),
+        threaded=read("WireguardThreadingEnabled", _boolean, False),
     )
 
 

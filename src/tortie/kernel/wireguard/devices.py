@@ -1,7 +1,9 @@
 """WireGuard with whatever this machine has: the kernel's devices, else wireguard-go's. Asked anew for every device."""
 
-from tortie.kernel import sysctl
-from tortie.kernel.errors import NotFound, Unsupported
+from pathlib import Path
+
+from tortie.kernel import mount, sysctl
+from tortie.kernel.errors import NotFound, Unsupported, kernel_error
 from tortie.kernel.link import Links
 from tortie.kernel.wireguard import generic, userspace
 from tortie.kernel.wireguard.device import Change, Device, Wireguard
@@ -54,6 +56,21 @@ class WireguardDevices:
     def write(self, name: str, change: Change) -> None:
         """Change what `change` names, and nothing else."""
         self._back_end(name).write(name, change)
+
+    def set_threaded(self, name: str, threaded: bool) -> None:
+        """Whether the kernel works packets off in threads of their own, on all processors. wireguard-go always does."""
+        if not self.in_kernel(name):
+            return
+
+        def write() -> None:
+            path = Path(f"/sys/class/net/{name}/threaded")
+            try:
+                if path.read_text().strip() != str(int(threaded)):
+                    path.write_text(str(int(threaded)))
+            except OSError as error:
+                raise kernel_error(error.errno or 0, f"set threads of {name}") from error
+
+        mount.with_sysfs(self._netns_fd, write)
 
     def in_kernel(self, name: str) -> bool:
         """True if the kernel itself does the work."""
