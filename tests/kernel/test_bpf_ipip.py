@@ -276,7 +276,7 @@ def test_out_of_use_nothing_is_left(fresh: Cluster) -> None:
 
 def test_a_filter_of_somebody_else_stays(fresh: Cluster) -> None:
     one, two, _ = fresh
-    foreign = "protocol ip prio 5 u32 match u8 0 0 flowid 1:1"
+    foreign = "protocol ip prio 5 u32 match ip protocol 99 0xff flowid 1:1"
     one.run("tc", "filter", "add", "dev", "eth0", "ingress", *foreign.split())
     assert reaches(two, one)
     one.stop()
