@@ -1,0 +1,79 @@
+"""`tortie node routes`: how this node reaches a pod, a block or everything, who programs that, and why."""
+
+import ipaddress
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tortie.cli import screen
+from tortie.cli.boxes import box
+from tortie.cli.everywhere import global_options
+from tortie.cli.files import InputError
+from tortie.cli.node import run_dir_option
+
+_FILE_NAME = "routes.json"
+_HEADER = ("DESTINATION", "NODE", "WAY", "PROGRAMMED BY", "NEXT HOP", "ENCRYPTED", "WHY")
+_Route = dict[str, Any]
+
+
+@click.command()
+@run_dir_option
+@click.argument("to", required=False, metavar="[ADDRESS|CIDR]")
+@click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@global_options
+@click.pass_context
+def routes(ctx: click.Context, run_dir: str, to: str | None, form: str) -> None:
+    """How this node reaches other nodes' pods. With an address or a CIDR: which route decides; exit code 2 if none does."""
+    found = _read(Path(run_dir) / _FILE_NAME)
+    if to is not None:
+        found = _deciding(found, to)
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+    elif found:
+        screen.show(screen.framed(list(box(_HEADER, [_row(each) for each in found]))))
+    else:
+        click.echo("No route." if to is None else f"No route of the cluster leads to {to}.")
+    ctx.exit(0 if found or to is None else 2)
+
+
+def _read(path: Path) -> list[_Route]:
+    try:
+        document = json.loads(path.read_bytes())
+        found = document["routes"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; the agent of this node writes it once it is in sync") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    assert isinstance(found, list)
+    return found
+
+
+def _deciding(routes: Sequence[_Route], to: str) -> list[_Route]:
+    """The narrowest route that contains what was asked for; of a network that is wider than routes are, all within it."""
+    try:
+        asked = ipaddress.ip_network(to, strict=False)
+    except ValueError as error:
+        raise InputError(f"{to!r} is neither an address nor a CIDR: {error}") from error
+    around, within = [], []
+    for route in routes:
+        network = ipaddress.ip_network(route["destination"])
+        if network.version != asked.version:
+            continue
+        if asked.subnet_of(network):  # type: ignore[arg-type]
+            around.append((network.prefixlen, route))
+        elif network.subnet_of(asked):  # type: ignore[arg-type]
+            within.append(route)
+    widest = [max(around, key=lambda each: each[0])[1]] if around else []
+    return widest + within
+
+
+def _row(route: _Route) -> tuple[str, ...]:
+    encrypted = "yes" if route["encrypted"] else ""
+    return (
+        *(str(route[name]) for name in ("destination", "node", "way", "owner", "nextHop")),
+        encrypted,
+        str(route["reason"]),
+    )
