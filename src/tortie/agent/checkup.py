@@ -90,6 +90,10 @@ _ADVICE: Mapping[str, tuple[str, str]] = {
         "this node may be without the newest policy and pods may wait",
         "follow the reasons given; the agent's log has more",
     ),
+    "ipip": (
+        "pods of nodes that are reached by IPIP cannot be reached from here",
+        "load the kernel's module ipip, or see that the agent may load eBPF programs (docs: overlays, IPIP)",
+    ),
     "bgp peer": (
         "routes to and from that peer are missing",
         "can it be reached on TCP port 179, and do AS number and password agree?",
@@ -187,6 +191,7 @@ def check_agent(pid: int | None, status: Mapping[str, Any]) -> list[Check]:
     if status.get("bird", "running") not in ("", "running"):
         found.append(Check("agent bird", "problem", str(status["bird"])))
     found += _addresses(status)
+    found += _ipip(status)
     found += _wireguard(status)
     found += [Check("agent parameter", "problem", str(text)) for text in status.get("parameters", ())]
     problems = status.get("problems", {})
@@ -220,6 +225,15 @@ async def within(seconds: float, name: str, work: Awaitable[list[Check]]) -> lis
 def verdict(checks: Iterable[Check]) -> bool:
     """True if nothing is a problem."""
     return all(check.state != "problem" for check in checks)
+
+
+def _ipip(status: Mapping[str, Any]) -> list[Check]:
+    """Who carries IPIP, where it is in use."""
+    said = status.get("ipip") or {}
+    if said.get("problem"):
+        return [Check("ipip", "problem", said["problem"])]
+    words = {"kernel": "carried by the kernel's tunl0", "ebpf": "carried by our eBPF programs (this kernel has no tunl0)"}
+    return [Check("ipip", "ok", words[said["carrier"]])] if said.get("carrier") in words else []
 
 
 def _wireguard(status: Mapping[str, Any]) -> list[Check]:

@@ -12,6 +12,7 @@ from tortie.base.net import Family, parse_address, parse_prefix
 from tortie.calc.bgp_settings import BgpEnvironment
 
 UNIX_PATH_LIMIT = 107
+IPIP_CARRIERS = ("auto", "kernel", "ebpf")
 NODENAME_FILE = Path("/var/lib/calico/nodename")
 CALICO_MTU_FILE = Path("/var/lib/calico/mtu")
 
@@ -34,6 +35,9 @@ class AgentOptions:
     """Parameters that the command line sets, by Calico's name: stronger than any other source."""
     accept_datastore: bool = False
     """Follow the datastore that answers even if it is another cluster's than the one before (`datastore.identity`)."""
+
+    ipip: str = "auto"
+    """Who carries IPIP: the kernel's device, our ebpf programs, or, auto, the first of these that can be had."""
 
     own_tables: bool = False
     """Let nobody else change our nft tables while the agent lives (Linux 6.9)."""
@@ -68,6 +72,9 @@ def read_options(
     backend = environment.get("CALICO_NETWORKING_BACKEND", "bird")
     if backend not in ("bird", "vxlan", "none"):
         raise AgentError(f"CALICO_NETWORKING_BACKEND={backend!r}: bird, vxlan or none is expected")
+    ipip = environment.get("TORTIE_IPIP") or "auto"
+    if ipip not in IPIP_CARRIERS:
+        raise AgentError(f"TORTIE_IPIP={ipip!r}: {', '.join(IPIP_CARRIERS)} are expected")
     options = AgentOptions(
         node=node or _node_name(environment),
         run_dir=Path(run_dir or environment.get("TORTIE_RUN_DIR", "/run/tortie")),
@@ -77,6 +84,7 @@ def read_options(
         networking_backend=backend,
         overrides={"LogSeverityScreen": log_level} if log_level else {},
         accept_datastore=accept_datastore,
+        ipip=ipip,
         own_tables=own_tables or environment.get("TORTIE_OWN_TABLES", "") == "true",
     )
     for path in (options.cni_socket, options.run_dir / "bird" / "bird.ctl"):

@@ -4,10 +4,14 @@ import contextlib
 from pathlib import Path
 
 from tortie.agent.wireguard_keys import folder_of
+from tortie.dataplane.ipip_manager import IpipManager
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.vxlan_manager import VxlanManager
 from tortie.dataplane.wireguard_manager import WireguardManager
+from tortie.kernel.bpf.build import object_file
+from tortie.kernel.bpf.tunnel import BpfIpip
 from tortie.kernel.ethtool import Offload
+from tortie.kernel.ipip import KernelIpip
 from tortie.kernel.link import Links
 from tortie.kernel.remotes import Remotes
 from tortie.kernel.route import Routes
@@ -22,10 +26,11 @@ from tortie.kernel.wireguard.userspace import UserspaceWireguard
 class Overlays:
     """Their managers, in the order in which they are applied, and one way to close them all."""
 
-    def __init__(self, links: Links, routes: Routes, *, run_dir: Path, state_dir: Path) -> None:
+    def __init__(self, links: Links, routes: Routes, *, run_dir: Path, state_dir: Path, ipip: str) -> None:
         self._sockets = contextlib.ExitStack()
         self.wireguard = self._wireguard(links, routes, sockets=folder_of(run_dir), keys=state_dir / "wireguard")
-        self.managers: tuple[OverlayManager, ...] = (self._vxlan(links), self.wireguard)
+        self.ipip = self._ipip(links, ipip)
+        self.managers: tuple[OverlayManager, ...] = (self._vxlan(links), self.ipip, self.wireguard)
 
     def close(self) -> None:
         """Give back all sockets; may be called again. The kernel stays as it is."""
@@ -36,6 +41,13 @@ class Overlays:
         for each in (vxlans, remotes, offload):
             self._sockets.callback(each.close)
         return VxlanManager(links, vxlans=vxlans, remotes=remotes, offload=offload)
+
+    def _ipip(self, links: Links, choice: str) -> IpipManager:
+        ebpf = BpfIpip(object_file())
+        self._sockets.callback(ebpf.close)
+        carriers = (KernelIpip(links), ebpf)
+        wanted = tuple(each for each in carriers if choice in ("auto", each.name))
+        return IpipManager(wanted, excluded=[each for each in carriers if each not in wanted])
 
     def _wireguard(self, links: Links, routes: Routes, *, sockets: Path, keys: Path) -> WireguardManager:
         kernel, rules = KernelWireguard(links), Rules()

@@ -56,6 +56,7 @@ _LIVE = frozenset(
         "IPv4NormalRoutePriority",
         "IPv6NormalRoutePriority",
         "InterfaceRefreshInterval",
+        "IpInIpEnabled",
         "IpInIpMtu",
         "IpsetsRefreshInterval",
         "IptablesNATOutgoingInterfaceFilter",
@@ -113,7 +114,6 @@ _RESTART = frozenset(("IPForwarding", "InterfacePrefix"))
 _START = frozenset(("FelixHostname",))
 
 ASKS_NOTHING: Mapping[str, tuple[str, ...]] = {
-    "IpInIpEnabled": ("false",),
     "IptablesBackend": ("nft",),
     "LogFilePath": ("none",),
     "LogSeverityFile": ("none",),

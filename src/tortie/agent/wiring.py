@@ -120,19 +120,11 @@ class Agent:
         self._routes = Routes()
         self._conntrack = Conntrack()
         self._shaper = Shaper()
-        self._overlays = Overlays(self._links, self._routes, run_dir=options.run_dir, state_dir=options.state_dir)
-        self._proxies, self._announcer = ProxyNeighbours(), Announcer()
-        self._dataplane = LinuxDataplane(
-            self._table,
-            RouteTable(self._routes, workload_prefixes=prefixes),
-            conntrack=self._conntrack,
-            forwarding=Forwarding(),
-            shaper=self._shaper,
-            links=self._links,
-            reachability=ReachabilityManager(self._links, self._proxies, self._announcer),
-            arp=self._arp,
-            overlays=self._overlays.managers,
+        self._overlays = Overlays(
+            self._links, self._routes, run_dir=options.run_dir, state_dir=options.state_dir, ipip=options.ipip
         )
+        self._proxies, self._announcer = ProxyNeighbours(), Announcer()
+        self._dataplane = self._make_dataplane(prefixes)
         self._applier = Applier(self._dataplane, self._metrics)
         self._mtu = self._mtu_keeper()
         self._addresses = NodeAddresses(options, client, self._links)
@@ -154,7 +146,7 @@ class Agent:
         self._bird: BirdKeeper | None = None
         self._node_reports: node_reports.NodeReports | None = None
         if options.networking_backend == "bird":
-            keeper = self._bird = BirdKeeper(bird, SecretsDirectory(options.secrets_dir))
+            keeper = self._bird = BirdKeeper(bird, SecretsDirectory(options.secrets_dir), self._applier.wait_until_taken_over)
             self._node_reports = node_reports.NodeReports(client, options.node, bird=bird, sessions=lambda: keeper.peers)
         gate = Gate(client, self._syncer, pipeline=self._pipeline, applier=self._applier)
         self._plugin = Plugin(
@@ -174,6 +166,19 @@ class Agent:
     def _wireguard_keys(self) -> WireguardKeys:
         options, manager = self._options, self._overlays.wireguard
         return WireguardKeys(self._client, options.node, manager=manager, applier=self._applier, run_dir=options.run_dir)
+
+    def _make_dataplane(self, prefixes: tuple[str, ...]) -> LinuxDataplane:
+        return LinuxDataplane(
+            self._table,
+            RouteTable(self._routes, workload_prefixes=prefixes),
+            conntrack=self._conntrack,
+            forwarding=Forwarding(),
+            shaper=self._shaper,
+            links=self._links,
+            reachability=ReachabilityManager(self._links, self._proxies, self._announcer),
+            arp=self._arp,
+            overlays=self._overlays.managers,
+        )
 
     def _mtu_keeper(self) -> MtuKeeper:
         calico = self._options.environment.get(CALICO_DIRECTORY_VARIABLE)
@@ -318,6 +323,7 @@ class Agent:
             "addresses": self._addresses.describe(),
             "mtu": self._mtu.describe(),
             "wireguard": self._wireguard.describe(),
+            "ipip": self._overlays.ipip.describe(),
             "routes": self._reported_routes.summary(),
             "problems": self._operator.resource_problems(),
         }

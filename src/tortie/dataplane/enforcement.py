@@ -123,8 +123,6 @@ def _refuses(struct: type[msgspec.Struct]) -> tuple[type[msgspec.Struct], Covera
     return struct, Coverage(frozenset(), dict.fromkeys(struct.__struct_fields__, _NO))
 
 
-_ENCAPSULATION_OFF = ("", "Never")
-
 _FELIX_ENFORCED = frozenset(
     (
         "node_selector",
@@ -151,6 +149,7 @@ _FELIX_ENFORCED = frozenset(
         "require_mtu_file",
         "vxlan_mtu",
         "vxlan_mtuv6",
+        "ipip_enabled",
         "ipip_mtu",
         "wireguard_enabled",
         "wireguard_enabled_v6",
@@ -180,8 +179,8 @@ _FELIX_ENFORCED = frozenset(
         "nat_outgoing_exclusions",
         "nat_port_range",
         "floating_ips",
-        "local_subnet_l2reachability",
-        "local_subnet_l2reachability_refresh_interval",
+        "local_subnet_l2_reachability",
+        "local_subnet_l2_reachability_refresh_interval",
         "iptables_nat_outgoing_interface_filter",
         "allow_vxlan_packets_from_workloads",
         "allow_ipip_packets_from_workloads",
@@ -299,8 +298,7 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
         _covers(
             ippool.IPPoolSpec,
             "cidr block_size node_selector namespace_selector allowed_uses assignment_mode nat_outgoing disabled"
-            " disable_bgp_export vxlan_mode",
-            ipip_mode=_ENCAPSULATION_OFF,
+            " disable_bgp_export vxlan_mode ipip_mode",
         ),
         _covers(ippool.IPReservationSpec, "reserved_cidrs"),
         _covers(

@@ -63,6 +63,10 @@ class IpipManager:
         """Who carries IPIP here: kernel or ebpf; "" while it is not in use."""
         return self._carrier.name if self._carrier is not None and self._ready else ""
 
+    def describe(self) -> dict[str, str]:
+        """Who carries, and what keeps it from being carried."""
+        return {"carrier": self.carrier, "problem": self._problem}
+
     def configure(self, config: Config) -> None:
         """The MTU, and who else may tunnel to us."""
         self._config = config

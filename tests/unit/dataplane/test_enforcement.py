@@ -151,7 +151,7 @@ def test_everything_in_the_kernel_path_is_accepted() -> None:
             ["spec.ingress[0].http"],
         ),
         (HostEndpoint(spec=HostEndpointSpec(node="n", interface_name="*", expected_ips=("10.0.0.1",), profiles=("p",))), []),
-        (IPPool(spec=IPPoolSpec(ipip_mode="Always")), ["spec.ipipMode"]),
+        (IPPool(spec=IPPoolSpec(ipip_mode="Always")), []),
         (IPPool(spec=IPPoolSpec(vxlan_mode="CrossSubnet")), []),
         (IPPool(spec=IPPoolSpec(ipip_mode="Never", vxlan_mode="Never", nat_outgoing=True)), []),
         (
