@@ -32,6 +32,7 @@ class Applier:
         self.applies = 0
         self.turns = 0
         """How often the dataplane was told to apply, successful or not."""
+        self._begun = 0
         self.in_sync = False
         """True once the kernel held a complete state, except for single objects that it refused."""
 
@@ -95,6 +96,7 @@ class Applier:
     async def _apply(self) -> None:
         loop = asyncio.get_running_loop()
         started = self._busy_since = loop.time()
+        self._begun += 1
         seen_at, self._seen_at = self._seen_at, None
         try:
             await self._dataplane.apply()
@@ -125,6 +127,18 @@ class Applier:
             return
         self._metrics.count("felix_nft_calls", 1 if done.messages else 0)
         self._metrics.count("felix_nft_list_calls", 1 if done.read_back else 0)
+
+    async def wait_until_taken_over(self, timeout_seconds: float) -> bool:
+        """True once all that was told before is applied, and every route that was BIRD's and is ours now is in the kernel;
+        False when that took too long."""
+        turn = self._begun + 1  # what runs now may have begun without the last messages
+        self._dirty.set()
+        try:
+            async with asyncio.timeout(timeout_seconds), self._applied:
+                await self._applied.wait_for(lambda: self.turns >= turn and not self._dataplane.taking_over)
+        except TimeoutError:
+            return False
+        return True
 
     async def wait_for_turn(self, turns: int) -> None:
         """Return once `turns` is no longer this many."""

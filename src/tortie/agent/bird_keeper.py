@@ -5,6 +5,7 @@ peer's address. Its name and the reason stand in `peers`.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from tortie.intent.routing import Bgp
 
 _log = log.get(__name__)
 POLL_SECONDS = 1.0
+TAKE_OVER_SECONDS = 30.0
+"""For so long BIRD keeps its configuration while routes that it is to give up are not in the kernel by another hand."""
 
 
 class Resolved(NamedTuple):
@@ -33,8 +36,11 @@ class Resolved(NamedTuple):
 class BirdKeeper:
     """`want` may be called at any time from the loop; `run` does the work. A failure is tried again, and told in `failure`."""
 
-    def __init__(self, bird: Bird, secrets: SecretsDirectory) -> None:
+    def __init__(self, bird: Bird, secrets: SecretsDirectory, taken_over: Callable[[float], Awaitable[bool]]) -> None:
+        """`taken_over` returns when BIRD may be configured: the routes that it gives up thereby are there without it; or False
+        after so many seconds."""
         self._bird = bird
+        self._taken_over = taken_over
         self._secrets = secrets
         self._wanted: Bgp | None = None
         self._resolved: Resolved | None = None
@@ -62,6 +68,8 @@ class BirdKeeper:
         backoff = Backoff(first=0.1, last=10.0)
         while True:
             await self._changed.wait()
+            if not await self._taken_over(TAKE_OVER_SECONDS):
+                _log.warning("BIRD is configured although routes that it gives up are not all in the kernel yet")
             self._changed.clear()
             assert self._wanted is not None
             try:

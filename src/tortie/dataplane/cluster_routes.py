@@ -67,6 +67,11 @@ class ClusterRoutes:
         for family in FAMILIES:
             self._dirty |= self._of_way[way, family]
 
+    def owner(self, dst: Prefix) -> Owner | None:
+        """Who programs the route to a destination; None where there is no such destination."""
+        route = self._routes.get(dst)
+        return None if route is None else route.owner
+
     def watch(self, addresses: Iterable[Address]) -> None:
         """`has_address` will be asked about these."""
         self._watched = frozenset(addresses)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 from tortie.base.net import Prefix
 from tortie.dataplane.cluster_routes import ClusterRoutes
+from tortie.dataplane.hand_over import HandOver
 from tortie.dataplane.overlay import OverlayManager
 from tortie.dataplane.render.config import Config
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
-from tortie.intent.messages import Message
+from tortie.intent.messages import ClusterRouteUpdate, Message
+from tortie.intent.routes import Owner
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.link import Links
 from tortie.kernel.route import Route
@@ -38,6 +40,8 @@ class RouteManager:
         self._routes = routes
         self._conntrack = conntrack
         self._cluster = ClusterRoutes(links, overlays)
+        self._hand_over = HandOver(routes)
+        self._first = True
         self._config = Config()
         self._told: dict[EndpointId, Endpoint] | None = None
         self._local: dict[Prefix, Route] = {}
@@ -60,6 +64,9 @@ class RouteManager:
 
     def on_update(self, message: Message) -> None:
         """Note what a message changes about the cluster's routes."""
+        if isinstance(message, ClusterRouteUpdate):
+            after = message.route.owner if message.route is not None else None
+            self._hand_over.moved(message.dst, self._cluster.owner(message.dst), after, first=self._first)
         self._cluster.on_update(message)
 
     async def apply(self, endpoints: Mapping[EndpointId, Endpoint]) -> None:
@@ -80,15 +87,23 @@ class RouteManager:
         self._dirty |= dirty
         for count, dst in enumerate(list(self._dirty), 1):
             route = self._local.get(dst) or self._cluster.kernel_route(dst)
-            if route is None:
-                self._routes.remove(dst)
-            else:
+            if route is not None:
                 self._routes.put(self._as_configured(route))
+            elif self._cluster.owner(dst) is Owner.BIRD:
+                self._routes.hand_over(dst)
+            else:
+                self._routes.remove(dst)
             self._dirty.discard(dst)
             if count % _SLICE == 0:
                 await asyncio.sleep(0)
+        self._first = False
         if self._config.routes.sync:
-            await self._routes.apply_in_slices(self._conntrack.forget)
+            try:
+                await self._routes.apply_in_slices(self._conntrack.forget)
+            finally:
+                given_up = await self._hand_over.settle()
+            if given_up:
+                await self._routes.apply_in_slices(self._conntrack.forget)
 
     def _learn(self, endpoints: Mapping[EndpointId, Endpoint]) -> set[Prefix]:
         """Note the addresses of all workloads; those whose route is another now."""
@@ -122,7 +137,7 @@ class RouteManager:
     @property
     def problems(self) -> Mapping[str, str]:
         """Routes that are not as they should be, and why."""
-        found = self._cluster.problems
+        found = self._cluster.problems | self._hand_over.problems
         for source in self._config.routes.sources:
             if source is not None and source not in self._sources:
                 found[f"route source {source}"] = "no interface of this node has this address: routes are without it"
@@ -151,14 +166,26 @@ class RouteManager:
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these destinations. True if any is one that we want: read it back."""
-        concerned = any(destination in self._routes.desired for destination in destinations)
+        touched = set(destinations)
+        concerned = any(destination in self._routes.desired for destination in touched)
         if concerned:
             self._routes.distrust()
-        return concerned
+        return self._hand_over.concerns(touched) or concerned
 
     def due_in(self) -> float | None:
-        """Seconds until unclaimed routes may be removed; None if there are none."""
-        return self._routes.due_in() if self._config.routes.sync else None
+        """Seconds until unclaimed routes may be removed, or BIRD may have its own; None if nothing waits."""
+        waiting = (self._routes.due_in(), self._hand_over.due_in()) if self._config.routes.sync else ()
+        return min((seconds for seconds in waiting if seconds is not None), default=None)
+
+    @property
+    def taking_over(self) -> bool:
+        """True while a destination that was BIRD's has no route of ours yet: BIRD should keep what it has."""
+        return self._config.routes.sync and self._hand_over.taking_over
+
+    @property
+    def handing_over(self) -> bool:
+        """True while routes of ours stay until BIRD has its own: what they lead into must stay too."""
+        return self._hand_over.in_progress
 
     def invalidate(self) -> None:
         """Read the kernel's routes back at the next apply, and look for the uplinks."""

@@ -116,7 +116,7 @@ class Routes:
         self._socket = open_requests(netns_fd)
         self.port_id = self._socket.port_id
         self._names: dict[int, str] = {}
-        self._known: dict[int, dict[bytes, Route]] = {}
+        self._known: dict[tuple[int, int | None], dict[bytes, Route]] = {}
 
     def close(self) -> None:
         """Give back the socket; may be called again."""
@@ -143,17 +143,17 @@ class Routes:
         names = self._device_names() if messages else {}
         return tuple(_parse(message.body, names) for message in messages if message.type == rtnetlink.RTM_NEWROUTE)
 
-    def list_in_parts(self, *, table: int, protocol: int | None = None) -> Iterator[Sequence[Route]]:
+    def list_in_parts(self, *, table: int, protocol: int | None = None, remember: bool = True) -> Iterator[Sequence[Route]]:
         """The same, some hundreds at a time, for who must not be held up. Between two parts others may run, but nobody may use
         this object. Raises Busy if routes changed meanwhile: then it is to be begun again.
 
-        What was listed last, or written since, is known by its bytes: such a Route is the same object again.
+        What was listed last to be remembered, or written since, is known by its bytes: such a Route is the same object again.
         """
         names = self._device_names()
         if names != self._names:
             self._known.clear()
             self._names = names
-        known, found = self._known.get(table, {}), dict[bytes, Route]()
+        known, found = self._known.get((table, protocol), {}), dict[bytes, Route]()
         yield []
         for family in FAMILIES:
             header = _header(family, table=table, protocol=protocol or 0)
@@ -171,7 +171,8 @@ class Routes:
                     yield part
             except NotFound:  # a table exists from its first route on
                 continue
-        self._known[table] = found
+        if remember:
+            self._known[table, protocol] = found
 
     def add(self, routes: Iterable[Route]) -> tuple[RouteFailure, ...]:
         """Add new routes; AlreadyExists is among the failures where table, destination and metric are taken."""
@@ -205,8 +206,11 @@ class Routes:
                 body = _body(normal, index)
                 ready.append(route)
                 bodies.append(body)
-                if kind == rtnetlink.RTM_NEWROUTE and (known := self._known.get(route.table)) is not None:
-                    known[body + _TAILS[route.dst.family]] = normal
+                if kind == rtnetlink.RTM_NEWROUTE:
+                    for protocol in (route.protocol, None):
+                        known = self._known.get((route.table, protocol))
+                        if known is not None:
+                            known[body + _TAILS[route.dst.family]] = normal
         for begin in range(0, len(bodies), _WINDOW):
             for answer in self._socket.failures(kind, flags, bodies[begin : begin + _WINDOW]):
                 route = ready[begin + answer.sequence]

@@ -5,7 +5,7 @@ import errno
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from tortie.base.net import Address, Prefix
@@ -73,6 +73,7 @@ class RouteTable:
         self._unclaimed: dict[_Place, float] = {}
         self._waiting: dict[Prefix, Route] = {}
         self._left: set[Prefix] = set()
+        self._handed: set[Prefix] = set()
         self._applying = False
         self._doubted = False
 
@@ -126,9 +127,13 @@ class RouteTable:
                 self._left.add(dst)
         self._desired[dst] = wanted
         self._dirty.add(dst)
+        self._handed.discard(dst)
 
     def remove(self, dst: Prefix) -> None:
         """Do not want a route to this destination any more; it need not have been put."""
+        if dst in self._handed:
+            self._handed.discard(dst)
+            self._dirty.add(dst)
         before = self._desired.pop(dst, None)
         if before is None:
             return
@@ -136,6 +141,35 @@ class RouteTable:
         if self._has_moved(dst, before.device, None):
             self._left.add(dst)
         self._dirty.add(dst)
+
+    def hand_over(self, dst: Prefix) -> None:
+        """Do not want a route any more, but leave what the kernel has of ours until `remove`, or for good with a new `put`."""
+        self.remove(dst)
+        self._handed.add(dst)
+        self._dirty.add(dst)
+
+    @property
+    def handed(self) -> Set[Prefix]:
+        """Of the destinations handed over those where the kernel had a route of ours at the last `apply`."""
+        return self._handed
+
+    def holds(self, dst: Prefix) -> bool:
+        """True if the desired route was in the kernel at the last `apply`."""
+        wanted = self._desired.get(dst)
+        return wanted is not None and self._actual is not None and wanted in self._actual.get(dst, ())
+
+    async def destinations(self, protocol: int) -> set[Prefix]:
+        """Where routes of somebody else lead. Not beside an `apply`."""
+        found: set[Prefix] = set()
+        for _ in range(_READINGS):
+            try:
+                for part in self._routes.list_in_parts(table=self._table, protocol=protocol, remember=False):
+                    found.update(route.dst for route in part)
+                    await asyncio.sleep(0)
+                break
+            except Busy:
+                continue
+        return found
 
     def distrust(self) -> None:
         """Read the kernel again at the next `apply`."""
@@ -254,6 +288,10 @@ class RouteTable:
                 wanted = None
             have = actual.get(dst, ())
             if len(have) == 1 and have[0] is wanted:
+                continue
+            if wanted is None and dst in self._handed:
+                if not have:
+                    self._handed.discard(dst)
                 continue
             if wanted is None:
                 for route in have:
