@@ -162,7 +162,7 @@ class LinuxDataplane:
             await self._routes.apply(self._floating.routed(active))
         except ExceptionGroup as group:
             failures.append(group)
-        for overlay in self._overlays:
+        for overlay in () if self._routes.handing_over else self._overlays:
             try:
                 await overlay.retire()
             except ExceptionGroup as group:
@@ -221,6 +221,11 @@ class LinuxDataplane:
     def transaction(self) -> ApplyStats | None:
         """What the last `apply` did to the table; None when the kernel refused it."""
         return self._transaction
+
+    @property
+    def taking_over(self) -> bool:
+        """True while a route that was BIRD's is not in the kernel as ours yet: BIRD should keep what it has."""
+        return self._routes.taking_over
 
     @property
     def routes(self) -> int:
