@@ -10,6 +10,7 @@ from tests.kernel.dataplane_stage import Pod, Stage
 
 from tortie.base.net import parse_prefix
 from tortie.dataplane.linux import LinuxDataplane
+from tortie.dataplane.reachability_manager import ReachabilityManager
 from tortie.intent.endpoint import Endpoint, Tier
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
@@ -26,10 +27,12 @@ from tortie.intent.policy import Action, Direction, Origin, Policy, Profile, Rul
 from tortie.intent.routing import Pool
 from tortie.intent.sets import IPSet, Member, SetKind
 from tortie.kernel import netns
+from tortie.kernel.announce import Announcer
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import Links
 from tortie.kernel.nft.table import NftTable
+from tortie.kernel.proxy_neighbours import ProxyNeighbours
 from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route import Routes
 from tortie.kernel.route_table import RouteTable
@@ -52,6 +55,8 @@ class Node:
         self.conntrack = Conntrack(self._fd)
         self.shaper = Shaper(self._fd)
         self.links = Links(self._fd)
+        self.proxies = ProxyNeighbours(self._fd)
+        self.announcer = Announcer(self._fd)
         self.dataplane = LinuxDataplane(
             self.table,
             RouteTable(self.routes, grace_seconds=0.5),
@@ -60,6 +65,7 @@ class Node:
             shaper=self.shaper,
             arp=self.arp,
             links=self.links,
+            reachability=ReachabilityManager(self.links, self.proxies, self.announcer),
         )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -83,6 +89,8 @@ class Node:
         self.conntrack.close()
         self.shaper.close()
         self.links.close()
+        self.proxies.close()
+        self.announcer.close()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         os.close(self._fd)

@@ -29,6 +29,7 @@ from tortie.dataplane.peering_manager import PeeringManager
 from tortie.dataplane.policy_manager import PolicyManager
 from tortie.dataplane.populated import Populated
 from tortie.dataplane.quarantine import Quarantine
+from tortie.dataplane.reachability_manager import ReachabilityManager
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.route_manager import RouteManager
 from tortie.dataplane.set_manager import SetManager
@@ -52,7 +53,7 @@ class LinuxDataplane:
     Without `forwarding` the workloads' devices come prepared, as those of the CNI plugin do. Without `shaper` there are no
     bandwidth limits. Without `links` no host endpoint finds its interface by address, and no workload its BGP peer. `arp` is a
     table of family arp; without it nothing guards answers to ARP. Routes of an overlay that has no manager here are not
-    programmed.
+    programmed. Without `reachability` nobody in the node's subnet finds a workload by its address alone.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class LinuxDataplane:
         links: Links | None = None,
         arp: NftTable | None = None,
         overlays: Sequence[OverlayManager] = (),
+        reachability: ReachabilityManager | None = None,
     ) -> None:
         self._table = table
         self._quarantine = Quarantine(table)
@@ -79,6 +81,7 @@ class LinuxDataplane:
         self._overlays = tuple(overlays)
         self._routes = RouteManager(routes, conntrack, overlays=self._overlays, links=links)
         self._floating = FloatingManager(table)
+        self._reachability = reachability
         self._managers: tuple[Manager, ...] = (
             StaticManager(table),
             SetManager(table, populated),
@@ -160,6 +163,11 @@ class LinuxDataplane:
                 failures.append(group)
         try:
             await self._routes.apply(self._floating.routed(active))
+        except ExceptionGroup as group:
+            failures.append(group)
+        try:
+            if self._reachability is not None:
+                self._reachability.apply(self._floating.routed(active))
         except ExceptionGroup as group:
             failures.append(group)
         for overlay in () if self._routes.handing_over else self._overlays:
@@ -245,8 +253,10 @@ class LinuxDataplane:
         return current is not None and self._programmed.get(endpoint_id) == current
 
     def due_in(self) -> float | None:
-        """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace."""
-        return self._routes.due_in()
+        """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace, or
+        addresses are to be announced again."""
+        due = [self._routes.due_in(), self._reachability.due_in() if self._reachability is not None else None]
+        return min((each for each in due if each is not None), default=None)
 
     def links_changed(self, names: Set[str]) -> bool:
         """Interfaces came, went, or changed. True if something of ours belongs there: the next `apply` looks at them."""
@@ -259,12 +269,15 @@ class LinuxDataplane:
         tunnelled = any([overlay.links_changed(names) for overlay in self._overlays])
         if tunnelled:
             self._routes.overlays_changed()
-        return self._routes.links_changed(names) or limited or found or tunnelled
+        answered = self._reachability is not None and self._reachability.links_changed(names)
+        return self._routes.links_changed(names) or limited or found or tunnelled or answered
 
     def addresses_changed(self) -> bool:
         """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next
         `apply` looks at them."""
         concerned = [self._hosts.addresses_changed(), self._routes.addresses_changed()]
+        if self._reachability is not None:
+            concerned.append(self._reachability.addresses_changed())
         return any((*concerned, *[overlay.addresses_changed() for overlay in self._overlays]))
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
@@ -288,6 +301,8 @@ class LinuxDataplane:
             self._devices.invalidate()
         if self._peerings is not None:
             self._peerings.invalidate()
+        if self._reachability is not None:
+            self._reachability.invalidate()
         if self._bandwidth is not None:
             self._bandwidth.invalidate()
         self._hosts.invalidate()
@@ -314,6 +329,8 @@ class LinuxDataplane:
                         manager.on_update(message)
                     if self._peerings is not None:
                         self._peerings.on_update(message)
+                    if self._reachability is not None:
+                        self._reachability.on_update(message)
                     for overlay in self._overlays:
                         overlay.on_update(message)
                     self._routes.on_update(message)
@@ -331,3 +348,5 @@ class LinuxDataplane:
             for overlay in self._overlays:
                 overlay.configure(config)
             self._routes.configure(config)
+            if self._reachability is not None:
+                self._reachability.configure(config)
