@@ -25,7 +25,7 @@ from tortie.api.ipam import BlockAffinity, BlockAffinitySpec, affinity_name
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
 from tortie.api.resource import Metadata, Resource, Update
-from tortie.base.net import parse_interface
+from tortie.base.net import parse_interface, parse_prefix
 from tortie.base.process import is_alive, run_blocking
 from tortie.bgp.errors import ConfigError, ControlError
 from tortie.calc.bgp import BgpStage
@@ -173,6 +173,12 @@ def test_blocks_reach_the_other_kernel_and_workloads_stay_hidden(hosts: tuple[Ho
     for address in ("10.0.0.5", "10.0.0.70", "192.0.2.5"):  # in its own block, borrowed from n2's, outside every pool
         one.ip("route", "add", f"{address}/32", "dev", "cali1", "proto", "80", "metric", "1024")
     one.ip("-6", "route", "add", "fd00:10::5/128", "dev", "cali1", "proto", "80", "metric", "1024")
+    # The agent's own routes to other nodes, and its blackholes, are nothing to tell.
+    one.ip("route", "add", "10.0.3.0/26", "via", "172.18.0.9", "dev", "eth0", "onlink", "proto", "80")
+    one.ip(
+        "-6", "route", "add", "fd00:10::40/122", "via", "fd00:18::9", "dev", "eth0", "onlink", "proto", "80", "metric", "1023"
+    )
+    one.ip("route", "add", "blackhole", "10.0.4.0/26", "proto", "80")
     start_both(hosts)
     eventually(lambda: len(bird_routes(two)) >= 3, f"routes missing: {bird_routes(two)}")
     eventually(lambda: len(bird_routes(two, "-6")) >= 1, f"routes missing: {bird_routes(two, '-6')}")
@@ -187,6 +193,18 @@ def test_blocks_reach_the_other_kernel_and_workloads_stay_hidden(hosts: tuple[Ho
         "overlay blocks are told, unexported ones not"
     )
     assert set(bird_routes(one)) == {"10.0.0.64/26", "blackhole 10.0.0.0/26", "blackhole 10.2.0.0/26"}
+
+
+def test_bird_steps_in_for_a_tunnel_that_is_not_complete_and_steps_back(hosts: tuple[Host, Host]) -> None:
+    _, two = hosts
+    start_both(hosts)
+    ways = {"10.0.0.0/26", "blackhole 10.0.0.64/26"}
+    eventually(lambda: set(bird_routes(two)) == ways, f"routes: {bird_routes(two)}")
+    waiting = replace(intent("n2"), exceptions=(parse_prefix("10.1.0.0/26"),))
+    two.do(lambda bird: bird.apply(waiting))
+    eventually(lambda: set(bird_routes(two)) == {*ways, "10.1.0.0/26"}, f"routes: {bird_routes(two)}")
+    two.do(lambda bird: bird.apply(intent("n2")))
+    eventually(lambda: set(bird_routes(two)) == ways, f"routes: {bird_routes(two)}")
 
 
 def test_a_route_reflector_tells_its_clients_of_each_other_and_is_not_in_the_way() -> None:

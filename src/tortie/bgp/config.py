@@ -97,7 +97,7 @@ def _kernel(family: Family) -> Iterator[str]:
     """Metric 0 leaves the metric to each route; BIRD's default of 32 would override them all."""
     yield f"protocol kernel kernel{family.value} {{"
     yield f"  {_channel(family)} {{"
-    yield "    import all;"
+    yield f"    import filter tortie_learn{family.value};"
     yield f"    export filter tortie_kernel{family.value};"
     yield "  };"
     yield "  learn;"

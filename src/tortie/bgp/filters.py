@@ -10,6 +10,9 @@ from tortie.base.net import Family, Prefix
 from tortie.bgp.route_filters import MIRROR, add_community, render_functions
 from tortie.intent.routing import Bgp, Block, Pool
 
+AGENT_PROTOCOL = 80
+"""The kernel's mark of the agent's routes (route protocol)."""
+
 
 def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     """Lines of all functions and filters of one family, definitions before uses."""
@@ -22,6 +25,7 @@ def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     yield from _export(pools, family, services=_told_services(bgp, family))
     yield from _import(family, priority)
     yield from _kernel(bgp, family, pools=pools, priority=priority)
+    yield from _learn(family)
 
 
 def _told_services(bgp: Bgp, family: Family) -> list[Prefix]:
@@ -128,5 +132,18 @@ def _kernel(bgp: Bgp, family: Family, *, pools: Iterable[Pool], priority: int) -
         encapsulated = pool.vxlan_mode != "Never" or (family is Family.V4 and pool.ipip_mode != "Never")
         verdict = "accept" if bgp.programs_no_encap and not encapsulated else "reject"
         yield f"  if net ~ {pool.cidr} then {verdict};"
+    yield "  accept;"
+    yield "}"
+
+
+def _learn(family: Family) -> Iterator[str]:
+    """What BIRD takes from the kernel: the agent's routes to workloads, and whatever others put there.
+
+    The agent's routes to other nodes (a gateway) and its blackholes are no news to anybody: told to peers, they would lead
+    through this node, and would outlive what BGP itself knows of them.
+    """
+    yield f"filter tortie_learn{family.value}"
+    yield "{"
+    yield f"  if krt_source = {AGENT_PROTOCOL} && (dest != RTD_UNICAST || gw != ::) then reject;"
     yield "  accept;"
     yield "}"

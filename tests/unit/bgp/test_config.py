@@ -101,6 +101,7 @@ CASES: Mapping[str, Bgp] = {
             pool("10.4.0.0/16"),
         ),
         programs_no_encap=False,
+        exceptions=(parse_prefix("10.1.0.64/26"), parse_prefix("10.1.0.128/26"), parse_prefix("fd00:10::/122")),
         ipv4_priority=512,
     ),
     "reflector": bgp(
