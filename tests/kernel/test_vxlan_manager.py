@@ -24,7 +24,7 @@ from tortie.kernel import netns
 from tortie.kernel.ethtool import Offload
 from tortie.kernel.link import Links
 from tortie.kernel.remotes import Remotes
-from tortie.kernel.route import Routes
+from tortie.kernel.route import Route, Routes
 from tortie.kernel.vxlan import Vxlans
 
 pytestmark = pytest.mark.kernel
@@ -233,7 +233,8 @@ def test_a_device_is_as_it_should_be_and_knows_nobody_else(pair: tuple[Machine, 
         addresses = [entry.interface for entry in one.links.addresses(NAMES[family]) if entry.is_global]
         assert addresses == [Interface(one.tunnels[family], family.bits)]
         assert one.entries(family) == {(other.mac(family), str(other.uplinks[family].address))}
-        assert one.neighbours(family) == {(str(other.tunnels[family]), other.mac(family))}
+        expected = [str(other.tunnels[family]), *(["fe80::6400:ff:fe00:602"] if family is Family.V6 else [])]
+        assert one.neighbours(family) == {(address, other.mac(family)) for address in expected}
     assert one.manager.problems == {}
 
 
@@ -419,6 +420,18 @@ def test_an_address_on_the_loopback_device_leaves_the_way_to_the_routes(pair: tu
     other.manager.on_update(VtepUpdate("n1", Family.V4, replace(one.vtep(Family.V4), underlay=anycast.address)))
     other.apply()
     assert other.entries() == {(one.mac(Family.V4), "192.0.1.77")}
+
+
+def test_a_destination_changes_to_vxlan_in_place_though_its_end_lies_inside(pair: tuple[Machine, Machine]) -> None:
+    one, other = pair
+    for family in FAMILIES:
+        wanted = one.manager.route(one.way_to(other, family))
+        assert wanted is not None
+        gateway = Address(family, one.uplinks[family].address.value - 1)
+        before = Route(dst=wanted.dst, via=gateway, device="up0", metric=wanted.metric, onlink=True)
+        assert one.routes.replace([before]) == ()
+        assert one.routes.replace([wanted]) == ()
+        assert one.reaches(other, family)
 
 
 def test_of_two_nodes_with_one_mac_or_address_only_the_first_is_reached(pair: tuple[Machine, Machine]) -> None:

@@ -4,10 +4,11 @@ Nothing is learned and nothing is flooded: a frame whose receiver is not told of
 """
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 
-from tortie.base.net import FAMILIES, Family
+from tortie.base.net import FAMILIES, Address, Family, address_from_bytes
+from tortie.dataplane.cluster_routes import METRICS
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.vxlan_device import VxlanDevice, Wanted
 from tortie.intent.messages import Message, OverlayUpdate, VtepUpdate
@@ -18,9 +19,6 @@ from tortie.kernel.link import Links
 from tortie.kernel.remotes import EVERYBODY, Remote, Remotes
 from tortie.kernel.route import Route
 from tortie.kernel.vxlan import Vxlans
-
-_METRICS = {Family.V4: 0, Family.V6: 1023}
-"""Of routes of the cluster; beside them there is room for BIRD's."""
 
 
 class VxlanManager:
@@ -70,9 +68,8 @@ class VxlanManager:
                 self._dirty.discard(family)
                 continue
             self._accepted[family] = dict(self._accept(family, wanted))
-            remotes = (Remote(each.address, each.mac, each.underlay) for each in self._accepted[family].values())
             try:
-                device.ensure(wanted, remotes)
+                device.ensure(wanted, _remotes(self._accepted[family].values()))
                 self._dirty.discard(family)
             except ExceptionGroup as group:
                 failures += group.exceptions
@@ -97,13 +94,24 @@ class VxlanManager:
             raise ExceptionGroup("VXLAN devices that are not in use could not be removed", failures)
 
     def route(self, route: ClusterRoute) -> Route | None:
-        """By the other node's end, which must be known."""
+        """By the other node's end, which must be known.
+
+        In IPv6 by its link-local address: a global one inside of the destination could not become the gateway while the
+        kernel still reaches it another way.
+        """
         family = route.dst.family
         device, vtep = self._devices[family], self._accepted[family].get(route.node)
         if not device.ready or vtep is None or vtep.address != route.next_hop or self._wanted(family) is None:
             return None
-        mtu = self._config.mtus.tunnel(Way.VXLAN, family)
-        return Route(dst=route.dst, via=vtep.address, device=device.name, metric=_METRICS[family], onlink=True, mtu=mtu)
+        is_v4 = family is Family.V4
+        return Route(
+            dst=route.dst,
+            via=vtep.address if is_v4 else _link_local(vtep.mac),
+            device=device.name,
+            metric=METRICS[family],
+            onlink=is_v4,
+            mtu=self._config.mtus.tunnel(Way.VXLAN, family),
+        )
 
     def links_changed(self, names: Set[str]) -> bool:
         """Our devices, and those that they send through."""
@@ -175,6 +183,20 @@ class VxlanManager:
 
     def _of(self, family: Family) -> str:
         return self._devices[family].name
+
+
+def _remotes(vteps: Iterable[Vtep]) -> Iterator[Remote]:
+    for each in vteps:
+        yield Remote(each.address, each.mac, each.underlay)
+        if each.family is Family.V6:
+            yield Remote(_link_local(each.mac), each.mac, each.underlay)
+
+
+def _link_local(mac: str) -> Address:
+    """The address that a device with this MAC has by itself (RFC 4291, appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return address_from_bytes(b"\xfe\x80" + bytes(6) + identifier)
 
 
 def _is_of_one(mac: str) -> bool:
