@@ -75,6 +75,7 @@ _LIVE = frozenset(
         "NftablesMangleAllowAction",
         "NftablesMarkMask",
         "NftablesRefreshInterval",
+        "ProgramClusterRoutes",
         "PrometheusGoMetricsEnabled",
         "PrometheusMetricsEnabled",
         "PrometheusMetricsHost",

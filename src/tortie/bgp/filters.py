@@ -10,9 +10,6 @@ from tortie.base.net import Family, Prefix
 from tortie.bgp.route_filters import MIRROR, add_community, render_functions
 from tortie.intent.routing import Bgp, Block, Pool
 
-AGENT_PROTOCOL = 80
-"""The kernel's mark of the agent's routes (route protocol)."""
-
 
 def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     """Lines of all functions and filters of one family, definitions before uses."""
@@ -25,7 +22,7 @@ def render_filters(bgp: Bgp, family: Family) -> Iterator[str]:
     yield from _export(pools, family, services=_told_services(bgp, family))
     yield from _import(family, priority)
     yield from _kernel(bgp, family, pools=pools, priority=priority)
-    yield from _learn(family)
+    yield from _learn(family, bgp.agent_protocol)
 
 
 def _told_services(bgp: Bgp, family: Family) -> list[Prefix]:
@@ -136,7 +133,7 @@ def _kernel(bgp: Bgp, family: Family, *, pools: Iterable[Pool], priority: int) -
     yield "}"
 
 
-def _learn(family: Family) -> Iterator[str]:
+def _learn(family: Family, agent_protocol: int) -> Iterator[str]:
     """What BIRD takes from the kernel: the agent's routes to workloads, and whatever others put there.
 
     The agent's routes to other nodes (a gateway) and its blackholes are no news to anybody: told to peers, they would lead
@@ -144,6 +141,6 @@ def _learn(family: Family) -> Iterator[str]:
     """
     yield f"filter tortie_learn{family.value}"
     yield "{"
-    yield f"  if krt_source = {AGENT_PROTOCOL} && (dest != RTD_UNICAST || gw != ::) then reject;"
+    yield f"  if krt_source = {agent_protocol} && (dest != RTD_UNICAST || gw != ::) then reject;"
     yield "  accept;"
     yield "}"

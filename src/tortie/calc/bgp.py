@@ -38,7 +38,7 @@ from tortie.calc.pools_hosts import intent_pool
 from tortie.calc.problems import Problems
 from tortie.intent.messages import BgpUpdate
 from tortie.intent.route_filter import RouteFilter
-from tortie.intent.routing import Bgp, BgpPeer, Block, Pool
+from tortie.intent.routing import AGENT_PROTOCOL, Bgp, BgpPeer, Block, Pool
 
 NORMAL_PRIORITY = 1024
 """The metric of a route of ours where BGPConfiguration does not say otherwise."""
@@ -67,6 +67,7 @@ class BgpStage:
         self._workloads = LocalWorkloads(node)
         self._programs_no_encap = True
         self._exceptions: tuple[Prefix, ...] = ()
+        self._agent_protocol = AGENT_PROTOCOL
         self._dirty = False
         self._last: Bgp | None = None
 
@@ -102,11 +103,13 @@ class BgpStage:
     def _peers_with_workloads(self) -> bool:
         return any(peer.spec.local_workload_selector for peer in self._peers.values())
 
-    def on_routes(self, *, programs_no_encap: bool, exceptions: tuple[Prefix, ...]) -> None:
-        """What was decided about BIRD's part of the routes (`routes`)."""
-        if (programs_no_encap, exceptions) != (self._programs_no_encap, self._exceptions):
-            self._programs_no_encap, self._exceptions = programs_no_encap, exceptions
-            self._dirty = True
+    def on_routes(
+        self, *, programs_no_encap: bool, exceptions: tuple[Prefix, ...], agent_protocol: int = AGENT_PROTOCOL
+    ) -> None:
+        """What was decided about BIRD's part of the routes (`routes`), and by what it knows the agent's."""
+        before = (self._programs_no_encap, self._exceptions, self._agent_protocol)
+        self._programs_no_encap, self._exceptions, self._agent_protocol = programs_no_encap, exceptions, agent_protocol
+        self._dirty |= before != (programs_no_encap, exceptions, agent_protocol)
 
     def _report(self, key: Key, value: Resource | None) -> None:
         if isinstance(value, BGPConfiguration):
@@ -209,6 +212,7 @@ class BgpStage:
             ipv6_priority=_priority(shared.ipv6_normal_route_priority),
             programs_no_encap=self._programs_no_encap,
             exceptions=self._exceptions,
+            agent_protocol=self._agent_protocol,
             filters=self._used_filters(peers),
             advertisements=advertisements(shared, own),
             services=self._services.routes(local.labels),

@@ -176,7 +176,11 @@ class Graph:
             self._routes.on_parameters(dict(config))
         self._routes.on_annotations(self._config.annotations)
         self._routes.flush()
-        self._bgp.on_routes(programs_no_encap=self._routes.bird_programs_no_encap, exceptions=self._routes.exceptions)
+        self._bgp.on_routes(
+            programs_no_encap=self._routes.bird_programs_no_encap,
+            exceptions=self._routes.exceptions,
+            agent_protocol=self._routes.agent_protocol,
+        )
         messages = self._sequencer.flush()
         bgp = self._bgp.flush()
         if bgp is not None:

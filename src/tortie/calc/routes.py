@@ -100,6 +100,11 @@ class Routes:
             self._exceptions_told = tuple(sorted(self._exceptions))
         return self._exceptions_told
 
+    @property
+    def agent_protocol(self) -> int:
+        """By which the agent's routes to other nodes are known in the kernel."""
+        return self._settings.agent_protocol
+
     def on_pool(self, key: Key, value: IPPool | None) -> None:
         """A pool came, changed or went. Of two with one CIDR the lowest name counts."""
         new = None if value is None else pool_facts(value)

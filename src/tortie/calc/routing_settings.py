@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from tortie.base.net import FAMILIES, Family
 from tortie.intent.routes import Owner, Way
+from tortie.intent.routing import AGENT_PROTOCOL
 
 STRICT_ANNOTATION = "tortie.io/wireguard-strict"
 """On FelixConfiguration, `Enabled`: what cannot be encrypted although it should is not sent at all."""
 
+_TAKEN_PROTOCOLS = frozenset((1, 2, 3, 4, 12, 16))
 _TRUE = frozenset(("true", "1", "yes", "y", "t"))
 _FALSE = frozenset(("false", "0", "no", "n", "f", "none"))
 _NO_ENCAP = frozenset(("Enabled", "EnabledNoEncapOnly"))
@@ -43,6 +45,8 @@ class RoutingSettings:
     wireguard_ports: tuple[tuple[Family, int], ...]
     host_encryption: bool
     strict: bool
+    agent_protocol: int
+    """The kernel's mark of the agent's routes to other nodes (route protocol)."""
 
     def forced(self, way: Way, family: Family) -> bool | None:
         """Whether an overlay is switched on or off, whatever the pools say."""
@@ -76,6 +80,7 @@ def read_settings(
         wireguard_ports=tuple((family, _port(texts, *_PORTS[family])) for family in FAMILIES),
         host_encryption=bool(_boolean(texts, "WireguardHostEncryptionEnabled")),
         strict=annotations.get(STRICT_ANNOTATION, "").lower() == "enabled",
+        agent_protocol=_protocol(texts.get("DeviceRouteProtocol", "").strip()),
     )
 
 
@@ -110,6 +115,12 @@ def _choice(text: str, default: str) -> str:
 def _boolean(texts: Mapping[str, str], name: str) -> bool | None:
     text = texts.get(name, "").strip().lower()
     return True if text in _TRUE else False if text in _FALSE else None
+
+
+def _protocol(text: str) -> int:
+    """That of hand-made routes (3) is taken for workloads alone, for routes to other nodes could not be told from such."""
+    number = int(text) if text.isdecimal() else AGENT_PROTOCOL
+    return number if 0 < number < 256 and number not in _TAKEN_PROTOCOLS else AGENT_PROTOCOL
 
 
 def _port(texts: Mapping[str, str], name: str, default: int) -> int:

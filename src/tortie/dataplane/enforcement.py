@@ -142,6 +142,7 @@ _FELIX_ENFORCED = frozenset(
         "external_nodes_list",
         "vxlan_port",
         "vxlan_enabled",
+        "program_cluster_routes",
         "vxlan_vni",
         "feature_detect_override",
         # How large packets may be.
@@ -320,8 +321,8 @@ TABLE: Mapping[type[msgspec.Struct], Coverage] = dict(
             "as_number node_to_node_mesh_enabled listen_port log_severity_screen ignored_interfaces node_mesh_max_restart_time"
             " ipv4_normal_route_priority ipv6_normal_route_priority bind_mode node_mesh_password communities"
             " prefix_advertisements service_cluster_ips service_external_ips service_load_balancer_ips"
-            " service_load_balancer_aggregation local_workload_peering_ipv4 local_workload_peering_ipv6",
-            program_cluster_routes=_NO,
+            " service_load_balancer_aggregation local_workload_peering_ipv4 local_workload_peering_ipv6"
+            " program_cluster_routes",
         ),
         _covers(bgp.Community, "name value"),
         _covers(bgp.PrefixAdvertisement, "cidr communities"),

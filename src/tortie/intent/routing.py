@@ -6,6 +6,9 @@ from typing import NamedTuple
 from tortie.base.net import Address, Interface, Prefix
 from tortie.intent.route_filter import Community, RouteFilter
 
+AGENT_PROTOCOL = 80
+"""The kernel's mark of the agent's routes (route protocol), unless DeviceRouteProtocol says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -140,6 +143,8 @@ class Bgp:
     services: ServiceRoutes = ServiceRoutes()
     exceptions: tuple[Prefix, ...] = ()
     """Destinations in pools of the agent that BIRD programs for the time being: the tunnel to them is not complete yet."""
+    agent_protocol: int = AGENT_PROTOCOL
+    """The kernel's mark of the agent's routes to other nodes."""
 
     @property
     def workload_ends(self) -> tuple[WorkloadEnd, ...]:

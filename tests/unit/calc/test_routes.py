@@ -234,6 +234,13 @@ def test_what_the_node_itself_sets_is_stronger_than_the_datastore() -> None:
     assert unreadable.way(BLOCK_NEAR) == (Way.BGP, Owner.BIRD, "")
 
 
+@pytest.mark.parametrize(("text", "protocol"), [("", 80), ("17", 17), ("3", 80), ("12", 80), ("many", 80), ("256", 80)])
+def test_bird_knows_the_agents_routes_by_their_protocol(text: str, protocol: int) -> None:
+    cluster = Cluster(pool(), DeviceRouteProtocol=text)
+    assert cluster.state.bgp is not None
+    assert cluster.state.bgp.agent_protocol == protocol
+
+
 def test_an_overlay_that_is_switched_off_leads_nowhere_and_the_reason_names_the_switch() -> None:
     cluster = Cluster(pool(vxlanMode="CrossSubnet"), *VXLAN_NODES, felix(vxlanEnabled=False))
     assert cluster.way(BLOCK_NEAR) == cluster.way(BLOCK_FAR) == (Way.NONE, Owner.NOBODY, "")
