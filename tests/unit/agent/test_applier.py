@@ -19,6 +19,7 @@ class Dataplane:
     def __init__(self) -> None:
         self.action: Callable[[], Awaitable[None]] = self._done
         self.in_sync = False
+        self.taking_over = False
         self.transaction: ApplyStats | None = ApplyStats(messages=1, read_back="first apply")
 
     def on_messages(self, messages: Iterable[Message]) -> None:
@@ -159,5 +160,33 @@ def test_after_a_refused_transaction_everything_waits() -> None:
                 await asyncio.sleep(0.005)
             assert applier.turns == turns
             assert not applier.in_sync
+
+    asyncio.run(run())
+
+
+def test_bird_waits_for_an_apply_that_knows_all_that_was_told_and_for_every_route_that_was_its_own() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, _):
+            going_on, waited = asyncio.Event(), asyncio.Event()
+
+            async def slow() -> None:
+                waited.set()
+                await going_on.wait()
+
+            dataplane.action = slow
+            applier.retry()
+            await waited.wait()  # an apply is running that may not know the last message
+            dataplane.taking_over = True
+            asked = asyncio.ensure_future(applier.wait_until_taken_over(10))
+            await asyncio.sleep(0)
+            going_on.set()
+            while applier.turns < 2:
+                await asyncio.sleep(0.001)
+            assert not asked.done()
+            dataplane.taking_over = False
+            applier.retry()
+            assert await asked
+            dataplane.taking_over = True
+            assert not await applier.wait_until_taken_over(0.05)
 
     asyncio.run(run())
