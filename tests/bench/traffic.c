@@ -4,6 +4,7 @@
  *   traffic trips CPU ADDRESS PORT COUNT    round trips of one byte; prints seconds
  *   traffic connects CPU ADDRESS PORT COUNT connections made and reset; prints seconds
  *   traffic stream CPU ADDRESS PORT BYTES   prints CPU seconds of both sides
+ *   traffic bulk CPU ADDRESS PORT BYTES     the same, and prints the seconds until the other end has all
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -136,10 +137,10 @@ static double connects(const char *address, int port, long count)
     return now() - started;
 }
 
-static double stream(const char *address, int port, long bytes)
+static double stream(const char *address, int port, long bytes, int wall)
 {
     int fd = reach(address, port);
-    double before = cpu_seconds(), theirs = 0;
+    double started = now(), before = cpu_seconds(), theirs = 0;
     if (write(fd, "s", 1) != 1)
         fail("write");
     for (long left = bytes; left > 0;) {
@@ -153,7 +154,7 @@ static double stream(const char *address, int port, long bytes)
         fail("read");
     double took = cpu_seconds() - before;
     close(fd);
-    return took + theirs;
+    return wall ? now() - started : took + theirs;
 }
 
 int main(int argc, char **argv)
@@ -173,6 +174,6 @@ int main(int argc, char **argv)
     else if (!strcmp(argv[1], "connects"))
         printf("%.9f\n", connects(address, port, count));
     else
-        printf("%.9f\n", stream(address, port, count));
+        printf("%.9f\n", stream(address, port, count, !strcmp(argv[1], "bulk")));
     return 0;
 }

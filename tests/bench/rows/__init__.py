@@ -1,10 +1,11 @@
-"""The rows, one module a stage: cni, traffic, change, first_block, ipam, programming, calculation, repair, footprint,
-start, status, kubernetes_pods, cli_help, api_requests.
+"""The rows, one module a stage: cni, traffic, modes, change, first_block, bgp_routes, ipam, programming, calculation, repair,
+footprint, start, status, kubernetes_pods, cli_help, api_requests.
 """
 
 from tests.bench.measuring import Bench
 from tests.bench.rows import (
     api_requests,
+    bgp_routes,
     calculation,
     change,
     cli_help,
@@ -13,6 +14,7 @@ from tests.bench.rows import (
     footprint,
     ipam,
     kubernetes_pods,
+    modes,
     programming,
     repair,
     start,
@@ -26,8 +28,10 @@ def all_benches() -> list[Bench]:
     return [
         cni.BENCH,
         traffic.BENCH,
+        *modes.BENCHES,
         change.BENCH,
         first_block.BENCH,
+        bgp_routes.BENCH,
         ipam.BENCH,
         programming.BENCH,
         calculation.BENCH,
