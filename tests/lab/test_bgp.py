@@ -235,6 +235,7 @@ def test_an_agent_killed_under_traffic_adopts_bird_and_nothing_is_lost(running: 
 def test_a_prefix_that_a_pod_tells_its_node_is_learned_by_every_node_and_reached_through_the_pod(
     running: BgpLab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    mesh_is_up(running)
     virtual = {4: "169.254.10.1", 6: "fd00:bee::1"}
     pools = [item["spec"]["cidr"] for item in running.tortie("get", "ippools", "-o", "json").ok().json()["items"]]
     networks = {net.version: net for net in map(ipaddress.ip_network, pools)}
