@@ -8,6 +8,7 @@ drops what it does not know.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -36,7 +37,8 @@ from tortie.dataplane.set_manager import SetManager
 from tortie.dataplane.static_manager import StaticManager
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId, HostEndpointId
-from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message
+from tortie.intent.messages import ConfigUpdate, EndpointUpdate, InSync, Message, OverlayUpdate
+from tortie.intent.routes import Overlay
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import Links
@@ -45,6 +47,8 @@ from tortie.kernel.qdisc import Shaper
 from tortie.kernel.route_table import RouteTable
 
 _SLICE = 100
+LINGER_SECONDS = 3.0
+"""How long a tunnel that is not in use any more still takes what other nodes send into it."""
 
 
 class LinuxDataplane:
@@ -98,6 +102,8 @@ class LinuxDataplane:
         self._in_sync = False
         self._transaction: ApplyStats | None = ApplyStats()
         self._programmed: dict[EndpointId, Endpoint] = {}
+        self._ends: Overlay | None = None
+        self._lingering_until: float | None = None
 
     def on_messages(self, messages: Iterable[Message]) -> None:
         """Take note. Cheap at any time, during an `apply` too: what comes then is for the next one."""
@@ -170,7 +176,7 @@ class LinuxDataplane:
                 self._reachability.apply(self._floating.routed(active))
         except ExceptionGroup as group:
             failures.append(group)
-        for overlay in () if self._routes.handing_over else self._overlays:
+        for overlay in () if self._routes.handing_over or self._lingers() else self._overlays:
             try:
                 await overlay.retire()
             except ExceptionGroup as group:
@@ -253,9 +259,11 @@ class LinuxDataplane:
         return current is not None and self._programmed.get(endpoint_id) == current
 
     def due_in(self) -> float | None:
-        """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace, or
-        addresses are to be announced again."""
+        """Seconds until `apply` should be called although nothing changed: routes that nobody claims have had their grace,
+        addresses are to be announced again, or a tunnel that is not in use may go."""
         due = [self._routes.due_in(), self._reachability.due_in() if self._reachability is not None else None]
+        if self._lingering_until is not None:
+            due.append(max(self._lingering_until - time.monotonic(), 0.0))
         return min((each for each in due if each is not None), default=None)
 
     def links_changed(self, names: Set[str]) -> bool:
@@ -325,6 +333,8 @@ class LinuxDataplane:
                     except TortieError as error:
                         failures.append(error)
                 case _:
+                    if isinstance(message, OverlayUpdate):
+                        self._note_ends(message.overlay)
                     for manager in self._managers:
                         manager.on_update(message)
                     if self._peerings is not None:
@@ -338,6 +348,18 @@ class LinuxDataplane:
             if taken % _SLICE == 0:
                 await asyncio.sleep(0)
         return failures
+
+    def _note_ends(self, overlay: Overlay | None) -> None:
+        """Others hear at another moment than we that a tunnel is not in use any more: till then it takes what they send."""
+        before = {(end.way, end.family) for end in self._ends.tunnels} if self._ends is not None else set()
+        if before - {(end.way, end.family) for end in (overlay.tunnels if overlay is not None else ())}:
+            self._lingering_until = time.monotonic() + LINGER_SECONDS
+        self._ends = overlay
+
+    def _lingers(self) -> bool:
+        if self._lingering_until is not None and time.monotonic() >= self._lingering_until:
+            self._lingering_until = None
+        return self._lingering_until is not None
 
     def _configure(self, config: Config) -> None:
         config = replace(config, mtus=replace(config.mtus, host=self._host_mtu))
