@@ -135,6 +135,7 @@ class Agent:
             backend=options.networking_backend,
             overrides=settings.local_texts,
             bgp=bgp_environment(options),
+            use_pod_cidrs=options.environment.get("USE_POD_CIDR", "").lower() == "true",
         )
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)

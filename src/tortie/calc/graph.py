@@ -53,6 +53,7 @@ from tortie.calc.ip_sets import IPSets, SetSpec
 from tortie.calc.labelled import Labelled, labelled_endpoint, labelled_host_endpoint, labelled_network_set
 from tortie.calc.local_endpoints import LocalEndpoints
 from tortie.calc.local_host_endpoints import LocalHostEndpoints
+from tortie.calc.pod_cidrs import PodCidrs
 from tortie.calc.pools_hosts import Pools, host
 from tortie.calc.problems import Problems
 from tortie.calc.routes import Routes
@@ -102,8 +103,8 @@ class Graph:
     any order and any number of times, ask for the outcome with `flush`. What it could not understand stands in `problems`.
     With `staged` the intent tells of staged policies too (intent.policy.enforced_twin); then it is not fit for a kernel.
     `backend` is CALICO_NETWORKING_BACKEND; `overrides` are raw texts of parameters that the node itself sets, by Calico's
-    name: they are stronger than the datastore's; `bgp` is the same for BGP. Without a `node` there are no routes, for nobody
-    asks from anywhere.
+    name: they are stronger than the datastore's; `bgp` is the same for BGP. With `use_pod_cidrs` a node's pod CIDRs are
+    its blocks. Without a `node` there are no routes, for nobody asks from anywhere.
     """
 
     KINDS = KINDS
@@ -117,6 +118,7 @@ class Graph:
         backend: str = "bird",
         overrides: Mapping[str, str] = MappingProxyType({}),
         bgp: BgpEnvironment = NO_BGP_ENVIRONMENT,
+        use_pod_cidrs: bool = False,
     ) -> None:
         self._node = node
         self._staged = staged
@@ -143,6 +145,7 @@ class Graph:
         self._config = ConfigStage(node, self._problems)
         self._routes = Routes(node, self._sequencer, problems=self._problems, backend=backend, overrides=overrides)
         self._bgp = BgpStage(node, self._problems, environment=bgp)
+        self._pod_cidrs = PodCidrs(self._on_pod_cidr, is_used=use_pod_cidrs)
         self._is_in_sync = False
         self._said_in_sync = False
 
@@ -206,6 +209,7 @@ class Graph:
             self._pools,
             self._config,
             self._routes,
+            self._pod_cidrs,
         )
         return all(stage.is_empty() for stage in stages)
 
@@ -308,8 +312,13 @@ class Graph:
         self._sequencer.host(name, None if node is None else host(node))
         if self._node:
             self._routes.on_node(name, node)
+        self._pod_cidrs.on_node(name, node)
         if name == self._node:
             self._config.on_node(None if node is None else node.metadata.labels)
+
+    def _on_pod_cidr(self, update: Update) -> None:
+        self._routes.on_affinity(update.key, _as(BlockAffinity, update.value))
+        self._bgp.on_update(update)
 
     def _on_pool(self, key: Key, pool: IPPool | None) -> None:
         self._pools.on_pool(key, pool)

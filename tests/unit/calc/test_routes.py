@@ -241,6 +241,31 @@ def test_bird_knows_the_agents_routes_by_their_protocol(text: str, protocol: int
     assert cluster.state.bgp.agent_protocol == protocol
 
 
+def test_where_nodes_have_pod_cidrs_of_their_own_these_are_their_blocks() -> None:
+    def with_cidrs(name: str, address: str, *cidrs: str) -> Node:
+        document = {"metadata": {"name": name}, "spec": {"bgp": {"ipv4Address": address}}, "status": {"podCIDRs": cidrs}}
+        return msgspec.convert(document, Node)
+
+    nodes = [with_cidrs(HERE, "192.0.2.1/24", "10.0.64.0/24"), with_cidrs(NEAR, "192.0.2.2/24", "10.0.65.0/24")]
+    graph, state = Graph(HERE, use_pod_cidrs=True), State()
+    graph.on_updates([Update(each.key, each) for each in (*nodes, pool())])
+    graph.on_in_sync()
+    state.apply_all(graph.flush())
+    assert {str(dst): each.way for dst, each in state.cluster_routes.items()} == {
+        "10.0.64.0/24": Way.LOCAL,
+        "10.0.65.0/24": Way.BGP,
+    }
+    assert state.bgp is not None
+    assert [str(each.cidr) for each in state.bgp.blocks] == ["10.0.64.0/24"]
+    graph.on_updates([Update(nodes[1].key, with_cidrs(NEAR, "192.0.2.2/24", "10.0.66.0/24"))])
+    state.apply_all(graph.flush())
+    assert set(map(str, state.cluster_routes)) == {"10.0.64.0/24", "10.0.66.0/24"}
+    graph.on_updates([Update(each.key, None) for each in (*nodes, pool())])
+    graph.flush()
+    assert graph.is_empty()
+    assert not Cluster(pool(), *nodes).destinations() & {"10.0.64.0/24", "10.0.65.0/24"}, "they are used only where asked for"
+
+
 def test_an_overlay_that_is_switched_off_leads_nowhere_and_the_reason_names_the_switch() -> None:
     cluster = Cluster(pool(vxlanMode="CrossSubnet"), *VXLAN_NODES, felix(vxlanEnabled=False))
     assert cluster.way(BLOCK_NEAR) == cluster.way(BLOCK_FAR) == (Way.NONE, Owner.NOBODY, "")
