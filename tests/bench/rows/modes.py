@@ -52,6 +52,8 @@ class _Mode:
     by_hand: Callable[[Sequence[str], contextlib.ExitStack], None]
     pool: PoolSpec
     felix: dict[str, Any]
+    slowness: int = 1
+    """How much less there is of everything to measure."""
 
 
 # ---- by hand ----
@@ -141,7 +143,7 @@ def _made_by_hand(mode: _Mode, program: Path, *, tracked: bool) -> Iterator["_Wa
             for pod in pods:
                 _run(pod, "ip", "link", "set", "eth0", "mtu", "1450" if mode.name == "vxlan" else "1440")
         stack.enter_context(serving(program, pods[1]))
-        yield _Way(pods[0], _PODS[1], program)
+        yield _Way(pods[0], _PODS[1], program, mode.slowness)
 
 
 def _cable(pod: int, plan: Plan) -> None:
@@ -155,7 +157,7 @@ MODES = (
     _Mode("plain", "routes by hand", _plain, PoolSpec(cidr=_POOL), {}),
     _Mode("vxlan", "a VXLAN device by hand", _vxlan, PoolSpec(cidr=_POOL, vxlan_mode="Always"), {}),
     _Mode("ipip", "routes by hand, no tunnel", _plain, PoolSpec(cidr=_POOL, ipip_mode="Always"), {}),
-    _Mode("wireguard", "wireguard-go by hand", _wireguard, PoolSpec(cidr=_POOL), {"wireguardEnabled": True}),
+    _Mode("wireguard", "wireguard-go by hand", _wireguard, PoolSpec(cidr=_POOL), {"wireguardEnabled": True}, slowness=8),
 )
 
 
@@ -167,15 +169,17 @@ class _Way:
     client: str
     address: str
     program: Path
+    slowness: int
 
     def ask(self, kind: str) -> float:
         """One measurement as a figure of the row's unit."""
+        size = _SIZES[kind] // self.slowness
         word = "bulk" if kind == "throughput" else kind
-        command: list[str | Path] = [self.program, word, str(_CPU), self.address, str(_PORT), str(_SIZES[kind])]
+        command: list[str | Path] = [self.program, word, str(_CPU), self.address, str(_PORT), str(size)]
         done = netns.run_in_named(self.client, lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
         if done.returncode != 0:
             raise RuntimeError(f"traffic {word} to {self.address}: {done.stderr.strip()}")
-        return _SIZES[kind] * (8e-6 if kind == "throughput" else 1) / float(done.stdout)
+        return size * (8e-6 if kind == "throughput" else 1) / float(done.stdout)
 
     def answers(self) -> bool:
         """True once a connection is made."""
@@ -212,7 +216,7 @@ async def _policies(lab: Lab) -> None:
         await ground.fill(lab.client, [*others, ground.policy(f"last-{count}", selector, allow, order=1e9)])
 
 
-async def _ours(lab: Lab, program: Path, stack: contextlib.ExitStack) -> dict[int, _Way]:
+async def _ours(lab: Lab, mode: _Mode, program: Path, stack: contextlib.AsyncExitStack) -> dict[int, _Way]:
     await _policies(lab)
     client = await lab.add_pod(PodSpec(name=f"{ground.NAMESPACE}/client"), default_node="n1")
     ways = {}
@@ -220,7 +224,8 @@ async def _ours(lab: Lab, program: Path, stack: contextlib.ExitStack) -> dict[in
         pod = PodSpec(name=f"{ground.NAMESPACE}/server-{count}", labels={"policies": str(count)})
         server = await lab.add_pod(pod, default_node="n2")
         stack.enter_context(serving(program, server.netns))
-        ways[count] = _Way(client.netns, next(text for text in server.sandbox.addresses if ":" not in text), program)
+        address = next(text for text in server.sandbox.addresses if ":" not in text)
+        ways[count] = _Way(client.netns, address, program, mode.slowness)
     return ways
 
 
@@ -229,12 +234,11 @@ def _stage_of(mode: _Mode) -> Callable[[], contextlib.AbstractAsyncContextManage
     async def stage() -> AsyncIterator[Measure]:
         async with (
             ground.lab("n1", "n2", families=(4,), pools=(mode.pool,), felix=mode.felix) as lab,
-            contextlib.AsyncExitStack() as outer,
+            contextlib.AsyncExitStack() as stack,
         ):
-            stack = outer.enter_context(contextlib.ExitStack())
             program = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tortie-bench-"))) / "traffic"
             subprocess.run(["gcc", "-O2", "-Wall", "-o", program, Path(__file__).parent.parent / "traffic.c"], check=True)
-            ways = await _ours(lab, program, stack)
+            ways = await _ours(lab, mode, program, stack)
             beside = stack.enter_context(_made_by_hand(mode, program, tracked=False))
             tracked = stack.enter_context(_made_by_hand(mode, program, tracked=True))
             for way in (*ways.values(), beside, tracked):
