@@ -1,7 +1,10 @@
 """Routes of the cluster in the main table: what calc decided is what the kernel has, whatever happens to it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Set
+import contextlib
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 
 import pytest
@@ -14,6 +17,7 @@ from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate, VtepUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, Vtep, Way
+from tortie.kernel import netns
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.link import Links
 from tortie.kernel.route import BLACKHOLE, METRIC, PROTOCOL, Route, Routes
@@ -331,3 +335,54 @@ def test_route_sync_disabled_leaves_all_routes_as_they_are(node: Node) -> None:
     node.manager.configure(Config())
     node.tell()
     assert node.kernel() == {pod_route("10.65.0.5/32"), by_uplink(BLOCKS[Family.V4])}
+
+
+# ---- connections ----
+MOVING, STAYING = "10.65.1.7", "10.65.1.8"
+HERE, HERE_TOO, THERE, ELSEWHERE = "cali1", "cali2", "up0", "tun0"
+
+
+@contextlib.contextmanager
+def talking(fd: int) -> Iterator[Callable[[], None]]:
+    """Sends one datagram of one connection to each of both addresses; connections are tracked."""
+    rules = "add table ip h2; add chain ip h2 o { type filter hook output priority 0; }; add rule ip h2 o ct state new accept"
+    netns.in_netns(fd, lambda: subprocess.run(["nft", rules], check=True))
+    sender = netns.in_netns(fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def talk() -> None:
+        for address in (MOVING, STAYING):
+            sender.sendto(b"?", (address, 4000))
+
+    with sender:
+        yield talk
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "forgotten"),
+    [
+        (HERE, HERE_TOO, 1),
+        (HERE, THERE, 1),
+        (THERE, HERE, 1),
+        (HERE, None, 1),
+        (THERE, ELSEWHERE, 0),
+        (THERE, None, 0),
+    ],
+)
+def test_connections_of_an_address_that_comes_or_leaves_are_forgotten_and_no_others(
+    node: Node, space: int, before: str, after: str | None, forgotten: int
+) -> None:
+    node.tunnel.device = ELSEWHERE
+    address = parse_prefix(MOVING)
+
+    def be(where: str | None) -> None:
+        node.endpoints = {POD: endpoint(MOVING, interface=where)} if where in (HERE, HERE_TOO) else {}
+        node.tell({THERE: direct, ELSEWHERE: vxlan}[where](address) if where in (THERE, ELSEWHERE) else address)
+
+    node.tell(direct(BLOCKS[Family.V4]))
+    be(before)
+    with talking(space) as talk:
+        talk()
+        be(after)
+        node.tell(vxlan(BLOCKS[Family.V4]))
+        assert node.conntrack.forget([address.network]) == 1 - forgotten
+        assert node.conntrack.forget([parse_address(STAYING)]) == 1, "a block's route has taken another way, and that is all"
