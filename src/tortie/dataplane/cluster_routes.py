@@ -1,5 +1,6 @@
 """What the kernel is to have for the routes of the cluster that are the agent's: one answer a destination."""
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,6 +14,9 @@ from tortie.kernel.link import Links
 from tortie.kernel.route import BLACKHOLE, Route
 
 _log = log.get(__name__)
+SETTLE_SECONDS = 1.0
+"""For so long a destination whose way leads into another tunnel now keeps the way that it had: its node hears of the change at
+another moment than we, and its end of the tunnel must be there first."""
 METRICS: Mapping[Family, int] = {Family.V4: 0, Family.V6: 1023}
 """Better than BIRD's 1024, so that both may stand side by side while a destination changes hands; in IPv6, 0 means 1024."""
 
@@ -30,6 +34,7 @@ class ClusterRoutes:
         self._of_way: defaultdict[tuple[Way, Family], set[Prefix]] = defaultdict(set)
         self._dirty: set[Prefix] = set()
         self._withheld: dict[Prefix, str] = {}
+        self._settling: dict[Prefix, float] = {}
         self._answers: dict[Prefix, Route | None] = {}
         self._overlay: Overlay | None = None
         self._devices: frozenset[str] = frozenset()
@@ -43,6 +48,9 @@ class ClusterRoutes:
         match message:
             case ClusterRouteUpdate(dst=dst, route=route):
                 before = self._routes.pop(dst, None)
+                self._settling.pop(dst, None)
+                if before is not None and route is not None and self._must_settle(before, route):
+                    self._settling[dst] = time.monotonic() + SETTLE_SECONDS
                 if before is not None:
                     self._of_way[before.way, dst.family].discard(dst)
                 if route is not None:
@@ -57,6 +65,21 @@ class ClusterRoutes:
                 self._mark(Way.VXLAN)
             case _:
                 pass
+
+    def _must_settle(self, before: ClusterRoute, route: ClusterRoute) -> bool:
+        return route.way in self._overlays and before.way not in (route.way, Way.NONE) and before.node == route.node
+
+    def settles(self, dst: Prefix) -> bool:
+        """True while what is programmed for a destination should stay as it is; it will be asked for again."""
+        until = self._settling.get(dst)
+        if until is not None and time.monotonic() >= until:
+            del self._settling[dst]
+            return False
+        return until is not None
+
+    def due_in(self) -> float | None:
+        """Seconds until something has settled; None if nothing settles."""
+        return max(min(self._settling.values()) - time.monotonic(), 0.0) if self._settling else None
 
     def ask_again(self) -> None:
         """Whatever depends on devices may be otherwise."""

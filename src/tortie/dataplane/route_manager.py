@@ -86,6 +86,8 @@ class RouteManager:
             self._told = dict(endpoints)
         self._dirty |= dirty
         for count, dst in enumerate(list(self._dirty), 1):
+            if dst not in self._local and self._cluster.settles(dst):
+                continue
             route = self._local.get(dst) or self._cluster.kernel_route(dst)
             if route is not None:
                 self._routes.put(self._as_configured(route))
@@ -173,8 +175,9 @@ class RouteManager:
         return self._hand_over.concerns(touched) or concerned
 
     def due_in(self) -> float | None:
-        """Seconds until unclaimed routes may be removed, or BIRD may have its own; None if nothing waits."""
-        waiting = (self._routes.due_in(), self._hand_over.due_in()) if self._config.routes.sync else ()
+        """Seconds until unclaimed routes may go, BIRD may have its own, or a new way may be taken; None if nothing waits."""
+        parts = (self._routes, self._hand_over, self._cluster) if self._config.routes.sync else ()
+        waiting = [part.due_in() for part in parts]
         return min((seconds for seconds in waiting if seconds is not None), default=None)
 
     @property
