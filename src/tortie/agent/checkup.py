@@ -193,9 +193,17 @@ def check_agent(pid: int | None, status: Mapping[str, Any]) -> list[Check]:
     found += _addresses(status)
     found += _ipip(status)
     found += _wireguard(status)
+    found += _routes(status)
     found += [Check("agent parameter", "problem", str(text)) for text in status.get("parameters", ())]
     problems = status.get("problems", {})
     return found + [Check("agent problem", "problem", f"{key}: {text}") for key, text in sorted(problems.items())]
+
+
+def _routes(status: Mapping[str, Any]) -> list[Check]:
+    """Nodes that this one has no way to; it may be meant so, where something outside the nodes routes."""
+    withheld = status.get("routes", {}).get("withheld", ())
+    found = dict.fromkeys((str(each["node"]), str(each["reason"])) for each in withheld)
+    return [Check("agent routes", "note", f"no way to what node {node} has: {reason}") for node, reason in found]
 
 
 def _addresses(status: Mapping[str, Any]) -> list[Check]:

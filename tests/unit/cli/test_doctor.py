@@ -99,6 +99,14 @@ def test_what_the_agent_reports_is_told(status: dict[str, Any], problems: list[s
     assert verdict(checks) == (not problems)
 
 
+def test_nodes_that_this_one_has_no_way_to_are_told_once_and_are_no_fault_of_this_one() -> None:
+    withheld = [{"destination": f"10.0.{number}.0/26", "node": "far", "reason": "far has no address"} for number in range(3)]
+    checks = check_agent(7, {"ready": True, "routes": {"withheld": withheld}})
+    told = [(check.state, check.detail) for check in checks if check.name == "agent routes"]
+    assert told == [("note", "no way to what node far has: far has no address")]
+    assert verdict(checks)
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "state"),
     [(b"\x7fELF..", 0o755, "ok"), (b"#!python", 0o755, "note"), (b"\x7fELF", 0o644, "problem")],
