@@ -1,6 +1,7 @@
 """WireGuard between two nodes: encrypted once there is a session, in clear or not at all without a key, gone with no trace."""
 
 import asyncio
+import contextlib
 import os
 import re
 import stat
@@ -88,6 +89,18 @@ def test_nothing_leads_into_the_device_before_there_is_a_session(nodes: tuple[No
     two.tell(one.as_peer(V4, one.manager.public_keys[V4]))
     settle(nodes, V4)
     assert one.wireguard.read(DEVICES[V4]).peers[two.manager.public_keys[V4]].last_handshake > 0
+
+
+def test_the_first_session_comes_by_itself_whoever_is_told_first(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wireguard_manager, "SESSION_SECONDS", 60.0)
+    for first in (nodes, nodes[::-1]):
+        meet(first)
+        settle(nodes, V4)
+        settle(nodes, V6)
+        for node in nodes:
+            node.tell(*(other.as_peer(family, "") for other in nodes if other is not node for family in Family))
 
 
 def test_a_node_with_a_key_that_never_answers_is_not_reached_in_clear_for_long(
@@ -216,6 +229,22 @@ def test_a_wireguard_go_that_dies_comes_back_with_its_key(nodes: tuple[Node, Nod
     assert one.manager.public_keys[V4] == key
     assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
     exchange(nodes, V4)
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_nothing_leaves_in_clear_while_a_device_is_gone(nodes: tuple[Node, Node], family: Family) -> None:
+    meet(nodes)
+    settle(nodes, family)
+    one, two = nodes
+    asyncio.run(one.wireguard.delete(DEVICES[family]))
+    with one.udp(PODS[family].format(1)) as ours, two.udp(PODS[family].format(2), timeout=0.3) as theirs:
+        with contextlib.suppress(OSError):
+            ours.sendto(b"secret", (PODS[family].format(2), 4000))
+        with pytest.raises(TimeoutError):
+            theirs.recv(100)
+    assert one.manager.links_changed({DEVICES[family]})
+    one.apply()
+    exchange(nodes, family)
 
 
 def test_switched_off_the_rule_goes_at_once_and_the_device_soon(

@@ -16,7 +16,7 @@ from tortie.intent.messages import Message, OverlayUpdate, WireguardPeerUpdate
 from tortie.intent.routes import Overlay, WireguardEnd, WireguardPeer
 from tortie.kernel import netns
 from tortie.kernel.link import Links
-from tortie.kernel.route import Route, Routes
+from tortie.kernel.route import PROTOCOL, Route, Routes
 from tortie.kernel.rule import Rules
 from tortie.kernel.wireguard.device import Change
 from tortie.kernel.wireguard.devices import WireguardDevices
@@ -116,8 +116,8 @@ class Node:
 
     # ---- what there is ----
     def table(self, family: Family) -> dict[str, str]:
-        """WireGuard's routes: destination to kind or device."""
-        found = self.routes.list(table=TABLES[family], families=(family,))
+        """WireGuard's routes: destination to kind or device. Those that only hold a place are not among them."""
+        found = self.routes.list(table=TABLES[family], families=(family,), protocol=PROTOCOL)
         return {str(each.dst): each.device or each.kind for each in found if each.dst.length > 0}
 
     def has_rule(self, family: Family) -> bool:
@@ -190,15 +190,15 @@ def introduce(nodes: tuple[Node, Node], *, host: bool = False) -> None:
 
 def settle(nodes: tuple[Node, Node], family: Family) -> None:
     """Return once both lead the other's pods into their device."""
-    for node, other in (nodes, nodes[::-1]):
-        for _ in range(400):
-            if node.table(family).get(BLOCKS[family].format(other.number)) == DEVICES[family]:
-                break
+    for _ in range(800):
+        for node in nodes:
             if node.manager.look():
                 node.apply()
-            _pause()
-        else:
-            raise AssertionError(f"node {node.number} does not encrypt: {node.table(family)} {node.manager.problems}")
+        tables = [node.table(family).get(BLOCKS[family].format(3 - node.number)) for node in nodes]
+        if tables == [DEVICES[family]] * 2:
+            return
+        _pause()
+    raise AssertionError(f"not encrypted: {tables} {[node.manager.problems for node in nodes]}")
 
 
 def _pause() -> None:

@@ -9,13 +9,18 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tortie.agent import wireguard_keys
 from tortie.agent.bird import Bird
 from tortie.agent.options import AgentError
 from tortie.base import process
 from tortie.bgp.errors import BgpError
+from tortie.dataplane.render.config import WireguardConfig
+from tortie.kernel.link import Links
 from tortie.kernel.nft.objects import TableFamily
 from tortie.kernel.nft.table import NftTable
-from tortie.kernel.route import PROTOCOL, Route, Routes
+from tortie.kernel.route import GUARD_PROTOCOL, MAIN_TABLE, PROTOCOL, Route, Routes
+from tortie.kernel.rule import Rules
+from tortie.kernel.wireguard.userspace import UserspaceWireguard
 
 _GRACE_SECONDS = 15.0
 _ALL_TABLES = 0
@@ -85,19 +90,46 @@ async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
             await table.delete()
         finally:
             await table.close()
+    await asyncio.to_thread(_remove_rules, netns_fd)
+    await _remove_wireguard(run_dir, netns_fd)
     routes = await asyncio.to_thread(_remove_routes, netns_fd)
     return Removed(routes)
 
 
+def _remove_rules(netns_fd: int | None) -> None:
+    """Those that lead to tables of ours: packets take the main table before theirs is empty."""
+    with Routes(netns_fd) as routes, Rules(netns_fd) as rules:
+        tables = {each.table for each in routes.list(table=_ALL_TABLES, protocol=PROTOCOL)} - {MAIN_TABLE}
+        for found in rules.list():
+            if found.rule is not None and found.table in tables and found.rule.invert and found.rule.mask:
+                rules.delete(found)
+
+
+async def _remove_wireguard(run_dir: Path, netns_fd: int | None) -> None:
+    """The devices by Calico's names and those that processes of this node serve."""
+    folder = wireguard_keys.folder_of(run_dir)
+    names = {*WireguardConfig().devices, *(path.stem for path in folder.glob("*.pid"))}
+    with Links(netns_fd) as links:
+        processes = UserspaceWireguard(links, folder)
+        for name in sorted(names):
+            await processes.delete(name)
+
+
 def _remove_routes(netns_fd: int | None) -> tuple[Route, ...]:
     with Routes(netns_fd) as routes:
-        found = routes.list(table=_ALL_TABLES, protocol=PROTOCOL)
+        found = _ours(routes)
         failures = routes.delete(found)
-        left = routes.list(table=_ALL_TABLES, protocol=PROTOCOL)
+        left = _ours(routes)
     if failures or left:
         reasons = "; ".join(f"{failure.route}: {failure.error}" for failure in failures) or ", ".join(map(str, left))
         raise AgentError(f"not all of our routes could be removed: {reasons}")
     return found
+
+
+def _ours(routes: Routes) -> tuple[Route, ...]:
+    return tuple(
+        route for protocol in (PROTOCOL, GUARD_PROTOCOL) for route in routes.list(table=_ALL_TABLES, protocol=protocol)
+    )
 
 
 def read_status(run_dir: Path) -> bytes:

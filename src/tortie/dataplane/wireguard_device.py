@@ -1,6 +1,7 @@
 """One WireGuard device, brought to what is wanted of it. Ours by its name; its private key survives whatever happens to it."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tortie.base import log
@@ -14,7 +15,7 @@ from tortie.kernel.wireguard.key_files import KeyFiles
 from tortie.kernel.wireguard.keys import PrivateKey
 
 _log = log.get(__name__)
-_ONCE_SECONDS = 1
+_PATIENCE_SECONDS = 0.3
 _NO_STATES: Mapping[str, PeerState] = {}
 
 
@@ -40,6 +41,8 @@ class WireguardDevice:
         self._actual: Device | None = None
         self._new_key: PrivateKey | None = None
         self._threaded: bool | None = None
+        self._later: dict[str, float] = {}
+        """New peers that are expected to speak first, and until when."""
         self.public_key = ""
         """As the last `ensure` or `look` found it; "" without a device."""
         self.found: frozenset[str] = frozenset()
@@ -83,6 +86,7 @@ class WireguardDevice:
             _log.warning("WireGuard device %s cannot be read: %s", self.name, error)
             return False
         self.states = found.peers
+        self._greet_late()
         if (found.private_key, found.port, found.mark) == (self._actual.private_key, self._actual.port, self._actual.mark):
             return False
         self._actual = None
@@ -107,7 +111,7 @@ class WireguardDevice:
         self._wireguard.write(self.name, settings)
         self._new_key = None
         self._ensure_link(wanted)
-        self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers)
+        self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers, own=key.public)
         if peers and self._threaded != wanted.threaded:  # a device without peers has nothing to work off
             self._wireguard.set_threaded(self.name, wanted.threaded)
             self._threaded = wanted.threaded
@@ -116,16 +120,44 @@ class WireguardDevice:
         told = {known: replace(state, peer=peers[known]) for known, state in kept.items()}
         self._actual = Device(key, key.public, wanted.port, mark=wanted.mark, peers=told)
 
-    def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer]) -> None:
-        """A new peer is spoken to at once, so that there is a session before packets have to wait for one."""
+    def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer], *, own: str) -> None:
+        """A new peer is spoken to at once, so that there is a session before packets have to wait for one.
+
+        By one of the two: initiations that cross are lost, both, and are not repeated for seconds. The other one speaks later
+        if it has heard nothing; it may be that it was not known yet.
+        """
         removed = tuple(sorted(actual.keys() - wanted.keys()))
         changed = [wanted[key] for key in sorted(wanted) if wanted[key] != actual.get(key)]
-        quiet = [peer for peer in changed if not peer.keepalive_seconds and peer.public_key not in actual]
-        if quiet:
-            greeting = tuple(replace(peer, keepalive_seconds=_ONCE_SECONDS) for peer in quiet)
-            self._wireguard.write(self.name, Change(peers=greeting, removed=removed))
-            removed = ()
+        new = [peer.public_key for peer in changed if peer.public_key not in actual]
         self._wireguard.write(self.name, Change(peers=tuple(changed), removed=removed))
+        self._greet([wanted[key] for key in new if own < key])
+        due = time.monotonic() + _PATIENCE_SECONDS
+        self._later = {key: since for key, since in self._later.items() if key in wanted}
+        self._later |= {key: due for key in new if own > key}
+
+    def _greet(self, peers: Sequence[Peer]) -> None:
+        """Make the device say something, which begins a session where there is none."""
+        quiet = [peer for peer in peers if not peer.keepalive_seconds]
+        if quiet:
+            self._wireguard.write(self.name, Change(peers=tuple(replace(each, keepalive_seconds=1) for each in quiet)))
+            self._wireguard.write(self.name, Change(peers=tuple(quiet)))
+
+    def _greet_late(self) -> None:
+        now = time.monotonic()
+        due = {key for key, since in self._later.items() if since <= now}
+        if due and self._actual is not None:
+            for key in due:
+                del self._later[key]
+            states = self._actual.peers
+            silent = [states[key].peer for key in due if key in states and not self._has_session(key)]
+            try:
+                self._greet(silent)
+            except KernelError as error:  # the first packet begins one too
+                _log.warning("WireGuard device %s: %s", self.name, error)
+
+    def _has_session(self, key: str) -> bool:
+        known = self.states.get(key)
+        return known is not None and known.last_handshake > 0
 
     def _ensure_link(self, wanted: Wanted) -> None:
         link = self._links.get(self.name)

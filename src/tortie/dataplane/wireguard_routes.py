@@ -1,12 +1,19 @@
-"""WireGuard's own table of routes, and the rule before the main table that leads there. One family."""
+"""WireGuard's own table of routes, and the rule before the main table that leads there. One family.
+
+Behind each route into the device stands a worse one that drops. The kernel takes the first one away when the device goes (a
+wireguard-go that died, a hand that deleted it), and packets would else be looked up in the main table, and leave in clear.
+"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tortie.base.net import Family, Prefix
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import Route, Routes
+from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, Route, Routes
 from tortie.kernel.route_table import RouteTable
 from tortie.kernel.rule import Rule, Rules, RuleTable
+
+_GUARD_METRIC = 1 << 20
 
 
 class WireguardRoutes:
@@ -18,39 +25,41 @@ class WireguardRoutes:
         self._priority = priority
         self._rules = rules
         self._routes = RouteTable(routes, table=table)
+        self._guards = RouteTable(routes, table=table, protocol=GUARD_PROTOCOL)
         self._rule = RuleTable(rules, family=family, priority=priority, table=table)
         self._swept = False
 
     def want(self, routes: Iterable[Route], *, mark: int) -> None:
         """These routes, for all packets without the mark."""
         wanted: dict[Prefix, Route] = {route.dst: route for route in routes}
-        for dst in self._routes.desired.keys() - wanted.keys():
-            self._routes.remove(dst)
-        for route in wanted.values():
-            self._routes.put(route)
+        _want(self._routes, wanted)
+        _want(self._guards, {dst: _guard(route) for dst, route in wanted.items() if route.device is not None})
         rule = Rule(family=self._family, priority=self._priority, table=self._table, mark=mark, mask=mark, invert=True)
         self._rule.want([rule])
 
     def want_nothing(self) -> None:
         """No rule and no route."""
         self._rule.want([])
-        for dst in list(self._routes.desired):
-            self._routes.remove(dst)
+        _want(self._routes, {})
+        _want(self._guards, {})
 
     def apply(self) -> None:
         """Bring the kernel to it. Raises an ExceptionGroup or a KernelError."""
         if not self._swept:
             self._sweep()
         if self._routes.desired:
+            self._guards.apply()
             self._routes.apply()
             self._rule.apply()
         else:
             self._rule.apply()
             self._routes.apply()
+            self._guards.apply()
 
     def distrust(self) -> None:
         """Read the kernel back at the next `apply`."""
         self._routes.distrust()
+        self._guards.distrust()
         self._rule.distrust()
 
     def link_changed(self, device: str) -> None:
@@ -69,3 +78,14 @@ class WireguardRoutes:
         except KernelError:
             return  # the next `apply` tries again; nothing depends on it
         self._swept = True
+
+
+def _want(table: RouteTable, wanted: dict[Prefix, Route]) -> None:
+    for dst in table.desired.keys() - wanted.keys():
+        table.remove(dst)
+    for route in wanted.values():
+        table.put(route)
+
+
+def _guard(route: Route) -> Route:
+    return replace(route, kind=BLACKHOLE, device=None, source=None, scope=None, protocol=GUARD_PROTOCOL, metric=_GUARD_METRIC)

@@ -36,6 +36,8 @@ from tortie.kernel.rtnetlink import (
 
 PROTOCOL = 80
 """Protocol of every route of ours, as Calico's."""
+GUARD_PROTOCOL = 81
+"""Of routes that hold a place: what is to happen to packets for which a better route of ours has vanished with its device."""
 METRIC = 1024
 """Metric of a route to a local workload, as Calico's."""
 MAIN_TABLE = 254
