@@ -173,6 +173,7 @@ def test_the_mesh_has_a_password_too(running: BgpLab) -> None:
     assert 'password "of-the-mesh";' in (running.folder / "n1/bird/bird.conf").read_text()
     running.secret("n1", "mesh", "key", text="another")
     eventually(lambda: "passwords of the two ends differ" in running.reason("n1", MESH[1][0]), lambda: running.peers("n1"))
+    assert running.status("n1")["ready"], "that a peer is down is not that the agent does not work"
 
 
 def test_a_node_reports_on_itself_to_who_asks_and_as_often(running: BgpLab) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tortie.bgp.status import PeerStatus
 
 DEFAULT_RUN_DIR = "/run/tortie"
-_TYPES = {"Mesh": "node-to-node mesh", "Global": "global", "Node": "node specific"}
+_TYPES = {"Mesh": "node-to-node mesh", "Global": "global", "Node": "node specific", "Local": "local workload"}
 _HEADER = ("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO", "IN", "OUT")
 
 run_dir_option = click.option(
