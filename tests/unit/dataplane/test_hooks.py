@@ -107,3 +107,14 @@ def test_service_networks_are_blocked_unless_that_is_disabled() -> None:
     assert frame(services=("10.96.0.0/12",)).service_nets
     assert not frame().service_nets
     assert not frame(services=("10.96.0.0/12",), ServiceLoopPrevention="Disabled").service_nets
+
+
+def test_vxlan_is_not_tracked_on_its_way_in_and_out_and_untracked_policy_comes_first_on_the_way_out() -> None:
+    made = chains(frame(pools=(pool("10.0.0.0/16", vxlan="Always"),)))
+    rule = "meta nfproto ipv4 meta l4proto 17 th dport 4789 fib {} type local notrack"
+    assert made[names.RAW_PREROUTING][0].startswith(rule.format("daddr"))
+    assert [line.partition(" comment")[0] for line in made[names.RAW_OUTPUT]] == [rule.format("saddr")]
+    both = chains(frame(host_endpoint(untracked=(EARLY,)), pools=(pool("10.0.0.0/16", vxlan="Always"),)))[names.RAW_OUTPUT]
+    assert both[-1].startswith(rule.format("saddr"))
+    assert len(both) == 3
+    assert names.RAW_OUTPUT not in chains(frame(pools=(pool("10.0.0.0/16", ipip="Always"),)))

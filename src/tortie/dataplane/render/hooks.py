@@ -117,8 +117,8 @@ def render_hooks(config: Config, frame: Frame) -> list[nft.Chain]:
         nft.Chain(names.FILTER_INPUT, _input(config, frame), _INPUT),
     ]
     forget = nft.Rule((nft.SetMark(config.marks.verdict, 0),))
-    if Direction.EGRESS in frame.untracked:
-        chains.append(nft.Chain(names.RAW_OUTPUT, (forget, _dispatch(Direction.EGRESS, Layer.RAW)), _OUTPUT))
+    if Direction.EGRESS in frame.untracked or frame.vxlan:
+        chains.append(nft.Chain(names.RAW_OUTPUT, _raw_output(config, frame), _OUTPUT))
     if frame.pre_dnat:
         first = _approved(config, nft.ACCEPT) if Direction.INGRESS in frame.untracked else forget
         decided = nft.Rule((nft.CtState(nft.CT_ESTABLISHED | nft.CT_RELATED), nft.ACCEPT))
@@ -131,13 +131,31 @@ def render_hooks(config: Config, frame: Frame) -> list[nft.Chain]:
 
 
 def _raw_prerouting(config: Config, frame: Frame) -> tuple[nft.Rule, ...]:
-    rules = _from_workloads(config, nft.Jump(names.RAW_RPF))
+    rules = (*_untracked_vxlan(config, frame, "destination"), *_from_workloads(config, nft.Jump(names.RAW_RPF)))
     if marks_incoming(config):
         rules = (nft.Rule((nft.Jump(names.RAW_WIREGUARD),)), *rules)
     if Direction.INGRESS not in frame.untracked:
         return rules
     forget = nft.Rule((nft.SetMark(config.marks.verdict, 0),))
     return (forget, *rules, _dispatch(Direction.INGRESS, Layer.RAW))
+
+
+def _raw_output(config: Config, frame: Frame) -> tuple[nft.Rule, ...]:
+    vxlan = _untracked_vxlan(config, frame, "source")
+    if Direction.EGRESS not in frame.untracked:
+        return vxlan
+    return (nft.Rule((nft.SetMark(config.marks.verdict, 0),)), _dispatch(Direction.EGRESS, Layer.RAW), *vxlan)
+
+
+def _untracked_vxlan(config: Config, frame: Frame, side: nft.Side) -> tuple[nft.Rule, ...]:
+    """What is inside is tracked; around it every connection of two nodes would be one that never ends."""
+    return tuple(
+        nft.Rule(
+            (nft.NfProto(family), *_udp(config.vxlan_port), nft.FibType(side, _LOCAL), nft.NoTrack()),
+            "VXLAN is not tracked",
+        )
+        for family in sorted(frame.vxlan)
+    )
 
 
 def _forward(config: Config, frame: Frame) -> tuple[nft.Rule, ...]:
