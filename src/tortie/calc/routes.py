@@ -32,6 +32,7 @@ from tortie.intent.routes import ClusterRoute, Overlay, Owner, Vtep, WireguardPe
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _PAIR = Key("BGPConfiguration", "", "default")
+_STRICT = Key("FelixConfiguration", "", "default")
 
 
 class Emit(Protocol):
@@ -200,6 +201,8 @@ class Routes:
         self._emit.overlay(self._overlay)
         self._ways = Ways(self._node, self._settings, self._overlay)
         self._problems.report(_PAIR, "routes", self._settings.problems if self._overlay is not None else ())
+        strict = self._settings.strict_problem
+        self._problems.report(_STRICT, "routes", [strict] if strict else ())
         self._decisions.clear()
         self._dirty_nodes.update(self._nodes)
         self._dirty.update(self._owner_of)

@@ -11,7 +11,8 @@ from tortie.intent.routes import Owner, Way
 from tortie.intent.routing import AGENT_PROTOCOL
 
 STRICT_ANNOTATION = "tortie.io/wireguard-strict"
-"""On FelixConfiguration, `Enabled`: what cannot be encrypted although it should is not sent at all."""
+"""On FelixConfiguration, `Enabled`: what cannot be encrypted although it should is not sent at all. `Disabled` is the default;
+what is neither is told, and counts as `Enabled`."""
 
 _TAKEN_PROTOCOLS = frozenset((1, 2, 3, 4, 12, 16))
 _TRUE = frozenset(("true", "1", "yes", "y", "t"))
@@ -37,6 +38,8 @@ class RoutingSettings:
     """Where nobody does: why."""
     problems: tuple[str, ...]
     """About the pair of programClusterRoutes."""
+    strict_problem: str
+    """About the annotation, "" if nothing is wrong."""
     vxlan_enabled: bool | None
     """None: the pools say. Concerns IPv4 alone, as in Calico."""
     ipip_enabled: bool | None
@@ -64,6 +67,7 @@ def read_settings(
     owner, problems = _no_encap(backend, agents, birds)
     if backend == "bird":
         problems += _ipip(agents, birds)
+    strict = annotations.get(STRICT_ANNOTATION, "").strip().lower()
     return RoutingSettings(
         bird=backend == "bird",
         no_encap=owner,
@@ -79,7 +83,12 @@ def read_settings(
         encrypts=tuple(family for family in FAMILIES if _boolean(texts, _ENCRYPTS[family])),
         wireguard_ports=tuple((family, _port(texts, *_PORTS[family])) for family in FAMILIES),
         host_encryption=bool(_boolean(texts, "WireguardHostEncryptionEnabled")),
-        strict=annotations.get(STRICT_ANNOTATION, "").lower() == "enabled",
+        strict=strict not in ("", "disabled"),
+        strict_problem=(
+            f"metadata.annotations[{STRICT_ANNOTATION}] must be Enabled or Disabled; it counts as Enabled"
+            if strict not in ("", "enabled", "disabled")
+            else ""
+        ),
         agent_protocol=_protocol(texts.get("DeviceRouteProtocol", "").strip()),
     )
 

@@ -492,6 +492,16 @@ def test_strict_encryption_is_asked_for_by_annotation_and_may_be_changed_alone()
     assert cluster.state.overlay.wireguard[0].strict
 
 
+def test_a_wish_for_strict_encryption_that_cannot_be_read_is_told_and_granted() -> None:
+    cluster = Cluster(*WG_NODES, felix({"tortie.io/wireguard-strict": "yes"}, wireguardEnabled=True))
+    overlay = cluster.state.overlay
+    assert overlay is not None
+    assert overlay.wireguard[0].strict
+    assert "must be Enabled or Disabled; it counts as Enabled" in cluster.problem("FelixConfiguration", "default")
+    cluster.tell(felix({"tortie.io/wireguard-strict": "disabled"}, wireguardEnabled=True))
+    assert not cluster.graph.problems
+
+
 def test_one_flush_tells_ends_before_routes_and_takes_routes_before_ends() -> None:
     def order(messages: list[Message]) -> list[str]:
         kinds = (HostUpdate, PoolUpdate, OverlayUpdate, VtepUpdate, WireguardPeerUpdate, ClusterRouteUpdate)
