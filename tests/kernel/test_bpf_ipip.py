@@ -1,10 +1,13 @@
 """IPIP by our own eBPF programs: what crosses, what does not, what is repaired, what is left when it is over."""
 
+import contextlib
 import ctypes
 import itertools
 import os
 import platform
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -32,6 +35,7 @@ from tortie.base.net import parse_address, parse_prefix
 from tortie.dataplane.ipip_manager import IpipManager
 from tortie.intent.messages import ClusterRouteUpdate
 from tortie.kernel import sysctl
+from tortie.kernel.bpf.build import object_file
 from tortie.kernel.bpf.filters import Filters
 from tortie.kernel.bpf.tunnel import BpfIpip
 from tortie.kernel.errors import NotFound
@@ -299,6 +303,28 @@ def test_a_block_that_moves_is_taken_from_its_new_node_alone(fresh: Cluster) -> 
     assert arrives(two, router, inner, outer) is not None
 
 
+_CARRY = """
+import sys
+from pathlib import Path
+from tortie.base.net import parse_address
+from tortie.kernel.bpf.tunnel import BpfIpip
+from tortie.kernel.ipip import IpipEnd
+carrier = BpfIpip(Path(sys.argv[1]))
+print(carrier.why_not())
+carrier.apply(IpipEnd(parse_address("192.0.1.2"), parse_address("10.65.1.0"), 1480))
+"""
+
+
+@pytest.mark.parametrize(("rights", "said"), [("+net_admin,+bpf", ""), ("+net_admin", "CAP_BPF and CAP_NET_ADMIN are needed")])
+def test_two_capabilities_are_enough_and_both_are_needed(fresh: Cluster, rights: str, said: str) -> None:
+    one, _, _ = fresh
+    one.stop()
+    words = ["ip", "netns", "exec", one.space, "setpriv", f"--bounding-set=-all,{rights}", sys.executable, "-c", _CARRY]
+    done = subprocess.run([*words, str(object_file())], capture_output=True, text=True)
+    assert (said in done.stdout, done.returncode == 0) == (True, not said), done.stderr
+    assert bool(programs_of(one)) is not bool(said)
+
+
 # ---- where it cannot be ----
 def test_programs_that_are_not_built_are_told_of(fresh: Cluster, tmp_path: Path) -> None:
     one, two, _ = fresh
@@ -329,12 +355,16 @@ def test_a_queue_in_the_place_of_ours_is_told_of(fresh: Cluster) -> None:
     assert "tc qdisc delete dev eth0 ingress" in one.manager.problems["tunl0"]
 
 
-def programs(machine: Machine) -> set[int]:
-    filters = Filters(machine.fd)
-    found = [filters.get("tunl0", "egress"), filters.get("eth0", "ingress")]
-    filters.close()
-    assert None not in found
+def programs_of(machine: Machine) -> set[int]:
+    with contextlib.closing(Filters(machine.fd)) as filters:
+        found = [filters.get("tunl0", "egress"), filters.get("eth0", "ingress")]
     return {each.program for each in found if each is not None}
+
+
+def programs(machine: Machine) -> set[int]:
+    found = programs_of(machine)
+    assert len(found) == 2
+    return found
 
 
 def eventually_dead(numbers: set[int]) -> bool:

@@ -43,3 +43,10 @@ def test_calicos_variables_about_bgp_are_read_and_wrong_ones_refused_by_name() -
     for name, value in (("CALICO_ROUTER_ID", "fd00::1"), ("CALICO_ROUTER_ID", "7"), ("CALICO_ADVERTISE_CLUSTER_IPS", "a,b")):
         with pytest.raises(AgentError, match=name):
             bgp_environment(read_options({name: value}, node="n"))
+
+
+def test_who_carries_ipip_may_be_said_and_nobody_else() -> None:
+    assert read_options({}, node="n").ipip == "auto"
+    assert read_options({"TORTIE_IPIP": "ebpf"}, node="n").ipip == "ebpf"
+    with pytest.raises(AgentError, match="TORTIE_IPIP='tcx'"):
+        read_options({"TORTIE_IPIP": "tcx"}, node="n")
