@@ -109,7 +109,8 @@ def _kernel(bgp: Bgp, family: Family, *, pools: Iterable[Pool], priority: int) -
     """What BIRD programs: everything but services, and the pools whose routes the agent programs (`calc.routes` decides).
 
     Packets to services are translated before they are routed; a blackhole would be in the way where they are not. The subnets
-    of interfaces are only there to resolve next hops; the kernel made its own routes for them.
+    of interfaces are only there to resolve next hops; the kernel made its own routes for them. Of pools within one another the
+    narrowest decides, as for the agent.
     """
     yield f"filter tortie_kernel{family.value}"
     yield "{"
@@ -125,7 +126,7 @@ def _kernel(bgp: Bgp, family: Family, *, pools: Iterable[Pool], priority: int) -
     exceptions = [prefix for prefix in bgp.exceptions if prefix.family is family]
     if exceptions:
         yield f"  if net ~ {_set(exceptions)} then accept;"
-    for pool in sorted(pools, key=lambda pool: str(pool.cidr)):
+    for pool in sorted(pools, key=lambda pool: (-pool.cidr.length, str(pool.cidr))):
         encapsulated = pool.vxlan_mode != "Never" or (family is Family.V4 and pool.ipip_mode != "Never")
         verdict = "accept" if bgp.programs_no_encap and not encapsulated else "reject"
         yield f"  if net ~ {pool.cidr} then {verdict};"

@@ -99,6 +99,7 @@ CASES: Mapping[str, Bgp] = {
             pool("10.2.0.0/16", ipip="Always"),
             pool("10.3.0.0/16", export=False),
             pool("10.4.0.0/16"),
+            pool("10.4.4.0/24", vxlan="Always"),
         ),
         programs_no_encap=False,
         exceptions=(parse_prefix("10.1.0.64/26"), parse_prefix("10.1.0.128/26"), parse_prefix("fd00:10::/122")),
