@@ -118,7 +118,8 @@ class ModeLab(BgpLab):
             + self.run(node, "ip", "-6", "route", "show", "table", "all"),
             "fdb": self.run(node, "bridge", "fdb"),
             "neighbours": self.run(node, "ip", "neigh", "show", "nud", "permanent"),
-            "programs": self.run(node, "tc", "qdisc") + self.run(node, "tc", "filter", "show", "dev", "eth0", "ingress"),
+            "programs": self.run(node, "tc", "qdisc")
+            + "".join(self.run(node, "tc", "filter", "show", "dev", "eth0", hook) for hook in ("ingress", "egress")),
             "nft": self.run(node, "nft", "-s", "list", "ruleset"),
             "processes": self.processes(node),
             "pins": "\n".join(sorted(str(path) for path in pins.rglob("*"))) if pins.is_dir() else "",
