@@ -1,6 +1,7 @@
 """The routes of any cluster, after any history, against a model that works them out anew, by brute force."""
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -16,8 +17,11 @@ from tortie.api.ipam import BlockAffinity
 from tortie.api.ippool import IPPool
 from tortie.api.node import Node
 from tortie.api.resource import Resource, Update
+from tortie.base.net import Family
+from tortie.bgp.filters import render_filters
 from tortie.calc.graph import Graph
 from tortie.intent.routes import Way
+from tortie.intent.routing import Bgp
 from tortie.intent.state import State
 
 Model = dict[str, Any]
@@ -247,6 +251,17 @@ class Reference:
         return all(key and keys.count(key) == 1 for key in both)
 
 
+def bird_programs(bgp: Bgp, cidr: str) -> bool:
+    """What BIRD's kernel filter says of a destination: the first line that speaks of it."""
+    text = "\n".join(render_filters(bgp, Family.V4)).partition("filter tortie_kernel4\n")[2].partition("\n}")[0]
+    for nets, verdict in re.findall(r"if net ~ (.+) then (accept|reject);", text):
+        for net in nets.strip("[] ").split(", "):
+            # A set without a sign after the prefix means exactly that prefix.
+            if net == cidr or (not nets.startswith("[") and ip_network(cidr).subnet_of(ip_network(net))):  # type: ignore[arg-type]
+                return bool(verdict == "accept")
+    return True
+
+
 def told(state: State) -> dict[str, Expected]:
     return {
         str(dst): (str(each.way), str(each.owner), each.node, str(each.next_hop or ""), each.encrypted)
@@ -269,9 +284,11 @@ def test_routes_are_what_the_model_says_whatever_came_before(history: list[tuple
         expected = Reference(model, backend).routes()
         assert told(state) == expected
         assert all(each.reason for each in state.cluster_routes.values())
-        if state.bgp is not None:
+        if state.bgp is not None and backend == "bird":
             encapsulated = {cidr for cidr, each in expected.items() if each[0] == Way.BGP and _is_encapsulated(model, cidr)}
             assert set(map(str, state.bgp.exceptions)) == encapsulated
+            for cidr, each in expected.items():
+                assert bird_programs(state.bgp, cidr) is (each[1] == "bird"), "BIRD has another opinion"
     graph.on_updates([Update(resource(what, None).key, None) for what in model])
     state.apply_all(graph.flush())
     assert graph.is_empty()
