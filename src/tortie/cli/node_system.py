@@ -38,7 +38,7 @@ MODULES = (
     Module("nft_masq", "CONFIG_NFT_MASQ", "natOutgoing"),
     Module("nft_reject", "CONFIG_NFT_REJECT", "filterDenyAction Reject"),
     Module("veth", "CONFIG_VETH", "pods"),
-    Module("ipip", "CONFIG_NET_IPIP", "IPIP pools", needed=False),
+    Module("ipip", "CONFIG_NET_IPIP", "IPIP pools (else by eBPF)", needed=False),
     Module("vxlan", "CONFIG_VXLAN", "VXLAN pools", needed=False),
     Module("wireguard", "CONFIG_WIREGUARD", "encryption between nodes", needed=False),
     Module("nft_connlimit", "CONFIG_NFT_CONNLIMIT", "limits of connections", needed=False),
