@@ -1,12 +1,15 @@
 """The driver that keeps our routes of one table as desired. Ours are recognised by their protocol (conventions.md)."""
 
 import asyncio
+import contextlib
 import errno
+import functools
 import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 from tortie.base.net import Address, Prefix
 from tortie.kernel.errors import AlreadyExists, Busy, Invalid, KernelError
@@ -23,6 +26,9 @@ _FORGETTINGS = 4
 _Place = tuple[Prefix, int]
 """What the kernel keeps one route for: destination and metric."""
 Forget = Callable[[Collection[Address]], object]
+_T = TypeVar("_T")
+_Steps = Generator[Callable[[], Any] | None, Any, _T]
+"""Gives None where others may run, or work to be done, whose result it is to be sent."""
 
 
 @dataclass(slots=True)
@@ -203,21 +209,36 @@ class RouteTable:
 
     def apply(self) -> None:
         """Bring the kernel to what is desired. Goes on past failures, then raises them together as an ExceptionGroup."""
-        for _ in self._steps(None):
-            pass
+        steps, answer = self._steps(None), None
+        with contextlib.suppress(StopIteration):
+            while True:
+                work = steps.send(answer)
+                answer = None if work is None else work()
 
     async def apply_in_slices(self, forget: Forget | None = None) -> None:
-        """The same; lets others run every few milliseconds. What is put meanwhile may have to wait for the next call.
+        """The same; lets others run every few milliseconds: what may take the kernel long is done in a thread. What is put
+        meanwhile may have to wait for the next call.
 
-        `forget` is told of addresses that left a workload's device, or moved to one, so that their connections are forgotten:
-        after their old routes are gone and before the new ones come. What it raises is raised in the end; after the fourth
-        time the new routes come nevertheless.
+        `forget` is told, in that thread, of addresses that left a workload's device, or moved to one, so that their connections
+        are forgotten: after their old routes are gone and before the new ones come. The KernelError that it raises is raised in
+        the end; after the fourth time the new routes come nevertheless.
         """
-        for _ in self._steps(forget):
-            await asyncio.sleep(0)
+        steps, answer = self._steps(forget), None
+        try:
+            while True:
+                work = steps.send(answer)
+                if work is not None:
+                    answer = await _in_thread(work)
+                else:
+                    answer = None
+                    await asyncio.sleep(0)
+        except StopIteration:
+            return
+        finally:
+            steps.close()
 
     # ---- one apply ----
-    def _steps(self, forget: Forget | None) -> Iterator[None]:
+    def _steps(self, forget: Forget | None) -> _Steps[None]:
         if self._actual is not None and not (self._dirty or self._left or self._due()):
             return
         done = self._doubted = False
@@ -241,7 +262,7 @@ class RouteTable:
         if refused or errors:
             raise ExceptionGroup(f"{len(refused) + len(errors)} changes of routes failed", [*refused, *errors])
 
-    def _step(self, forget: Forget | None, errors: list[KernelError]) -> Generator[None, None, list[RouteFailure]]:
+    def _step(self, forget: Forget | None, errors: list[KernelError]) -> _Steps[list[RouteFailure]]:
         """One comparison and its consequences; additions before removals, so that no destination is without a route."""
         if self._actual is None:
             actual = yield from self._read_back()
@@ -263,9 +284,9 @@ class RouteTable:
                 if _place(route) not in kept:
                     _take(actual, route)
             failures += failed
-            yield
+            yield None
         self._left |= changes.left
-        self._forget(forget, errors)
+        yield from self._forget(forget, errors)
         yield from self._write(self._routes.add, changes.after, actual, failures)
         self._unclaimed = {
             (dst, metric): since
@@ -277,12 +298,12 @@ class RouteTable:
                 self._waiting[failure.route.dst] = failure.route
         return failures
 
-    def _compare(self, actual: Mapping[Prefix, tuple[Route, ...]], dirty: Iterable[Prefix]) -> Generator[None, None, _Changes]:
+    def _compare(self, actual: Mapping[Prefix, tuple[Route, ...]], dirty: Iterable[Prefix]) -> _Steps[_Changes]:
         changes = _Changes()
         oldest = time.monotonic() - self._grace_seconds
         for count, dst in enumerate(dirty, 1):
             if not count % _COMPARED:
-                yield
+                yield None
             wanted = self._desired.get(dst)
             if wanted is not None and dst in self._waiting:
                 wanted = None
@@ -320,9 +341,10 @@ class RouteTable:
         routes: Sequence[Route],
         actual: dict[Prefix, tuple[Route, ...]],
         failures: list[RouteFailure],
-    ) -> Iterator[None]:
+    ) -> _Steps[None]:
         for part in _parts(routes):
-            failed = write(part)
+            # The kernel enlarges its table of routes now and then, which takes it tens of milliseconds.
+            failed = (yield from _doing(functools.partial(write, part))) if len(part) == _SLICE else write(part)
             refused = {failure.route.dst for failure in failed} if failed else ()
             for route in part:
                 dst = route.dst
@@ -331,13 +353,13 @@ class RouteTable:
                 others = tuple(each for each in actual.get(dst, ()) if each.metric != route.metric)
                 actual[dst] = (*others, route)
             failures += failed
-            yield
+            yield None
 
-    def _forget(self, forget: Forget | None, errors: list[KernelError]) -> None:
+    def _forget(self, forget: Forget | None, errors: list[KernelError]) -> _Steps[None]:
         if forget is not None and self._left:
             for attempt in range(_FORGETTINGS):
                 try:
-                    forget({dst.network for dst in self._left})
+                    yield from _doing(functools.partial(forget, {dst.network for dst in self._left}))
                     break
                 except KernelError as error:
                     if attempt == _FORGETTINGS - 1:
@@ -357,7 +379,7 @@ class RouteTable:
         return [dst for (dst, _), since in self._unclaimed.items() if since <= oldest]
 
     # ---- reading back ----
-    def _read_back(self) -> Generator[None, None, dict[Prefix, tuple[Route, ...]]]:
+    def _read_back(self) -> _Steps[dict[Prefix, tuple[Route, ...]]]:
         for _ in range(_READINGS - 1):
             try:
                 return (yield from self._listed())
@@ -365,7 +387,7 @@ class RouteTable:
                 continue
         return (yield from self._listed())
 
-    def _listed(self) -> Generator[None, None, dict[Prefix, tuple[Route, ...]]]:
+    def _listed(self) -> _Steps[dict[Prefix, tuple[Route, ...]]]:
         actual: dict[Prefix, tuple[Route, ...]] = {}
         unclaimed: dict[_Place, float] = {}
         now = time.monotonic()
@@ -383,7 +405,7 @@ class RouteTable:
                     elif wanted is not route and wanted == route:
                         route = wanted
                     actual[dst] = (*actual[dst], route) if dst in actual else (route,)
-                yield
+                yield None
         self._actual, self._unclaimed = actual, unclaimed
         return actual
 
@@ -393,6 +415,31 @@ class RouteTable:
             return False
         swept = self._sweep_workloads and route.protocol not in (KERNEL_PROTOCOL, BIRD_PROTOCOL)
         return swept or route.protocol in self._ours_at_workloads
+
+
+def _doing(work: Callable[[], _T]) -> _Steps[_T]:
+    """Have it done by whoever takes the steps. Raises its KernelError."""
+
+    def outcome() -> _T | KernelError:
+        try:
+            return work()
+        except KernelError as error:
+            return error
+
+    found = yield outcome
+    if isinstance(found, KernelError):
+        raise found
+    return cast(_T, found)
+
+
+async def _in_thread(work: Callable[[], _T]) -> _T:
+    """Do it; who is cancelled meanwhile waits for its end, for nobody else may use the sockets until then."""
+    doing = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await asyncio.wait([doing])
+        raise
 
 
 def _parts(routes: Sequence[Route]) -> Iterator[Sequence[Route]]:

@@ -1,5 +1,5 @@
-"""The rows, one module a stage: cni, traffic, modes, change, first_block, bgp_routes, ipam, programming, calculation, repair,
-footprint, start, status, kubernetes_pods, cli_help, api_requests.
+"""The rows, one module a stage: cni, traffic, modes, change, first_block, bgp_routes, routes, ipam, programming, calculation,
+repair, footprint, start, status, kubernetes_pods, cli_help, api_requests.
 """
 
 from tests.bench.measuring import Bench
@@ -17,6 +17,7 @@ from tests.bench.rows import (
     modes,
     programming,
     repair,
+    routes,
     start,
     status,
     traffic,
@@ -32,6 +33,7 @@ def all_benches() -> list[Bench]:
         change.BENCH,
         first_block.BENCH,
         bgp_routes.BENCH,
+        *routes.BENCHES,
         ipam.BENCH,
         programming.BENCH,
         calculation.BENCH,
