@@ -50,6 +50,11 @@ class WireguardDevice:
         self.states = _NO_STATES
         """The peers as the last `look` found them, by public key."""
 
+    @property
+    def restless(self) -> bool:
+        """True while it may still have to speak to a new peer: then `look` is worth calling often."""
+        return bool(self._later)
+
     def distrust(self) -> None:
         """Read the device back at the next `ensure`."""
         self._actual = None
@@ -64,11 +69,13 @@ class WireguardDevice:
             await self._ensure(wanted, peers)
         except KernelError:
             self._actual = None
+            self._later.clear()
             raise
 
     async def remove(self) -> None:
         """Remove the device, and its key for good. None there is fine."""
         self._actual, self._new_key, self.public_key, self.states = None, None, "", _NO_STATES
+        self._later.clear()
         if await self._wireguard.delete(self.name):
             _log.info("WireGuard device %s is removed", self.name)
         self._files.remove(self.name)
@@ -124,16 +131,18 @@ class WireguardDevice:
         """A new peer is spoken to at once, so that there is a session before packets have to wait for one.
 
         By one of the two: initiations that cross are lost, both, and are not repeated for seconds. The other one speaks later
-        if it has heard nothing; it may be that it was not known yet.
+        if it has heard nothing; it may be that it was not known yet. Who has a new key has tried already, and in vain.
         """
         removed = tuple(sorted(actual.keys() - wanted.keys()))
         changed = [wanted[key] for key in sorted(wanted) if wanted[key] != actual.get(key)]
         new = [peer.public_key for peer in changed if peer.public_key not in actual]
         self._wireguard.write(self.name, Change(peers=tuple(changed), removed=removed))
-        self._greet([wanted[key] for key in new if own < key])
+        replaced = {actual[key].endpoint for key in removed}
+        first = {key for key in new if own < key or wanted[key].endpoint in replaced}
+        self._greet([wanted[key] for key in sorted(first)])
         due = time.monotonic() + _PATIENCE_SECONDS
         self._later = {key: since for key, since in self._later.items() if key in wanted}
-        self._later |= {key: due for key in new if own > key}
+        self._later |= {key: due for key in new if key not in first}
 
     def _greet(self, peers: Sequence[Peer]) -> None:
         """Make the device say something, which begins a session where there is none."""

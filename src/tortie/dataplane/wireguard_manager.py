@@ -213,7 +213,7 @@ class WireguardManager:
     @property
     def restless(self) -> bool:
         """True while something is awaited: then `look` is worth calling often."""
-        return any(state.waiting or self._lingers(state) for state in self._families.values())
+        return any(state.waiting or state.device.restless or self._lingers(state) for state in self._families.values())
 
     def look(self) -> bool:
         """Read how devices and peers are now. True if an `apply` has something to do."""
