@@ -129,7 +129,7 @@ class BgpLab(RunningLab):
         """What BIRD has put into a node's kernel."""
         return self.on(f"node/{node}", "ip", f"-{version}", "route", "show", "proto", "bird").out
 
-    def start_agent(self, node: str) -> None:
+    def start_agent(self, node: str, **environment: str) -> None:
         """A new agent for a node whose own one is gone; it is there until `lab down`, and ready when this returns."""
         run_dir = self.folder / node
         (run_dir / "status.json").unlink(missing_ok=True)
@@ -141,7 +141,7 @@ class BgpLab(RunningLab):
                     sys.executable, "-m", "tortie.cli.main", "agent", "--node", node,
                     "--run-dir", str(run_dir), "--state-dir", str(run_dir / "state"),
                 ],
-                env={**os.environ, **self.environment, "IP": ipv4, "IP6": ipv6},
+                env={**os.environ, **self.environment, "IP": ipv4, "IP6": ipv6, **environment},
                 stderr=log,
             )  # fmt: skip
         self._agents.append(process)

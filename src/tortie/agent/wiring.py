@@ -24,6 +24,7 @@ from tortie.agent import garbage, node_reports, pod_upkeep
 from tortie.agent.addresses import NodeAddresses
 from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
+from tortie.agent.bird_farewell import BirdFarewell
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
@@ -146,6 +147,9 @@ class Agent:
         bird = Bird(options.run_dir / "bird")
         self._bird: BirdKeeper | None = None
         self._node_reports: node_reports.NodeReports | None = None
+        self._farewell = BirdFarewell(
+            bird, is_ready=lambda: not self._not_ready(), taken_over=self._applier.wait_until_taken_over
+        )
         if options.networking_backend == "bird":
             keeper = self._bird = BirdKeeper(bird, SecretsDirectory(options.secrets_dir), self._applier.wait_until_taken_over)
             self._node_reports = node_reports.NodeReports(client, options.node, bird=bird, sessions=lambda: keeper.peers)
@@ -271,6 +275,8 @@ class Agent:
             parts["tunnel addresses"] = self._tunnels.run()
         if self._bird is not None:
             parts["bird"] = self._bird.run()
+        else:
+            parts["no bird"] = self._farewell.run()
         if self._node_reports is not None:
             asked = Syncer(self._client, node_reports.KINDS, convert=lambda update: update, identity=self._identity)
             parts["node status, asked"] = asked.run(self._node_reports.on_batch)
