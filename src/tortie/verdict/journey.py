@@ -344,6 +344,6 @@ def _uses_ipip(judge: Judge) -> bool:
 
 
 def _uses_vxlan(judge: Judge, family: Family) -> bool:
-    said = judge.settings.vxlan_enabled
+    said = judge.settings.vxlan_enabled if family is Family.V4 else None
     pools = judge.state.pools.values()
     return any(pool.vxlan_mode != "Never" and pool.cidr.family is family for pool in pools) if said is None else said

@@ -97,7 +97,8 @@ def test_own_tunnels_are_told_from_others_only_where_there_are_any() -> None:
         frame(pools=(pool("10.0.0.0/16", ipip="Always", vxlan="Always"),), IpInIpEnabled="false", VXLANEnabled="false")
         == Frame()
     )
-    assert frame(VXLANEnabled="true").vxlan == {Family.V4, Family.V6}
+    assert frame(VXLANEnabled="true").vxlan == {Family.V4}, "in IPv6 the pools alone say"
+    assert frame(pools=(pool("fd00::/64", vxlan="Always"),), VXLANEnabled="false").vxlan == {Family.V6}
     rules = chains(frame(pools=(pool("10.0.0.0/16", ipip="Always"),)))[names.FILTER_INPUT]
     assert [rule.rpartition("comment ")[2] for rule in rules[:2]] == ['"IPIP from our hosts"', '"IPIP from others"']
     assert "goto" in rules[2], "tunnels come before workloads"

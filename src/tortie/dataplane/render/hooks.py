@@ -83,7 +83,7 @@ def frame_of(
             for family in FAMILIES
             if (
                 any(pool.vxlan_mode != _NEVER and pool.cidr.family is family for pool in pools)
-                if config.vxlan_enabled is None
+                if config.vxlan_enabled is None or family is Family.V6  # the parameter is about IPv4 alone
                 else config.vxlan_enabled
             )
         ),
