@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def space(lab: BgpLab, pod: str) -> str:
     return f"tortie-{lab.name}.pod.{pod.replace('/', '.')}"
 
 
+def use(lab: BgpLab, vxlan: str) -> None:
+    """Go over to a mode, and wait until it is the way."""
+    spec = {"cidr": "fd00:10:244::/56", "natOutgoing": True, "vxlanMode": vxlan}
+    pool = {"apiVersion": API, "kind": "IPPool", "metadata": {"name": "pool-0"}, "spec": spec}
+    lab.tortie("apply", "-f", "-", stdin=json.dumps(pool)).ok()
+    (web,) = lab.addresses("shop/web")
+    device = "vxlan-v6.calico" if vxlan == "Always" else "eth0"
+    eventually(lambda: f"dev {device}" in lab.on("node/n1", "ip", "-6", "route", "get", web).out, f"{device} is the way")
+
+
 def talks(lab: BgpLab, folder: Path) -> dict[str, str]:
     """Who reaches the web server, and how the nodes do."""
     sources = ["shop/customer", "shop/thief", "node/n2"]
@@ -76,6 +87,7 @@ def talks(lab: BgpLab, folder: Path) -> dict[str, str]:
 
 
 def test_pods_reach_each_other_as_policy_says_and_the_world_as_their_node(lab: BgpLab, tmp_path: Path) -> None:
+    use(lab, "Never")
     eventually(lambda: lab.knows("n1", "shop/web"), "n1 has a route to the web server by BGP")
     eventually(lambda: talks(lab, tmp_path) == EXPECTED, "policy is in force everywhere")
     # The machine outside has no route to pods: what answers has been masqueraded.
@@ -100,15 +112,8 @@ def test_routers_without_ipv4_have_ids_of_their_own(lab: BgpLab) -> None:
 
 
 def test_the_same_through_vxlan_with_the_smaller_mtu_for_new_pods(lab: BgpLab, tmp_path: Path) -> None:
-    pool = {
-        "apiVersion": API,
-        "kind": "IPPool",
-        "metadata": {"name": "pool-0"},
-        "spec": {"cidr": "fd00:10:244::/56", "natOutgoing": True, "vxlanMode": "Always"},
-    }
-    lab.tortie("apply", "-f", "-", stdin=json.dumps(pool)).ok()
+    use(lab, "Always")
     (web,) = lab.addresses("shop/web")
-    eventually(lambda: "vxlan-v6.calico" in lab.on("node/n1", "ip", "-6", "route", "get", web).out, "VXLAN is the way")
     eventually(lambda: talks(lab, tmp_path) == EXPECTED, "policy is in force through VXLAN")
     assert "vxlan.calico" not in lab.on("node/n1", "ip", "-o", "link").ok().out, "there is no IPv4 to carry"
     assert lab.status("n1")["mtu"]["pods"] == 1430
@@ -120,3 +125,24 @@ def test_the_same_through_vxlan_with_the_smaller_mtu_for_new_pods(lab: BgpLab, t
         for _ in range(3):
             sender.sendto(b"x" * 1440, (web, 9))
     eventually(lambda: "mtu 1430" in lab.on("shop/customer", "ip", "-6", "route", "get", web).ok().out, "it knows what fits")
+
+
+def test_doctor_names_the_pair_whose_way_is_too_narrow(lab: BgpLab) -> None:
+    use(lab, "Always")
+    eventually(lambda: [(each["name"], each["state"]) for each in pairs(lab)] == [("pairs", "ok")], "the ways are whole")
+    lab.on("node/n2", "ip", "link", "set", "eth0", "mtu", "1400").ok()
+    try:
+        eventually(lambda: lab.status("n2")["mtu"]["pods"] == 1330, "n2 has noticed itself")
+        found = pairs(lab)
+        assert {(each["name"], each["state"]) for each in found} == {("pair n1 - n2", "problem")}
+        (tunnel,) = [each for each in found if "vxlan of IPv6" in each["detail"]]
+        assert "vxlanMTUV6: 13" in tunnel["fix"]
+    finally:
+        lab.on("node/n2", "ip", "link", "set", "eth0", "mtu", "1500").ok()
+
+
+def pairs(lab: BgpLab) -> list[dict[str, str]]:
+    """What doctor says on n1 of the ways to other nodes."""
+    words = ["doctor", "--run-dir", str(lab.folder / "n1"), "--state-dir", str(lab.folder / "n1/state"), "-o", "json"]
+    report = lab.on("node/n1", sys.executable, "-m", "tortie.cli.main", *words).json()
+    return [check for check in report["checks"] if check["name"].startswith("pair")]

@@ -6,13 +6,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tortie.api.node import Node
 from tortie.api.resource import Key, Resource
 from tortie.cli import screen
 from tortie.cli.boxes import box
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 10.0
 _SHOWN = 20
 _SLOW_SECONDS = 1.0
+_PAIRS_SECONDS = 60.0
 _SKEW_SECONDS = 5.0
 _INFORMATION = Key("ClusterInformation", "", "default")
 _PLUGIN_PLACES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
@@ -38,18 +40,19 @@ _PLUGIN_PLACES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
     "--state-dir", envvar="TORTIE_STATE_DIR", default="/var/lib/tortie", show_default=True, help="Is there room in it?"
 )
 @click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--pairs/--no-pairs", default=True, show_default=True, help="Send a few packets to every other node?")
 @config_option
 @click.pass_context
-def doctor(ctx: click.Context, run_dir: str, state_dir: str, form: str, config: str) -> None:
+def doctor(ctx: click.Context, run_dir: str, state_dir: str, form: str, pairs: bool, config: str) -> None:
     """Find what is wrong on this node, and say why it matters and what to do about it.
 
     Looks at the kernel's features and sysctls, sizes of packets, rules of others that can drop ours, ports, disk space, BIRD
-    and its sessions, the CNI plugin, the datastore and its clock, and what the agent reports. Exit code 2 if anything is a
-    problem.
+    and its sessions, the CNI plugin, the datastore and its clock, what the agent reports, and whether the ways to other nodes
+    carry packets as large as pods send, with their checksums. Exit code 2 if anything is a problem.
     """
     from tortie.agent.checkup import advised, verdict
 
-    checks = [advised(check) for check in asyncio.run(_examine(Path(run_dir), Path(state_dir), config))]
+    checks = [advised(check) for check in asyncio.run(_examine(Path(run_dir), Path(state_dir), pairs=pairs, config=config))]
     good = verdict(checks)
     if form == "json":
         click.echo(json.dumps({"healthy": good, "checks": [asdict(check) for check in checks]}, indent=2, ensure_ascii=False))
@@ -75,7 +78,7 @@ def _advice(checks: "Sequence[Check]") -> Iterator[str]:
             yield f"  what to do:     {check.fix}"
 
 
-async def _examine(run_dir: Path, state_dir: Path, config: str) -> "list[Check]":
+async def _examine(run_dir: Path, state_dir: Path, *, pairs: bool, config: str) -> "list[Check]":
     from tortie.agent import checkup, checkup_firewall, checkup_host, checkup_tunnels, leaving
     from tortie.agent.options import AgentError
 
@@ -97,7 +100,24 @@ async def _examine(run_dir: Path, state_dir: Path, config: str) -> "list[Check]"
     checks += checkup.check_agent(pid, said)
     if pid is not None:
         checks += await _sessions(run_dir)
+    if pid is not None and pairs and said.get("mtu"):
+        checks += await checkup.within(_PAIRS_SECONDS, "pairs", _pairs(config, said))
     return checks
+
+
+async def _pairs(config: str, said: "Mapping[str, Any]") -> "list[Check]":
+    """The ways to other nodes, with packets as large as the agent lets pods send."""
+    from tortie.agent.checkup_pairs import check_pairs
+    from tortie.kernel.link import Links
+
+    client = open_client(environment(), config, create=False)
+    try:
+        nodes = [node for node in (await client.list("Node")).items if isinstance(node, Node)]
+    finally:
+        await client.close()
+    with Links() as links:
+        up = {link.name for link in links.list() if link.up}
+    return await check_pairs(nodes, str(said.get("node", "")), size=int(said["mtu"]["pods"]), devices=up)
 
 
 async def _sessions(run_dir: Path) -> "list[Check]":
