@@ -141,8 +141,9 @@ class BpfIpip:
             raise AlreadyExists(f"{DEVICE} is a device of kind {link.kind or 'unknown'}: our own programs need the name")
         if link is None:
             link = self._links.create_ifb(DEVICE)
-            # It carries IPv4 alone; without this it would look for routers.
-            sysctl.write_many({f"net/ipv6/conf/{DEVICE}/disable_ipv6": 1}, netns_fd=self._netns_fd)
+            # It carries IPv4 alone, and would look for routers otherwise; and routes are found only for what may be forwarded.
+            values = {f"net/ipv6/conf/{DEVICE}/disable_ipv6": 1, f"net/ipv4/conf/{DEVICE}/forwarding": 1}
+            sysctl.write_many(values, netns_fd=self._netns_fd)
         settle(self._links, link, end)
         return link
 
