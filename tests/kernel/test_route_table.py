@@ -224,6 +224,21 @@ def test_after_the_protocol_changed_ours_are_moved_over_and_others_are_left_alon
         assert listed(space, PROTOCOL, OTHER) == {replace(route, protocol=OTHER) for route in wanted}
 
 
+def test_what_an_earlier_life_had_under_another_protocol_is_moved_or_swept_once(space: int) -> None:
+    wanted, stale = remote("10.2.0.0/26"), remote("10.3.0.0/26", protocol=OTHER)
+    with Routes(space) as routes:
+        assert routes.add([replace(wanted, protocol=OTHER), stale]) == ()
+        table = RouteTable(routes, earlier=[OTHER])
+        table.put(wanted)
+        table.apply()
+        assert listed(space, PROTOCOL, OTHER) == {wanted}
+        assert table.protocols == {PROTOCOL}
+        assert routes.add([stale]) == ()
+        table.distrust()
+        table.apply()
+        assert listed(space, PROTOCOL, OTHER) == {wanted, stale}
+
+
 def test_routes_of_others_into_workloads_are_swept_if_that_is_asked_for_but_not_those_of_bird(space: int) -> None:
     manual = Route(dst=parse_prefix("198.51.100.0/24"), device="cali1", protocol=BOOT).as_kernel()
     learned = Route(dst=parse_prefix("198.51.101.0/24"), device="cali1", protocol=BIRD_PROTOCOL).as_kernel()

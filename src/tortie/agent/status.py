@@ -11,6 +11,22 @@ import msgspec
 from tortie.base import log
 
 _log = log.get(__name__)
+_LEAST_PROTOCOL, _PROTOCOLS = 5, 256
+"""Those before are the kernel's and those of hand-made routes: never ours alone."""
+
+
+class _Left(msgspec.Struct):
+    protocols: tuple[int, ...] = msgspec.field(default=(), name="routeProtocols")
+
+
+def left_route_protocols(run_dir: Path) -> tuple[int, ...]:
+    """Which protocols the routes of the agent before us have, by its status file; none if there is no such file. It is as old
+    as the kernel's routes: both go with a reboot."""
+    try:
+        found = msgspec.json.decode((run_dir / "status.json").read_bytes(), type=_Left)
+    except (OSError, msgspec.MsgspecError):
+        return ()
+    return tuple(each for each in found.protocols if _LEAST_PROTOCOL <= each < _PROTOCOLS)
 
 
 class StatusFile:

@@ -40,7 +40,7 @@ from tortie.agent.route_report import RouteReport
 from tortie.agent.secrets import SecretsDirectory
 from tortie.agent.settings import Settings, check_sources, local_sources, stored_values
 from tortie.agent.start import PatientStart
-from tortie.agent.status import StatusFile
+from tortie.agent.status import StatusFile, left_route_protocols
 from tortie.agent.tunnel_addresses import TunnelAddresses
 from tortie.agent.wireguard_keys import WireguardKeys
 from tortie.base import aio, log
@@ -175,7 +175,7 @@ class Agent:
     def _make_dataplane(self, prefixes: tuple[str, ...]) -> LinuxDataplane:
         return LinuxDataplane(
             self._table,
-            RouteTable(self._routes, workload_prefixes=prefixes),
+            RouteTable(self._routes, workload_prefixes=prefixes, earlier=left_route_protocols(self._options.run_dir)),
             conntrack=self._conntrack,
             forwarding=Forwarding(),
             shaper=self._shaper,
@@ -333,6 +333,7 @@ class Agent:
             "ipip": self._overlays.ipip.describe(),
             "routes": self._reported_routes.summary(),
             "problems": self._operator.resource_problems(),
+            "routeProtocols": sorted(self._dataplane.route_protocols),
         }
 
 

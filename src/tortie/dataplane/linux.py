@@ -242,6 +242,11 @@ class LinuxDataplane:
         return self._routes.taking_over
 
     @property
+    def route_protocols(self) -> frozenset[int]:
+        """Protocols of routes that are ours."""
+        return self._routes.protocols
+
+    @property
     def routes(self) -> int:
         """How many routes are wanted."""
         return self._routes.wanted
@@ -274,11 +279,11 @@ class LinuxDataplane:
             self._peerings.links_changed(names)
         limited = self._bandwidth is not None and self._bandwidth.links_changed(names)
         found = self._hosts.links_changed(names)
-        tunnelled = any([overlay.links_changed(names) for overlay in self._overlays])
-        if tunnelled:
+        tunnelled = [overlay.links_changed(names) for overlay in self._overlays]
+        if any(tunnelled):
             self._routes.overlays_changed()
         answered = self._reachability is not None and self._reachability.links_changed(names)
-        return self._routes.links_changed(names) or limited or found or tunnelled or answered
+        return self._routes.links_changed(names) or limited or found or any(tunnelled) or answered
 
     def addresses_changed(self) -> bool:
         """Addresses of interfaces came or went. True if that concerns a host endpoint, an overlay or a route: the next

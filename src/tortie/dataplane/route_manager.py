@@ -146,6 +146,11 @@ class RouteManager:
         return found
 
     @property
+    def protocols(self) -> frozenset[int]:
+        """Protocols of routes that are ours."""
+        return self._routes.protocols
+
+    @property
     def wanted(self) -> int:
         """How many routes the last `apply` wanted."""
         return len(self._routes.desired)

@@ -63,11 +63,13 @@ class RouteTable:
         protocol: int = PROTOCOL,
         workload_prefixes: tuple[str, ...] = ("cali",),
         grace_seconds: float = 10.0,
+        earlier: Iterable[int] = (),
     ) -> None:
+        """`earlier`: protocols that were ours in earlier lives; what has one of them is ours still."""
         self._routes = routes
         self._table = table
         self._protocol = self._workload_protocol = protocol
-        self._ours = {protocol}
+        self._ours = {protocol, *earlier}
         self._ours_at_workloads: set[int] = set()
         self._sweep_workloads = False
         self._workload_prefixes = workload_prefixes
@@ -92,6 +94,11 @@ class RouteTable:
     def pending(self) -> frozenset[Prefix]:
         """Destinations whose device was absent or down at the last `apply`."""
         return frozenset(self._waiting)
+
+    @property
+    def protocols(self) -> frozenset[int]:
+        """Whatever has one of these is ours: our protocol, and those before it that the kernel still has routes of."""
+        return frozenset(self._ours)
 
     def configure(self, *, protocol: int, workload_protocol: int | None = None, sweep_workloads: bool = False) -> None:
         """Our protocol from now on; what we have under an earlier one (`PROTOCOL` always counts) is moved over in place.
@@ -256,6 +263,9 @@ class RouteTable:
             self._applying = False
             if self._doubted or not done:  # how far it came, only the kernel knows
                 self.distrust()
+        if self._actual is not None and not self._ours <= {self._protocol, PROTOCOL}:
+            left = {route.protocol for have in self._actual.values() for route in have}
+            self._ours = {self._protocol, PROTOCOL} | (self._ours & left)
         refused = [_explain(failure) for failure in failures if not _is_waiting(failure.error)]
         if refused:
             self.distrust()
