@@ -105,11 +105,14 @@ def everything(space: str) -> list[str]:
 def test_uninstall_removes_what_is_ours_and_nothing_else(space: str, run_dir: Path) -> None:
     furnish(space)
     before = everything(space)
+    for number, device in enumerate(("vxlan.calico", "vxlan-v6.calico", "vxlan.others"), 1):
+        ip(space, "link", "add", device, "type", "vxlan", "id", str(number), "dstport", "4789")
     assert set(nft(space, "list", "tables").splitlines()) >= OURS
     line = [sys.executable, "-m", "tortie.cli.main", "node", "stop", "--run-dir", str(run_dir), "--uninstall"]
     done = run_blocking(line, netns_path=netns.path_of(space)).check()
     assert b"3 routes of ours are removed" in done.stdout
     assert everything(space) == before
+    assert [word.rstrip(":") for word in ip(space, "-o", "link").split() if "vxlan" in word] == ["vxlan.others"]
     assert OURS.isdisjoint(nft(space, "list", "tables").splitlines())
     assert "proto 80" not in ip(space, "route", "show", "table", "all") + ip(space, "-6", "route", "show", "table", "all")
     run_blocking(line, netns_path=netns.path_of(space)).check()

@@ -15,6 +15,8 @@ from tortie.agent.options import AgentError
 from tortie.base import process
 from tortie.bgp.errors import BgpError
 from tortie.dataplane.render.config import WireguardConfig
+from tortie.dataplane.render.tunnels import DEVICES
+from tortie.intent.routes import Way
 from tortie.kernel.link import Links
 from tortie.kernel.nft.objects import TableFamily
 from tortie.kernel.nft.table import NftTable
@@ -76,7 +78,8 @@ async def stop_bird(run_dir: Path) -> bool:
 
 
 async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
-    """Remove our nft tables and our routes, of all routing tables, from a network namespace (None: our own).
+    """Remove our nft tables, our devices of tunnels and our routes, of all routing tables, from a network namespace (None:
+    our own).
 
     Pods then have neither policy nor a way to the network. Raises AgentError while an agent runs (it would put all of it
     back) or when something of ours is still there afterwards.
@@ -93,6 +96,7 @@ async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
     await asyncio.to_thread(_remove_rules, netns_fd)
     await _remove_wireguard(run_dir, netns_fd)
     routes = await asyncio.to_thread(_remove_routes, netns_fd)
+    await asyncio.to_thread(_remove_vxlan, netns_fd)
     return Removed(routes)
 
 
@@ -113,6 +117,14 @@ async def _remove_wireguard(run_dir: Path, netns_fd: int | None) -> None:
         processes = UserspaceWireguard(links, folder)
         for name in sorted(names):
             await processes.delete(name)
+
+
+def _remove_vxlan(netns_fd: int | None) -> None:
+    """After the routes that lead into them; what they know goes with them."""
+    with Links(netns_fd) as links:
+        for (way, _), name in DEVICES.items():
+            if way is Way.VXLAN:
+                links.delete(name)
 
 
 def _remove_routes(netns_fd: int | None) -> tuple[Route, ...]:
