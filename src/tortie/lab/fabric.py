@@ -65,6 +65,7 @@ def build_fabric(names: LabNames, *, families: tuple[Family, ...], racks: Iterab
     netns.create(names.fabric)
     with netns.opened(names.fabric) as fabric, Links(netns_fd=fabric) as links:
         links.set_up("lo")
+        sysctl.write_many({f"net/ipv6/conf/{which}/accept_dad": 0 for which in ("all", "default")}, netns_fd=fabric)
         for rack in sorted(set(racks)):
             links.create_bridge(bridge(rack), mtu=mtu)
             links.set_up(bridge(rack))
@@ -86,6 +87,8 @@ def connect_node(names: LabNames, node: NodeSpec, *, index: int, families: tuple
         links.create_veth(UPLINK, node.name, peer_netns=fabric, mtu=mtu)
         ports.set_master(node.name, bridge(node.rack))
         ports.set_up(node.name)
+        # A network that has been there for long: no seconds in which a node may not ask for its neighbours yet.
+        sysctl.write_many({f"net/ipv6/conf/{UPLINK}/accept_dad": 0}, netns_fd=leg)
         links.set_up(UPLINK)
         for family in families:
             links.add_address(UPLINK, node_interface(index, family, rack=node.rack))
