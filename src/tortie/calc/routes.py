@@ -5,13 +5,14 @@
     pools ──────────────────┼─► tunnels ── this node's ends ─► routing_ways ──┘
     parameters ─► routing_settings ─┘
 
-The cost of a change is what it changes: one block, one address, all that one node has; everything only when this node itself,
-a pool or a setting changed.
+The cost of a change is what it changes: one block, one address. What a node says of itself is considered once for each pool,
+and only if that comes to something else are its destinations touched; the same holds for this node and for settings. A pool's
+change concerns all.
 """
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tortie.api.bgp import BGPConfiguration
 from tortie.api.ipam import BlockAffinity
@@ -33,6 +34,15 @@ from tortie.intent.routes import ClusterRoute, Overlay, Owner, Vtep, WireguardPe
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _PAIR = Key("BGPConfiguration", "", "default")
 _STRICT = Key("FelixConfiguration", "", "default")
+
+
+_Kind = tuple[str, Family]
+"""A pool's name, "" for none."""
+
+
+class _Verdict(NamedTuple):
+    decision: Decision
+    encrypted: bool
 
 
 class Emit(Protocol):
@@ -80,12 +90,13 @@ class Routes:
         self._nodes: dict[str, NodeFacts] = {}
         self._dirty: set[Prefix] = set()
         self._dirty_nodes: set[str] = set()
-        self._all_dirty = False
+        self._pools_changed = False
+        self._settings_changed = False
         self._keys = WireguardKeys(self._dirty_nodes.add)
         self._owners = RouteOwners(node, self._dirty.add)
         self._owner_of: dict[Prefix, str] = {}
         self._owned_by: dict[str, set[Prefix]] = {}
-        self._decisions: dict[str, dict[tuple[str, Family], Decision]] = {}
+        self._verdicts: dict[str, dict[_Kind, _Verdict]] = {}
         self._exceptions: set[Prefix] = set()
         self._exceptions_told: tuple[Prefix, ...] | None = ()
 
@@ -122,7 +133,7 @@ class Routes:
                 self._pool_of.put(cidr, self._pools[min(names)])
             else:
                 self._pool_of.pop(cidr)
-        self._all_dirty = True
+        self._pools_changed = True
 
     def on_affinity(self, key: Key, value: BlockAffinity | None) -> None:
         """A claim of a block came, changed or went."""
@@ -167,7 +178,7 @@ class Routes:
         found = self._read_settings()
         if found != self._settings:
             self._settings = found
-            self._all_dirty = True
+            self._settings_changed = True
 
     def _read_settings(self) -> RoutingSettings:
         texts = {**self._stored, **self._overrides}
@@ -175,13 +186,12 @@ class Routes:
 
     def flush(self) -> None:
         """Emit what may have changed."""
-        if self._all_dirty or self._node in self._dirty_nodes:
+        if self._pools_changed or self._settings_changed or self._node in self._dirty_nodes:
             self._renew()
-            self._all_dirty = False
+            self._pools_changed = self._settings_changed = False
         nodes = set(self._dirty_nodes)
         for name in nodes:
-            self._decisions.pop(name, None)
-            self._dirty.update(self._owned_by.get(name, ()))
+            self._reconsider(name)
             self._problems.report(Key("Node", "", name), "wireguard", self._keys.problems(name))
         dirty = set(self._dirty)
         for dst in dirty:
@@ -195,7 +205,8 @@ class Routes:
         """What all decisions rest on may have changed."""
         found = overlay(self._node, self._nodes.get(self._node), self._settings, self._pool_values())
         has_key = tuple(self._keys.usable(self._node, family) for family in FAMILIES)
-        if not self._all_dirty and (found, has_key) == (self._overlay, self._has_key):
+        changed = self._pools_changed or self._settings_changed
+        if not changed and (found, has_key) == (self._overlay, self._has_key):
             return
         self._overlay, self._has_key = found, has_key
         self._emit.overlay(self._overlay)
@@ -203,9 +214,18 @@ class Routes:
         self._problems.report(_PAIR, "routes", self._settings.problems if self._overlay is not None else ())
         strict = self._settings.strict_problem
         self._problems.report(_STRICT, "routes", [strict] if strict else ())
-        self._decisions.clear()
-        self._dirty_nodes.update(self._nodes)
-        self._dirty.update(self._owner_of)
+        self._dirty_nodes.update(self._nodes, self._verdicts)
+        if self._pools_changed:
+            self._verdicts.clear()
+            self._dirty.update(self._owner_of)
+
+    def _reconsider(self, name: str) -> None:
+        """What a node is may be another now; that of its destinations only if a way to it is."""
+        known = self._verdicts.get(name, {})
+        fresh = {kind: self._consider(name, kind) for kind in known}
+        if fresh != known:
+            self._verdicts[name] = fresh
+            self._dirty.update(self._owned_by.get(name, ()))
 
     def _pool_values(self) -> list[PoolFacts]:
         return [self._pools[name] for name in sorted(self._pools)]
@@ -217,7 +237,7 @@ class Routes:
         if node != before:
             if before is not None:
                 if discard(self._owned_by, before, dst):
-                    self._decisions.pop(before, None)
+                    self._verdicts.pop(before, None)
                 changed.add(before)
             if node is None:
                 del self._owner_of[dst]
@@ -226,14 +246,14 @@ class Routes:
                 self._owned_by.setdefault(node, set()).add(dst)
                 changed.add(node)
         route = None if node is None else self._route(dst, node)
-        by_exception = route is not None and self._decisions[route.node][self._kind(dst)].by_exception
+        by_exception = route is not None and self._verdict(route.node, self._kind(dst)).decision.by_exception
         if by_exception != (dst in self._exceptions):
             (self._exceptions.add if by_exception else self._exceptions.discard)(dst)
             self._exceptions_told = None
         if route is not None or before is not None:
             self._emit.cluster_route(dst, route)
 
-    def _kind(self, dst: Prefix) -> tuple[str, Family]:
+    def _kind(self, dst: Prefix) -> _Kind:
         """Destinations of one node and one kind have one way."""
         pool = self._pool_of.covering(dst)
         return ("" if pool is None else pool.name), dst.family
@@ -243,30 +263,37 @@ class Routes:
         kind = self._kind(dst)
         if dst.is_single and (node == self._node or (not kind[0] and self._owners.block_owner(dst) != node)):
             return None
-        known = self._decisions.setdefault(node, {})
-        found = known.get(kind)
-        if found is None:
-            pool = self._pools.get(kind[0])
-            if node == self._node:
-                found = self._ways.local(pool, dst.family)
-            else:
-                found = self._ways.remote(node, self._nodes.get(node), pool, dst.family)
-            known[kind] = found
+        found, encrypted = self._verdict(node, kind)
         return ClusterRoute(
             dst=dst,
             way=found.way,
             owner=found.owner,
             node=node,
             next_hop=found.next_hop,
-            encrypted=self._is_encrypted(node, dst.family),
+            encrypted=encrypted,
             reason=found.reason,
         )
+
+    def _verdict(self, node: str, kind: _Kind) -> _Verdict:
+        known = self._verdicts.setdefault(node, {})
+        found = known.get(kind)
+        if found is None:
+            found = known[kind] = self._consider(node, kind)
+        return found
+
+    def _consider(self, node: str, kind: _Kind) -> _Verdict:
+        """The way to one kind of a node's destinations, as of now."""
+        name, family = kind
+        pool = self._pools.get(name)
+        if node == self._node:
+            return _Verdict(self._ways.local(pool, family), encrypted=False)
+        decision = self._ways.remote(node, self._nodes.get(node), pool, family)
+        return _Verdict(decision, self._is_encrypted(node, family))
 
     def _is_encrypted(self, node: str, family: Family) -> bool:
         facts = self._nodes.get(node)
         return (
-            node != self._node
-            and family in self._settings.encrypts
+            family in self._settings.encrypts
             and facts is not None
             and facts.address(family) is not None
             and self._keys.usable(node, family)
@@ -291,5 +318,5 @@ class Routes:
         """True if nothing that was fed left a trace. Meaningful after a flush."""
         indexes = (self._pools, self._nodes, self._dirty, self._dirty_nodes, self._owner_of, self._owned_by, self._exceptions)
         stages = (self._pool_of, self._keys, self._owners)
-        decided = any(self._decisions.values())
-        return not (any(indexes) or decided or self._overlay) and all(stage.is_empty() for stage in stages)
+        considered = any(self._verdicts.values())
+        return not (any(indexes) or considered or self._overlay) and all(stage.is_empty() for stage in stages)
