@@ -21,7 +21,7 @@ PLAIN: Ways = {("plain", None)}
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TunnelLab]:
-    with tunnel_lab(tmp_path_factory.mktemp("ipip"), backend="bird", ipipMode="CrossSubnet") as running:
+    with tunnel_lab(tmp_path_factory.mktemp("ipip"), TunnelLab, backend="bird", ipipMode="CrossSubnet") as running:
         yield running
 
 
