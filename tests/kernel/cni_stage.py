@@ -201,6 +201,12 @@ async def _staged(node: str, executable: Path, folder: Path, *, stack: contextli
         await client.close()
 
 
+def ok(answer: Answer) -> Answer:
+    """An answer that is no error."""
+    assert answer.status == 0, answer.document
+    return answer
+
+
 def on_node(executable: Path, scenario: Callable[[Stage], Awaitable[None]]) -> None:
     """Run a scenario inside a fresh node."""
 

@@ -10,16 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kernel.cni_stage import CONFIG, Stage, build_executables, on_node
+from tests.kernel.cni_stage import CONFIG, Stage, on_node
 
 pytestmark = pytest.mark.kernel
 
 _MOST_STEPS = 120
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_executables(tmp_path_factory.mktemp("cni"))["shim"]
 
 
 class Victim:
