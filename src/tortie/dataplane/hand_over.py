@@ -4,6 +4,7 @@ To BIRD: our route stays until BIRD's own is in the kernel. From BIRD: ours is w
 configures BIRD waits while `taking_over` says that one is missing.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ _log = log.get(__name__)
 PATIENCE_SECONDS = 60.0
 """For so long a route of ours stays for BIRD's to come. Then it goes: what it says may not be true any more."""
 _LOOK_AGAIN_SECONDS = 1.0
+_SLICE = 2000
 
 
 class HandOver:
@@ -37,8 +39,7 @@ class HandOver:
 
     @property
     def taking_over(self) -> bool:
-        """True while a route that was BIRD's is not in the kernel as ours yet."""
-        self._taking = {dst for dst in self._taking if not self._routes.holds(dst)}
+        """True while a route that was BIRD's was not in the kernel as ours when `settle` looked last."""
         return bool(self._taking)
 
     @property
@@ -47,7 +48,13 @@ class HandOver:
         return bool(self._since)
 
     async def settle(self) -> bool:
-        """Give up what BIRD has by now, or has not in time. True if there is anything: the routes are to be applied again."""
+        """Look what has changed hands. Give up what BIRD has by now, or has not in time; True if there is any of that: then
+        the routes are to be applied again."""
+        for count, dst in enumerate(list(self._taking), 1):
+            if self._routes.holds(dst):
+                self._taking.discard(dst)
+            if count % _SLICE == 0:
+                await asyncio.sleep(0)
         handed = self._routes.handed
         if not handed:
             self._since.clear()
