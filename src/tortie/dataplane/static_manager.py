@@ -8,6 +8,7 @@ from tortie.dataplane.render.tunnels import tunnel_devices
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.keys import HostEndpointId
 from tortie.intent.messages import BgpUpdate, HostEndpointUpdate, Message, OverlayUpdate, PoolUpdate, ServiceNetsUpdate
+from tortie.intent.routes import Overlay
 from tortie.intent.routing import Pool, WorkloadEnd
 from tortie.kernel.nft.table import NftTable
 
@@ -23,12 +24,14 @@ class StaticManager:
         self._service_nets: tuple[Prefix, ...] = ()
         self._peerings: tuple[WorkloadEnd, ...] = ()
         self._tunnels: tuple[str, ...] = ()
+        self._overlay: Overlay | None = None
         self._told: set[str] = set()
         self._dirty = True
 
     def configure(self, config: Config) -> None:
         """Everything may change."""
         self._config = config
+        self._tunnels = tunnel_devices(self._overlay, config)
         self._dirty = True
 
     def on_update(self, message: Message) -> None:
@@ -45,7 +48,8 @@ class StaticManager:
             case ServiceNetsUpdate(nets=nets):
                 self._service_nets = nets
             case OverlayUpdate(overlay=overlay):
-                tunnels = tunnel_devices(overlay)
+                self._overlay = overlay
+                tunnels = tunnel_devices(overlay, self._config)
                 if tunnels == self._tunnels:
                     return
                 self._tunnels = tunnels

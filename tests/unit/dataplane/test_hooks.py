@@ -9,6 +9,7 @@ from tortie.base.net import Family, parse_prefix
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config, parse
 from tortie.dataplane.render.hooks import Frame, frame_of, render_hooks
+from tortie.dataplane.render.static import render_static
 from tortie.dataplane.render.text import chain_text
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.policy import Direction
@@ -119,3 +120,25 @@ def test_vxlan_is_not_tracked_on_its_way_in_and_out_and_untracked_policy_comes_f
     assert both[-1].startswith(rule.format("saddr"))
     assert len(both) == 3
     assert names.RAW_OUTPUT not in chains(frame(pools=(pool("10.0.0.0/16", ipip="Always"),)))
+
+
+@pytest.mark.shows("PS-1.2")
+def test_where_hosts_encrypt_too_whatever_comes_from_outside_is_marked_as_none_of_wireguards() -> None:
+    config = parse({"WireguardEnabled": "true", "WireguardHostEncryptionEnabled": "true", "InterfacePrefix": "cali,tap"})
+    assert chains(frame(), config)[names.RAW_PREROUTING][0] == "jump raw-cali-wireguard-incoming-mark"
+    (chain,) = [each for each in render_static(config) if each.name == names.RAW_WIREGUARD]
+    assert [line.strip() for line in chain_text(chain).splitlines()[1:-1]] == [
+        'iifname "lo" return',
+        'iifname "wireguard.cali" return',
+        'iifname "wg-v6.cali" return',
+        'iifname "cali*" return',
+        'iifname "tap*" return',
+        'meta mark set meta mark & 0xffdfffff | 0x200000 comment "from outside, not through WireGuard"',
+    ]
+
+
+@pytest.mark.parametrize("values", [{"WireguardEnabled": "true"}, {"WireguardHostEncryptionEnabled": "true"}, {}])
+def test_nothing_is_marked_where_hosts_do_not_encrypt(values: dict[str, str]) -> None:
+    config = parse(values)
+    assert names.RAW_WIREGUARD not in {each.name for each in render_static(config)}
+    assert chains(frame(), config)[names.RAW_PREROUTING] == ['iifname "cali*" jump raw-cali-rpf']

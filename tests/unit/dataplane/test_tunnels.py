@@ -24,8 +24,12 @@ def test_only_tunnels_that_have_an_end_count() -> None:
         TunnelEnd(Way.IPIP, Family.V4, V4, ()),
     )
     wireguard = (WireguardEnd(Family.V4, V4, 51820), WireguardEnd(Family.V6, None, 51821))
-    assert tunnel_devices(Overlay("n1", None, None, ends, wireguard)) == ("tunl0", "vxlan-v6.calico", "wireguard.cali")
-    assert tunnel_devices(None) == ()
+    assert tunnel_devices(Overlay("n1", None, None, ends, wireguard), Config()) == (
+        "tunl0",
+        "vxlan-v6.calico",
+        "wireguard.cali",
+    )
+    assert tunnel_devices(None, Config()) == ()
 
 
 def test_what_is_the_nodes_but_not_the_tunnels_is_masqueraded() -> None:

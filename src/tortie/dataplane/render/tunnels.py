@@ -4,7 +4,7 @@ The other nodes know only that address as one that is reached through the tunnel
 answer past it, and drop what has come by it from the wrong side.
 """
 
-from tortie.base.net import Family
+from tortie.base.net import FAMILIES, Family
 from tortie.dataplane.render import names
 from tortie.dataplane.render.config import Config
 from tortie.intent.routes import Overlay, Way
@@ -19,15 +19,15 @@ DEVICES = {
     (Way.VXLAN, Family.V4): "vxlan.calico",
     (Way.VXLAN, Family.V6): "vxlan-v6.calico",
 }
-WIREGUARD_DEVICES = {Family.V4: "wireguard.cali", Family.V6: "wg-v6.cali"}
 
 
-def tunnel_devices(overlay: Overlay | None) -> tuple[str, ...]:
+def tunnel_devices(overlay: Overlay | None, config: Config) -> tuple[str, ...]:
     """The devices of all tunnels that have an end here, by name."""
     if overlay is None:
         return ()
     ends = [DEVICES[end.way, end.family] for end in overlay.tunnels if end.address is not None]
-    ends += [WIREGUARD_DEVICES[end.family] for end in overlay.wireguard if end.address is not None]
+    wireguard = dict(zip(FAMILIES, config.wireguard.devices, strict=True))
+    ends += [wireguard[end.family] for end in overlay.wireguard if end.address is not None]
     return tuple(sorted(ends))
 
 
