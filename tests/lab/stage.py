@@ -5,7 +5,8 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,21 @@ class RunningLab:
         """The last report of a node's agent."""
         report: dict[str, Any] = json.loads((self.folder / node / "status.json").read_text())
         return report
+
+
+@contextmanager
+def case_lab(folder: Path, *, case: str, policy: str) -> Iterator[RunningLab]:
+    """A lab of a lab.yaml that applies policy.yaml; nothing is left of it afterwards."""
+    (folder / "lab.yaml").write_text(case)
+    (folder / "policy.yaml").write_text(policy)
+    name = unique_name()
+    try:
+        tortie("lab", "up", "-f", str(folder / "lab.yaml"), "--name", name).ok()
+        yield RunningLab(name)
+    finally:
+        tortie("lab", "down", "--name", name).ok()
+        assert namespaces_of(name) == []
+        assert not (Path("/run/tortie/lab") / name).exists()
 
 
 def namespaces_of(name: str) -> list[str]:

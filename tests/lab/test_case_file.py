@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.lab.stage import RunningLab, namespaces_of, tortie, unique_name
+from tests.lab.stage import RunningLab, case_lab, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -47,17 +47,8 @@ spec:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    folder = tmp_path_factory.mktemp("case")
-    (folder / "lab.yaml").write_text(CASE)
-    (folder / "policy.yaml").write_text(POLICY)
-    name = unique_name()
-    try:
-        tortie("lab", "up", "-f", str(folder / "lab.yaml"), "--name", name).ok()
-        yield RunningLab(name)
-    finally:
-        tortie("lab", "down", "--name", name).ok()
-        assert namespaces_of(name) == []
-        assert not (Path("/run/tortie/lab") / name).exists()
+    with case_lab(tmp_path_factory.mktemp("case"), case=CASE, policy=POLICY) as lab:
+        yield lab
 
 
 def outcomes(items: list[dict[str, object]]) -> dict[tuple[object, ...], object]:

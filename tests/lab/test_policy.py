@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.stage import RunningLab, namespaces_of, tortie, unique_name
+from tests.lab.stage import RunningLab, case_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 
@@ -55,16 +55,8 @@ PORTS = ("--port", "tcp/80", "--port", "tcp/81")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningLab]:
-    folder = tmp_path_factory.mktemp("policy")
-    (folder / "lab.yaml").write_text(CASE)
-    (folder / "policy.yaml").write_text(POLICY)
-    name = unique_name()
-    try:
-        tortie("lab", "up", "-f", str(folder / "lab.yaml"), "--name", name).ok()
-        yield RunningLab(name)
-    finally:
-        tortie("lab", "down", "--name", name).ok()
-        assert namespaces_of(name) == []
+    with case_lab(tmp_path_factory.mktemp("policy"), case=CASE, policy=POLICY) as lab:
+        yield lab
 
 
 def worked_out(running: RunningLab, *more: str) -> dict[tuple[Any, ...], str]:
