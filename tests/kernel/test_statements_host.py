@@ -440,11 +440,11 @@ def test_wireguard_passes_every_host_endpoint_of_the_family_that_has_it(node: Gr
     shut = gnp("shut", f"{HOST}, types: [Ingress, Egress], ingress: {DENY}, egress: {DENY}")
     node.has(OTHER_NODE, hep(), shut)
     assert not node.lets("out", "host", "udp/51820", family=4)
-    node.has(felix("wireguardEnabled: true"))
+    node.gets(felix("wireguardEnabled: true"))
     assert node.lets("out", "host", "udp/51820", family=4)
     assert node.lets("host", "out", "udp/51820", family=4)
     assert not node.lets("out", "host", "udp/51821", family=6)
-    node.has(felix("wireguardEnabledV6: true, wireguardListeningPortV6: 4711"))
+    node.gets(felix("wireguardEnabledV6: true, wireguardListeningPortV6: 4711"))
     assert node.lets("out", "host", "udp/4711", family=6)
     assert node.lets("host", "out", "udp/4711", family=6)
 
