@@ -28,6 +28,7 @@ from tortie.intent.routing import Pool
 from tortie.intent.sets import IPSet, Member, SetKind
 from tortie.kernel import netns
 from tortie.kernel.announce import Announcer
+from tortie.kernel.arp_responder import ArpResponder
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import Links
@@ -57,6 +58,7 @@ class Node:
         self.links = Links(self._fd)
         self.proxies = ProxyNeighbours(self._fd)
         self.announcer = Announcer(self._fd)
+        self.responder = ArpResponder(self._fd)
         self.dataplane = LinuxDataplane(
             self.table,
             RouteTable(self.routes, grace_seconds=0.5),
@@ -65,7 +67,7 @@ class Node:
             shaper=self.shaper,
             arp=self.arp,
             links=self.links,
-            reachability=ReachabilityManager(self.links, self.proxies, self.announcer),
+            reachability=ReachabilityManager(self.links, self.proxies, self.announcer, responder=self.responder),
         )
 
     def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -91,6 +93,7 @@ class Node:
         self.links.close()
         self.proxies.close()
         self.announcer.close()
+        self.responder.close()
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
         os.close(self._fd)

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
 from tests.kernel.dataplane_node import Node, config, endpoint, node, pool
 from tests.kernel.dataplane_stage import Pod, Stage, ping, stage, tcp_passes, tcp_server
 
-from tortie.base.net import FAMILIES, Family, parse_prefix
-from tortie.intent.messages import PoolUpdate
-from tortie.intent.routing import Pool
+from tortie.base.net import FAMILIES, Family, parse_address, parse_interface, parse_prefix
+from tortie.intent.messages import BalancerUpdate, HostUpdate, OverlayUpdate, PoolUpdate
+from tortie.intent.routes import Overlay
+from tortie.intent.routing import Balancer, Host, Pool
 
 pytestmark = pytest.mark.kernel
 
@@ -113,3 +114,54 @@ def test_what_is_not_to_be_answered_for_is_forgotten_whoever_began_it(built: Sta
     with node(built) as made:
         made.start(*POOLS, endpoint(a))
         assert proxies(built) == {"192.0.2.200"}
+
+
+VIPS = {Family.V4: "192.0.2.100", Family.V6: "2001:db8::4064"}
+
+
+def test_one_node_answers_for_the_address_of_a_load_balancer(built: Stage) -> None:
+    """What translates is kube-proxy's table; here it is one rule."""
+    a = near(built, 1)
+    built.show(built.node, "nft", "add table inet proxy")
+    built.show(built.node, "nft", "add chain inet proxy in { type nat hook prerouting priority -100; }")
+    for family, ip in ((Family.V4, "ip"), (Family.V6, "ip6")):
+        built.show(built.node, "nft", f"add rule inet proxy in {ip} daddr {VIPS[family]} dnat {ip} to {a.address(family)}")
+    with node(built) as made:
+        balancers = [BalancerUpdate(parse_address(text), Balancer(parse_address(text), None)) for text in VIPS.values()]
+        made.start(ON, *POOLS, endpoint(a), host("node1", 1), overlay(), *balancers)
+        for family in FAMILIES:
+            with tcp_server(a.netns, family, 8080):
+                call = partial(asyncio.to_thread, tcp_passes, built.outside, family, VIPS[family], 8080)
+                assert made.run(call)
+        # Only nodes with an endpoint may take it, and this one has none.
+        made.tell(*(replace(each, balancer=Balancer(each.address, frozenset(("other",)))) for each in balancers))
+        built.batch(built.outside, "neigh flush all", "-6 neigh flush all")
+        for family in FAMILIES:
+            with tcp_server(a.netns, family, 8080):
+                assert not made.run(partial(asyncio.to_thread, tcp_passes, built.outside, family, VIPS[family], 8080))
+
+
+def test_of_many_nodes_exactly_one_answers_for_each_address_and_the_load_is_shared(built: Stage) -> None:
+    addresses = [parse_address(f"192.0.2.{number}") for number in range(65, 127)]
+    hosts = [host(f"node{number}", number) for number in range(1, 4)]
+    balancers = [BalancerUpdate(address, Balancer(address, None)) for address in addresses]
+    shares = []
+    for name in ("node1", "node2", "node3"):
+        with node(built) as made:
+            made.start(ON, *POOLS, *hosts, overlay(name), *balancers)
+            shares.append({str(each) for each in made.responder.addresses})
+            made.tell(config())
+            assert made.responder.addresses == frozenset()
+    assert sum(map(len, shares)) == len(set().union(*shares)) == len(addresses)
+    assert min(map(len, shares)) > len(addresses) // 10
+
+
+def host(name: str, number: int) -> HostUpdate:
+    """A node in the subnet."""
+    interfaces = parse_interface(f"192.0.2.{number}/24"), parse_interface(f"2001:db8::{number}/64")
+    return HostUpdate(name, Host(name, *interfaces))
+
+
+def overlay(name: str = "node1") -> OverlayUpdate:
+    """Who this node is."""
+    return OverlayUpdate(Overlay(name, None, None))

@@ -30,7 +30,7 @@ from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
 from tortie.agent.node import prepare_kernel
-from tortie.agent.notifications import follow_addresses, follow_links, follow_routes, follow_table
+from tortie.agent.notifications import follow_addresses, follow_entries, follow_links, follow_routes, follow_table
 from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import CALICO_MTU_FILE, AgentOptions, bgp_environment
 from tortie.agent.overlays import Overlays
@@ -60,6 +60,7 @@ from tortie.datastore.syncer import Syncer
 from tortie.intent.messages import BgpUpdate, Message
 from tortie.ipam.allocator import Ipam
 from tortie.kernel.announce import Announcer
+from tortie.kernel.arp_responder import ArpResponder
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.forwarding import Forwarding
 from tortie.kernel.link import AddressMonitor, LinkMonitor, Links
@@ -68,6 +69,7 @@ from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.nft.table import NftTable
 from tortie.kernel.proxy_neighbours import ProxyNeighbours
 from tortie.kernel.qdisc import Shaper
+from tortie.kernel.remotes import EntryMonitor
 from tortie.kernel.route import RouteMonitor, Routes
 from tortie.kernel.route_table import RouteTable
 
@@ -124,7 +126,7 @@ class Agent:
         self._overlays = Overlays(
             self._links, self._routes, run_dir=options.run_dir, state_dir=options.state_dir, ipip=options.ipip
         )
-        self._proxies, self._announcer = ProxyNeighbours(), Announcer()
+        self._proxies, self._announcer, self._responder = ProxyNeighbours(), Announcer(), ArpResponder()
         self._dataplane = self._make_dataplane(prefixes)
         self._applier = Applier(self._dataplane, self._metrics)
         self._mtu = self._mtu_keeper()
@@ -180,7 +182,7 @@ class Agent:
             forwarding=Forwarding(),
             shaper=self._shaper,
             links=self._links,
-            reachability=ReachabilityManager(self._links, self._proxies, self._announcer),
+            reachability=ReachabilityManager(self._links, self._proxies, self._announcer, responder=self._responder),
             arp=self._arp,
             overlays=self._overlays.managers,
         )
@@ -238,6 +240,7 @@ class Agent:
             self._links.close()
             self._proxies.close()
             self._announcer.close()
+            self._responder.close()
             self._routes.close()
             self._conntrack.close()
             self._shaper.close()
@@ -260,6 +263,7 @@ class Agent:
             "route notifications": follow_routes(
                 RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
             ),
+            "vxlan notifications": follow_entries(EntryMonitor(), self._overlays.vxlan, self._applier),
             "mtu": self._mtu.run(LinkMonitor()),
             "node addresses": self._addresses.run(),
             "wireguard": self._wireguard.run(),

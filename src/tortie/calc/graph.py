@@ -9,6 +9,7 @@
               │       │                       └ profiles   ▼                │                 ▼
               ├── network sets ─► labelled ─────────────► ip_sets ── members ─────────► sequencer ─► messages
               ├── endpoint slices ──────────────────────► services ─ members ─────────────────▲
+              ├── services, endpoint slices ─► balancers ─────────────────────────────────────┤
               ├── BGPConfiguration ─► service_nets ───────────────────────────────────────────┤
               ├── pools, nodes ─► pools_hosts ────────────────────────────────────────────────┤
               ├── configurations, nodes ─► config ──┬──────────────────────────────────────────┤
@@ -40,11 +41,12 @@ from tortie.api.node import Node
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
-from tortie.api.services import EndpointSlice
+from tortie.api.services import EndpointSlice, Service
 from tortie.api.staged import StagedGlobalNetworkPolicy, StagedNetworkPolicy
 from tortie.api.tier import PREDEFINED, Tier
 from tortie.calc.active_policies import ActivePolicies, PolicySource
 from tortie.calc.active_profiles import ActiveProfiles
+from tortie.calc.balancers import Balancers
 from tortie.calc.bgp import BgpStage
 from tortie.calc.bgp_settings import NO_BGP_ENVIRONMENT, BgpEnvironment
 from tortie.calc.config import ConfigStage
@@ -140,6 +142,7 @@ class Graph:
         is_local = is_local or (lambda name: name == node)
         self._local = LocalEndpoints(is_local, self._on_local_endpoint, self._problems)
         self._local_hosts = LocalHostEndpoints(is_local, self._on_local_host_endpoint, self._problems)
+        self._balancers = Balancers(self._sequencer.balancer)
         self._service_nets = ServiceNets(self._sequencer.service_nets, self._problems)
         self._pools = Pools(self._sequencer.pool, self._problems)
         self._config = ConfigStage(node, self._problems)
@@ -200,6 +203,7 @@ class Graph:
             self._sequencer,
             self._ip_sets,
             self._services,
+            self._balancers,
             self._scanner,
             self._resolver,
             self._active_policies,
@@ -230,6 +234,9 @@ class Graph:
                 self._on_host_endpoint(key, _as(HostEndpoint, value))
             case "KubernetesEndpointSlice":
                 self._services.on_slice(key, _as(EndpointSlice, value))
+                self._balancers.on_slice(key, _as(EndpointSlice, value))
+            case "KubernetesService":
+                self._balancers.on_service(key, _as(Service, value))
             case "Tier":
                 self._on_tier(key, _as(Tier, value))
             case "Profile":

@@ -7,10 +7,11 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from tortie.base.net import Family, Prefix
+from tortie.base.net import Address, Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
+    BalancerUpdate,
     ClusterRouteUpdate,
     ConfigUpdate,
     EndpointUpdate,
@@ -29,7 +30,7 @@ from tortie.intent.messages import (
 )
 from tortie.intent.policy import Policy, Profile
 from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
-from tortie.intent.routing import Host, Pool
+from tortie.intent.routing import Balancer, Host, Pool
 from tortie.intent.sets import IPSet, Member
 
 _K = TypeVar("_K", bound=Hashable)
@@ -86,6 +87,7 @@ class Sequencer:
         self._host_endpoints: _Pending[HostEndpointId, HostEndpoint] = _Pending()
         self._pools: _Pending[Prefix, Pool] = _Pending()
         self._hosts: _Pending[str, Host] = _Pending()
+        self._balancers: _Pending[Address, Balancer] = _Pending()
         self._vteps: _Pending[tuple[str, Family], Vtep] = _Pending()
         self._wireguard_peers: _Pending[tuple[str, Family], WireguardPeer] = _Pending()
         self._cluster_routes: _Pending[Prefix, ClusterRoute] = _Pending()
@@ -159,6 +161,10 @@ class Sequencer:
         """The way to a destination."""
         self._cluster_routes.put(dst, value)
 
+    def balancer(self, address: Address, value: Balancer | None) -> None:
+        """An address of a service of type LoadBalancer."""
+        self._balancers.put(address, value)
+
     def service_nets(self, nets: tuple[Prefix, ...]) -> None:
         """The networks of service addresses, sorted; at first there are none, and nothing is said of it."""
         self._service_nets = nets
@@ -190,6 +196,8 @@ class Sequencer:
         if self._service_nets != self._sent_service_nets:
             messages.append(ServiceNetsUpdate(self._service_nets))
             self._sent_service_nets = self._service_nets
+        messages += [BalancerUpdate(key, value) for key, value in self._balancers.updates()]
+        messages += [BalancerUpdate(key, None) for key in self._balancers.removals()]
         messages += self._routing()
         self._sent_sets -= self._gone_sets
         self._gone_sets.clear()
@@ -212,7 +220,7 @@ class Sequencer:
     def is_empty(self) -> bool:
         """True if nothing is sent and nothing is to be sent (configuration apart: a node always has one)."""
         pending = (self._policies, self._profiles, self._endpoints, self._host_endpoints, self._pools, self._hosts)
-        routing = (self._vteps, self._wireguard_peers, self._cluster_routes)
+        routing = (self._balancers, self._vteps, self._wireguard_peers, self._cluster_routes)
         sets = self._sent_sets or self._new_sets or self._gone_sets or self._deltas
         values = (self._service_nets, self._sent_service_nets, self._overlay, self._sent_overlay)
         return not (sets or any(values)) and all(each.is_empty() for each in (*pending, *routing))

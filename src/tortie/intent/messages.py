@@ -7,12 +7,12 @@ flush: all messages before it together are a complete state. Every message but `
 
 from dataclasses import dataclass
 
-from tortie.base.net import Family, Prefix
+from tortie.base.net import Address, Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.policy import Policy, Profile
 from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
-from tortie.intent.routing import Bgp, Host, Pool
+from tortie.intent.routing import Balancer, Bgp, Host, Pool
 from tortie.intent.sets import IPSet, Member
 
 
@@ -74,6 +74,14 @@ class ServiceNetsUpdate:
     """
 
     nets: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerUpdate:
+    """An address of a service of type LoadBalancer, or None."""
+
+    address: Address
+    balancer: Balancer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +160,7 @@ Message = (
     | EndpointUpdate
     | HostEndpointUpdate
     | ServiceNetsUpdate
+    | BalancerUpdate
     | PoolUpdate
     | HostUpdate
     | OverlayUpdate

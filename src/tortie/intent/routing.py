@@ -31,6 +31,15 @@ class Host:
     ipv6: Interface | None
 
 
+@dataclass(frozen=True, slots=True)
+class Balancer:
+    """The address of a service of type LoadBalancer, for which one node has to answer on its link."""
+
+    address: Address
+    nodes: frozenset[str] | None
+    """Those that have an endpoint, where only they may take the traffic; None for any."""
+
+
 class Block(NamedTuple):
     """A block that this node holds. `confirmed` False: listed (blackhole) but not exported."""
 

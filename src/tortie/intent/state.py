@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 
-from tortie.base.net import Family, Prefix
+from tortie.base.net import Address, Family, Prefix
 from tortie.intent.endpoint import Endpoint, HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId, PolicyId, ProfileId, SetId
 from tortie.intent.messages import (
+    BalancerUpdate,
     BgpUpdate,
     ClusterRouteUpdate,
     ConfigUpdate,
@@ -28,7 +29,7 @@ from tortie.intent.messages import (
 )
 from tortie.intent.policy import Policy, Profile
 from tortie.intent.routes import ClusterRoute, Overlay, Vtep, WireguardPeer
-from tortie.intent.routing import Bgp, Host, Pool
+from tortie.intent.routing import Balancer, Bgp, Host, Pool
 from tortie.intent.sets import IPSet, Member
 
 _K = TypeVar("_K")
@@ -46,6 +47,7 @@ class State:
     endpoints: dict[EndpointId, Endpoint] = field(default_factory=dict)
     host_endpoints: dict[HostEndpointId, HostEndpoint] = field(default_factory=dict)
     service_nets: tuple[Prefix, ...] = ()
+    balancers: dict[Address, Balancer] = field(default_factory=dict)
     pools: dict[Prefix, Pool] = field(default_factory=dict)
     hosts: dict[str, Host] = field(default_factory=dict)
     overlay: Overlay | None = None
@@ -84,6 +86,8 @@ class State:
                 _put(self.host_endpoints, host_endpoint_id, host_endpoint)
             case ServiceNetsUpdate(nets=nets):
                 self.service_nets = nets
+            case BalancerUpdate(address=address, balancer=balancer):
+                _put(self.balancers, address, balancer)
             case PoolUpdate(cidr=cidr, pool=pool):
                 _put(self.pools, cidr, pool)
             case HostUpdate(name=name, host=host):
