@@ -14,7 +14,7 @@ from tortie.kernel import netns
 from tortie.kernel.errors import AlreadyExists, NotFound
 from tortie.kernel.ethtool import Offload, checksum_offload_is_broken
 from tortie.kernel.link import Links
-from tortie.kernel.remotes import EVERYBODY, Remote, Remotes
+from tortie.kernel.remotes import EVERYBODY, EntryMonitor, Remote, Remotes
 from tortie.kernel.vxlan import Vxlan, Vxlans
 
 pytestmark = pytest.mark.kernel
@@ -140,6 +140,40 @@ def test_what_others_did_is_undone_after_distrust_by_whoever_comes(ground: Groun
     later.close()
     assert told(ground) == expected(wanted)
     assert "99" not in ground.run("bridge", "fdb", "show", "dev", "vxlan.calico"), "on the port of the device"
+
+
+@pytest.mark.parametrize(
+    ("command", "tells"),
+    [
+        ("bridge fdb del 66:00:00:00:00:01 dev vxlan.calico dst 192.0.2.1", True),
+        ("bridge fdb append 00:00:00:00:00:00 dev vxlan.calico dst 192.0.2.9", True),
+        ("bridge fdb replace 66:00:00:00:00:02 dev vxlan.calico dst 192.0.2.9", True),
+        ("ip neigh del 10.65.0.1 dev vxlan.calico", True),
+        ("ip neigh replace 10.65.0.2 lladdr 66:00:00:00:00:09 dev vxlan.calico nud permanent", True),
+        ("ip neigh add 10.65.0.9 lladdr 66:00:00:00:00:01 dev vxlan.calico nud permanent", True),
+        ("ip neigh replace 10.65.0.2 lladdr 66:00:00:00:00:02 dev vxlan.calico nud reachable", True),
+        ("ip neigh add 10.65.0.9 lladdr 66:00:00:00:00:01 dev vxlan.calico nud reachable", False),
+        ("ip neigh add 10.65.0.1 lladdr 66:00:00:00:00:07 dev up0 nud permanent", False),
+        ("bridge fdb append 00:00:00:00:00:00 dev other dst 192.0.2.9", False),
+    ],
+)
+def test_what_others_change_is_noticed_and_what_we_do_is_not(ground: Ground, command: str, tells: bool) -> None:
+    up(ground)
+    ground.links.set_up("up0")
+    ground.run("ip", "link", "add", "other", "type", "vxlan", "id", "9", "dstport", "4790")
+    monitor = EntryMonitor(ground.fd)
+
+    def noticed() -> bool:
+        return any(ground.remotes.contradicts("vxlan.calico", change) for change in monitor.read())
+
+    for wanted in (remotes(Family.V4, 5), remotes(Family.V4, 4, underlay="192.0.3.0"), remotes(Family.V4, 3)):
+        ground.remotes.apply("vxlan.calico", wanted)
+        assert not noticed(), "our own doing"
+    ground.run(*command.split())
+    assert noticed() is tells
+    ground.remotes.distrust("vxlan.calico")
+    assert not noticed()
+    monitor.close()
 
 
 def test_what_cannot_be_is_told_and_the_rest_is_done(ground: Ground) -> None:

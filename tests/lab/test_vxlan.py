@@ -120,6 +120,24 @@ def test_a_device_that_somebody_deletes_is_back_with_its_routes(lab: VxlanLab) -
     reach_each_other(lab, "default/c", "default/a", expected=VXLAN)
 
 
+def test_what_somebody_teaches_a_device_or_makes_it_forget_is_undone_at_once(lab: VxlanLab) -> None:
+    lab.be("CrossSubnet")
+    for device in DEVICES.values():
+
+        def known() -> list[str]:
+            entries = lab.run("n3", "bridge", "fdb", "show", "dev", device)  # noqa: B023
+            neighbours = lab.run("n3", "ip", "neigh", "show", "dev", device, "nud", "permanent")  # noqa: B023
+            return sorted([*entries.splitlines(), *neighbours.splitlines()])
+
+        before = known()
+        outer = "192.0.2.1" if device == "vxlan.calico" else "2001:db8::1"
+        lab.run("n3", "bridge", "fdb", "append", "00:00:00:00:00:00", "dev", device, "dst", outer)
+        mac = next(line for line in before if line.startswith("66:")).split()[0]
+        lab.run("n3", "bridge", "fdb", "del", mac, "dev", device)
+        lab.run("n3", "ip", "neigh", "flush", "dev", device, "nud", "permanent")
+        eventually(lambda: known() == before, "its entries are back", seconds=5)  # noqa: B023
+
+
 def test_with_always_neighbours_use_it_too_and_no_pod_notices_the_change(lab: VxlanLab) -> None:
     lab.be("CrossSubnet")
     specs = {node: lab.node(node) for node in PODS.values()}

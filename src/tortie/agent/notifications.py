@@ -6,9 +6,11 @@ from collections.abc import Callable
 from tortie.agent.applier import Applier
 from tortie.base import log
 from tortie.dataplane.linux import LinuxDataplane
+from tortie.dataplane.vxlan_manager import VxlanManager
 from tortie.kernel.errors import Overflow
 from tortie.kernel.link import AddressMonitor, LinkMonitor
 from tortie.kernel.nft.monitor import NftMonitor
+from tortie.kernel.remotes import EntryMonitor
 from tortie.kernel.route import RouteMonitor
 
 _log = log.get(__name__)
@@ -67,7 +69,24 @@ async def follow_routes(monitor: RouteMonitor, dataplane: LinuxDataplane, applie
     await _read_forever(monitor, on_readable)
 
 
-async def _read_forever(monitor: LinkMonitor | AddressMonitor | RouteMonitor, on_readable: Callable[[], None]) -> None:
+async def follow_entries(monitor: EntryMonitor, vxlan: VxlanManager, applier: Applier) -> None:
+    """Repair what VXLAN's devices know of their remotes whenever another process changed it, without end."""
+
+    def on_readable() -> None:
+        try:
+            changes = monitor.read()
+        except Overflow:
+            applier.wake("neighbour notifications were lost")
+            return
+        if vxlan.entries_changed(changes):
+            applier.retry()
+
+    await _read_forever(monitor, on_readable)
+
+
+async def _read_forever(
+    monitor: LinkMonitor | AddressMonitor | RouteMonitor | EntryMonitor, on_readable: Callable[[], None]
+) -> None:
     """Call `on_readable` whenever the monitor has something; close it at the end."""
     loop = asyncio.get_running_loop()
     loop.add_reader(monitor.fileno(), on_readable)

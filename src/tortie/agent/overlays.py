@@ -30,7 +30,8 @@ class Overlays:
         self._sockets = contextlib.ExitStack()
         self.wireguard = self._wireguard(links, routes, sockets=folder_of(run_dir), keys=state_dir / "wireguard")
         self.ipip = self._ipip(links, ipip)
-        self.managers: tuple[OverlayManager, ...] = (self._vxlan(links), self.ipip, self.wireguard)
+        self.vxlan = self._vxlan(links)
+        self.managers: tuple[OverlayManager, ...] = (self.vxlan, self.ipip, self.wireguard)
 
     def close(self) -> None:
         """Give back all sockets; may be called again. The kernel stays as it is."""

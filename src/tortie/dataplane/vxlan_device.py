@@ -10,7 +10,7 @@ from tortie.intent.routes import Way
 from tortie.kernel.errors import KernelError, NotFound
 from tortie.kernel.ethtool import Offload
 from tortie.kernel.link import Link, Links
-from tortie.kernel.remotes import Remote, Remotes
+from tortie.kernel.remotes import EntryChange, Remote, Remotes
 from tortie.kernel.vxlan import Vxlan, Vxlans
 
 _log = log.get(__name__)
@@ -90,6 +90,10 @@ class VxlanDevice:
     def distrust(self) -> None:
         """Read the remotes back at the next `ensure`; everything else is looked at each time."""
         self._remotes.distrust(self.name)
+
+    def contradicts(self, change: EntryChange) -> bool:
+        """True if somebody changed what this device knows of its remotes."""
+        return self._remotes.contradicts(self.name, change)
 
     def _find_parent(self, underlay: Address) -> Link | None:
         holders = {entry.index for entry in self._links.addresses() if entry.interface.address == underlay}

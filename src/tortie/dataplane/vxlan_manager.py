@@ -4,7 +4,7 @@ Nothing is learned and nothing is flooded: a frame whose receiver is not told of
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from tortie.base.net import FAMILIES, Address, Family, address_from_bytes
@@ -16,7 +16,7 @@ from tortie.intent.routes import ClusterRoute, Overlay, TunnelEnd, Vtep, Way
 from tortie.kernel.errors import KernelError
 from tortie.kernel.ethtool import Offload, checksum_offload_is_broken
 from tortie.kernel.link import Links
-from tortie.kernel.remotes import EVERYBODY, Remote, Remotes
+from tortie.kernel.remotes import EVERYBODY, EntryChange, Remote, Remotes
 from tortie.kernel.route import Route
 from tortie.kernel.vxlan import Vxlans
 
@@ -130,6 +130,18 @@ class VxlanManager:
         used = {family for family in FAMILIES if self._end(family) is not None}
         self._dirty.update(used)
         return bool(used)
+
+    def entries_changed(self, changes: Sequence[EntryChange]) -> bool:
+        """Forwarding entries and neighbours came or went. True if they are not as we left them."""
+        concerned = {
+            family
+            for family, device in self._devices.items()
+            if self._end(family) is not None and any(map(device.contradicts, changes))
+        }
+        for family in concerned:
+            self._devices[family].distrust()
+        self._dirty |= concerned
+        return bool(concerned)
 
     def invalidate(self) -> None:
         """Look at everything."""

@@ -12,12 +12,20 @@ from tortie.kernel import rtnetlink
 from tortie.kernel.errors import KernelError, kernel_error
 from tortie.kernel.link import pack_mac
 from tortie.kernel.netlink import NLM_F_CREATE, NLM_F_REPLACE, Message, Request, attribute, parse_attributes, u32
-from tortie.kernel.rtnetlink import AF_UNSPEC, FAMILY_NUMBERS, NEIGHBOUR_HEADER, open_requests, unpack_address
+from tortie.kernel.rtnetlink import (
+    AF_UNSPEC,
+    FAMILY_NUMBERS,
+    NEIGHBOUR_HEADER,
+    open_requests,
+    open_subscription,
+    unpack_address,
+)
 
 EVERYBODY = "00:00:00:00:00:00"
 """The MAC of the entry that floods."""
 
 _AF_BRIDGE = 7
+_GROUP_NEIGHBOUR = 3
 _NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_IFINDEX = 1, 2, 6, 7, 8
 _NTF_SELF = 0x02
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
@@ -33,6 +41,22 @@ class Remote:
     mac: str
     underlay: Address
     """Outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryChange:
+    """A forwarding entry or a neighbour, of any device, as it is now or was just before it went away."""
+
+    index: int
+    """Of the device."""
+    mac: str
+    """"" where the kernel has none for it any more."""
+    underlay: Address | None
+    """Of a forwarding entry that leads to one machine, with the device's own port and VNI."""
+    address: Address | None
+    """Of a neighbour; None: it is a forwarding entry."""
+    permanent: bool
+    present: bool
 
 
 @dataclass(slots=True)
@@ -63,6 +87,19 @@ class Remotes:
     def distrust(self, device: str) -> None:
         """Read back at the next `apply` for this device."""
         self._seen.pop(device, None)
+
+    def contradicts(self, device: str, change: EntryChange) -> bool:
+        """True if a change means that the device is not as the last `apply` left it; what that did itself is no such."""
+        seen = self._seen.get(device)
+        if seen is None or seen.index != change.index:
+            return False
+        if change.address is None:
+            known = change.mac in seen.forwards
+            return seen.forwards.get(change.mac) != change.underlay or not known if change.present else known
+        known = change.address in seen.neighbours
+        if not change.present:
+            return known
+        return (known or change.permanent) and (seen.neighbours.get(change.address) != change.mac or not change.permanent)
 
     def read(self, device: str) -> tuple[dict[str, Address | None], dict[Address, str]]:
         """Forwarding entries and neighbours as the kernel has them now. Raises NotFound for the device."""
@@ -121,24 +158,51 @@ class Remotes:
         seen = _Seen(rtnetlink.link_index(link[0]))
         request = Request(rtnetlink.RTM_GETNEIGH, 0, NEIGHBOUR_HEADER.pack(_AF_BRIDGE, seen.index, 0, 0, 0))
         for message in self._socket.dump(request, action=f"list forwarding entries of {device}"):
-            self._note_forward(seen, message)
+            entry = _parse(message)
+            if entry is not None and entry.index == seen.index:
+                seen.forwards[entry.mac] = None if entry.mac in seen.forwards else entry.underlay
         body = NEIGHBOUR_HEADER.pack(AF_UNSPEC, 0, 0, 0, 0) + u32(_NDA_IFINDEX, seen.index)
         for message in self._socket.dump(Request(rtnetlink.RTM_GETNEIGH, 0, body), action=f"list neighbours of {device}"):
-            _, index, state, _, _ = NEIGHBOUR_HEADER.unpack_from(message.body)
-            found = parse_attributes(message.body, NEIGHBOUR_HEADER.size)
-            if index == seen.index and state & _NUD_PERMANENT and _NDA_DST in found and _NDA_LLADDR in found:
-                seen.neighbours[unpack_address(found[_NDA_DST])] = found[_NDA_LLADDR].hex(":")
+            entry = _parse(message)
+            if entry is not None and entry.index == seen.index and entry.permanent and entry.mac and entry.address is not None:
+                seen.neighbours[entry.address] = entry.mac
         return seen
 
-    @staticmethod
-    def _note_forward(seen: _Seen, message: Message) -> None:
-        _, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(message.body)
-        found = parse_attributes(message.body, NEIGHBOUR_HEADER.size)
-        if index != seen.index or not flags & _NTF_SELF or len(found.get(_NDA_LLADDR, b"")) != 6:
-            return
-        mac = found[_NDA_LLADDR].hex(":")
-        usual = state & _NUD_PERMANENT and not found.keys() & {_NDA_PORT, _NDA_VNI, _NDA_IFINDEX} and _NDA_DST in found
-        seen.forwards[mac] = unpack_address(found[_NDA_DST]) if usual and mac not in seen.forwards else None
+
+class EntryMonitor:
+    """Notice of forwarding entries and neighbours that come, change or go. Wait for `fileno()`, then `read`."""
+
+    def __init__(self, netns_fd: int | None = None) -> None:
+        self._subscription = open_subscription(netns_fd, (_GROUP_NEIGHBOUR,))
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._subscription.fileno()
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._subscription.close()
+
+    def read(self) -> list[EntryChange]:
+        """What happened since the last call, in order. Overflow: some was lost, read the devices again."""
+        kinds = (rtnetlink.RTM_NEWNEIGH, rtnetlink.RTM_DELNEIGH)
+        found = [_parse(message) for message in self._subscription.read() if message.type in kinds]
+        return [entry for entry in found if entry is not None]
+
+
+def _parse(message: Message) -> EntryChange | None:
+    """One entry; None for those of bridges, and for what no address is known of."""
+    family, index, state, flags, _ = NEIGHBOUR_HEADER.unpack_from(message.body)
+    found = parse_attributes(message.body, NEIGHBOUR_HEADER.size)
+    mac = found[_NDA_LLADDR].hex(":") if len(found.get(_NDA_LLADDR, b"")) == 6 else ""
+    permanent, present = bool(state & _NUD_PERMANENT), message.type == rtnetlink.RTM_NEWNEIGH
+    if family != _AF_BRIDGE:
+        address = unpack_address(found[_NDA_DST]) if _NDA_DST in found else None
+        return None if address is None else EntryChange(index, mac, None, address, permanent, present)
+    if not flags & _NTF_SELF or not mac:
+        return None
+    usual = permanent and not found.keys() & {_NDA_PORT, _NDA_VNI, _NDA_IFINDEX} and _NDA_DST in found
+    return EntryChange(index, mac, unpack_address(found[_NDA_DST]) if usual else None, None, permanent, present)
 
 
 def _forward(index: int, mac: str, dst: Address) -> tuple[str, Request]:
