@@ -199,6 +199,18 @@ def test_hosts_speak_through_the_device_too_where_that_is_asked_for(nodes: tuple
     assert counts(nodes[1], family) > before
 
 
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_node_answers_the_pod_of_another(nodes: tuple[Node, Node], family: Family) -> None:
+    meet(nodes)
+    settle(nodes, family)
+    pod, host = PODS[family].format(1), NODES[family].format(2)
+    with nodes[0].udp(pod) as ours, nodes[1].udp(host) as theirs:
+        ours.sendto(b"question", (host, 4000))
+        assert theirs.recvfrom(100)[1][0] == pod
+        theirs.sendto(b"answer", (pod, 4000))
+        assert ours.recv(100) == b"answer"
+
+
 def test_a_new_agent_takes_over_without_a_new_session(nodes: tuple[Node, Node]) -> None:
     meet(nodes)
     settle(nodes, V4)

@@ -40,7 +40,9 @@ class WireguardDevice:
         self._files = files
         self._actual: Device | None = None
         self._new_key: PrivateKey | None = None
-        self._threaded: bool | None = None
+        self._threaded = False
+        self.remark = ""
+        """What could not be done, though the device works."""
         self._later: dict[str, float] = {}
         """New peers that are expected to speak first, and until when."""
         self.public_key = ""
@@ -102,7 +104,7 @@ class WireguardDevice:
     async def _ensure(self, wanted: Wanted, peers: Mapping[str, Peer]) -> None:
         actual = self._actual
         if actual is None:
-            self._threaded = None
+            self._threaded = False
             await self._wireguard.create(self.name)
             actual = self._wireguard.read(self.name)
         self.found = frozenset(actual.peers)
@@ -119,13 +121,21 @@ class WireguardDevice:
         self._new_key = None
         self._ensure_link(wanted)
         self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers, own=key.public)
-        if peers and self._threaded != wanted.threaded:  # a device without peers has nothing to work off
-            self._wireguard.set_threaded(self.name, wanted.threaded)
-            self._threaded = wanted.threaded
+        if peers:  # a device without peers has nothing to work off
+            self._set_threads(wanted.threaded)
         self.public_key = key.public
         kept = {known: actual.peers.get(known, PeerState(peer)) for known, peer in peers.items()}
         told = {known: replace(state, peer=peers[known]) for known, state in kept.items()}
         self._actual = Device(key, key.public, wanted.port, mark=wanted.mark, peers=told)
+
+    def _set_threads(self, threaded: bool) -> None:
+        if threaded == self._threaded:
+            return
+        try:
+            self._wireguard.set_threaded(self.name, threaded)
+            self._threaded, self.remark = threaded, ""
+        except KernelError as error:
+            self.remark = f"WireguardThreadingEnabled is without effect: {error}"
 
     def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer], *, own: str) -> None:
         """A new peer is spoken to at once, so that there is a session before packets have to wait for one.

@@ -282,6 +282,8 @@ class WireguardManager:
             await state.device.ensure(wanted, {key: self._peer(peer) for key, peer in usable.items()})
             state.available = state.was_on = True
             self._problems.pop(name, None)
+            if state.device.remark:
+                self._problems[name] = state.device.remark
         except Unsupported as error:
             state.available = adopted = False
             without = "other nodes are not reached" if end.strict else "packets to other nodes are not encrypted"
@@ -363,7 +365,8 @@ class WireguardManager:
         return Peer(
             peer.public_key,
             (peer.endpoint, peer.port),
-            allowed=frozenset(peer.allowed),
+            # Without host encryption no packet is led to the node itself, but its answers to our pods come through.
+            allowed=frozenset((*peer.allowed, single(peer.endpoint))),
             keepalive_seconds=self._config.wireguard.keepalive_seconds,
         )
 
