@@ -8,28 +8,29 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
 
 from tests.kernel.spaces import named_space
 
 from tortie.base.net import Address, parse_address, parse_interface, parse_prefix
 from tortie.dataplane.ipip_manager import Carrier, IpipManager
 from tortie.dataplane.render.config import Config
-from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
+from tortie.dataplane.route_manager import RouteManager
+from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, TunnelEnd, Way
 from tortie.kernel import netns, sysctl
 from tortie.kernel.bpf.build import object_file
 from tortie.kernel.bpf.tunnel import BpfIpip
+from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.ipip import KernelIpip
 from tortie.kernel.link import Links
 from tortie.kernel.route import Route, Routes
+from tortie.kernel.route_table import RouteTable
 
 ETH_P_ALL = 3
 IPIP, UDP = 4, 17
 POOL = parse_prefix("10.65.0.0/16")
 _MTU_DISCOVER, _PROBE, _DONT = 10, 3, 0
-T = TypeVar("T")
 
 
 class Machine:
@@ -38,14 +39,14 @@ class Machine:
     def __init__(self, number: int, space: str, pod: str, *, carrier: str, stack: contextlib.ExitStack) -> None:
         self.number, self.space, self.pod, self.name, self.carrier = number, space, pod, f"n{number}", carrier
         self.fd, self.pod_fd = (stack.enter_context(netns.opened(each)) for each in (space, pod))
-        self.links, self.routes = Links(self.fd), Routes(self.fd)
+        self.links, self.routes, self.conntrack = Links(self.fd), Routes(self.fd), Conntrack(self.fd)
         self.uplink = parse_interface(f"192.0.{number}.2/24")
         self.tunnel = parse_address(f"10.65.{number}.0")
         self.workload = parse_address(f"10.65.{number}.5")
         self.block = parse_prefix(f"10.65.{number}.0/26")
         self.others: tuple[Machine, ...] = ()
         self._stack = stack
-        for each in (self.links, self.routes):
+        for each in (self.links, self.routes, self.conntrack):
             stack.callback(each.close)
         self.manager = self.new_life()
 
@@ -55,22 +56,26 @@ class Machine:
         if self.carrier == "ebpf":
             carrier = BpfIpip(object_file(), self.fd)
             self._stack.callback(carrier.close)
-        self.manager = IpipManager((carrier,))
-        self.manager.configure(Config())
+        return self.carried_by(carrier)
+
+    def carried_by(self, *carriers: Carrier, excluded: Sequence[Carrier] = ()) -> IpipManager:
+        """The same with carriers of the test's choice."""
+        self.manager = IpipManager(carriers, excluded=excluded)
+        table = RouteTable(self.routes, workload_prefixes=("none",))
+        self.main_table = RouteManager(table, self.conntrack, overlays=(self.manager,), links=self.links)
+        for manager in (self.manager, self.main_table):
+            manager.configure(Config())
         return self.manager
 
     def tell(self, *others: "Machine") -> None:
         """What calc says of a cluster of these machines; then all of it is put into force."""
         self.others = others
         end = TunnelEnd(Way.IPIP, self.uplink.address.family, self.tunnel, (POOL,))
-        self.manager.on_update(OverlayUpdate(Overlay(self.name, self.uplink, None, (end,))))
+        self.update(OverlayUpdate(Overlay(self.name, self.uplink, None, (end,))))
         local = ClusterRoute(self.block, Way.LOCAL, Owner.AGENT, self.name)
-        self.manager.on_update(ClusterRouteUpdate(self.block, local))
-        for other in others:
-            self.manager.on_update(ClusterRouteUpdate(other.block, self.way_to(other)))
+        for each in (local, *(self.way_to(other) for other in others)):
+            self.update(ClusterRouteUpdate(each.dst, each))
         self.apply()
-        wanted = [route for route in (self.manager.route(self.way_to(other)) for other in others) if route is not None]
-        assert self.routes.replace(wanted) == ()
 
     def way_to(self, other: "Machine") -> ClusterRoute:
         return ClusterRoute(other.block, Way.IPIP, Owner.AGENT, other.name, other.uplink.address)
@@ -78,18 +83,29 @@ class Machine:
     def stop(self) -> None:
         """IPIP is not in use any more."""
         for other in self.others:
-            self.routes.delete([Route(dst=other.block, device="tunl0", via=other.uplink.address, onlink=True)])
-        self.manager.on_update(OverlayUpdate(Overlay(self.name, self.uplink, None)))
+            self.update(ClusterRouteUpdate(other.block, None))
+        self.update(OverlayUpdate(Overlay(self.name, self.uplink, None)))
         self.apply()
 
+    def update(self, message: Message) -> None:
+        self.manager.on_update(message)
+        self.main_table.on_update(message)
+
     def apply(self) -> None:
-        asyncio.run(self.manager.apply())
-        asyncio.run(self.manager.retire())
+        """The managers in their order, as LinuxDataplane calls them."""
+
+        async def turn() -> None:
+            await self.manager.apply()
+            await self.main_table.apply({})
+            await self.manager.retire()
+
+        asyncio.run(turn())
 
     def repair(self) -> None:
         """What the agent does when it was told that something changed."""
         self.manager.invalidate()
-        self.tell(*self.others)
+        self.main_table.invalidate()
+        self.apply()
 
     def run(self, *words: str) -> str:
         command = ["ip", "netns", "exec", self.space, *words]
@@ -137,7 +153,7 @@ def _wire(machine: Machine, router: Links, router_fd: int) -> None:
     gateway = parse_address(f"192.0.{number}.1")
     routes = [
         Route(dst=parse_prefix("0.0.0.0/0"), via=gateway, device="eth0", protocol=4),
-        Route(dst=parse_prefix(f"{machine.workload}/32"), device="cali1"),
+        Route(dst=parse_prefix(f"{machine.workload}/32"), device="cali1", protocol=4),
     ]
     assert machine.routes.replace(routes) == ()
     with Links(machine.pod_fd) as pod, Routes(machine.pod_fd) as inside:

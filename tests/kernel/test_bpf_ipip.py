@@ -32,7 +32,6 @@ from tests.kernel.ipip_stage import (
 )
 
 from tortie.base.net import parse_address, parse_prefix
-from tortie.dataplane.ipip_manager import IpipManager
 from tortie.intent.messages import ClusterRouteUpdate
 from tortie.kernel import sysctl
 from tortie.kernel.bpf.build import object_file
@@ -252,6 +251,7 @@ def test_nothing_is_written_when_nothing_changed(fresh: Cluster) -> None:
         "ip link set tunl0 mtu 1000",
         "ip addr flush dev tunl0",
         "ip addr add 10.65.1.9/24 dev tunl0",
+        "ip route delete 10.65.2.0/26",
     ],
 )
 def test_what_others_break_is_repaired(shared: Cluster, damage: str) -> None:
@@ -330,7 +330,7 @@ def test_programs_that_are_not_built_are_told_of(fresh: Cluster, tmp_path: Path)
     one, two, _ = fresh
     one.stop()
     carrier = BpfIpip(tmp_path / "ipip.o", one.fd)
-    one.manager = IpipManager((carrier,))
+    one.carried_by(carrier)
     with pytest.raises(ExceptionGroup, match="not complete"):
         one.tell(two)
     assert "python -m tortie.kernel.bpf.build" in one.manager.problems["tunl0"]

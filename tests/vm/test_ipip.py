@@ -20,8 +20,6 @@ from tests.kernel.ipip_stage import (
     without_id,
 )
 
-from tortie.dataplane.ipip_manager import IpipManager
-from tortie.dataplane.render.config import Config
 from tortie.kernel.bpf.build import object_file
 from tortie.kernel.bpf.tunnel import BpfIpip
 from tortie.kernel.ipip import KernelIpip
@@ -97,7 +95,14 @@ def test_those_bytes_are_understood(pair: Cluster) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["ip link set tunl0 down", "ip link set tunl0 mtu 1000", "ip addr flush dev tunl0", "ip addr add 10.65.1.9/24 dev tunl0"],
+    [
+        "ip link set tunl0 down",
+        "ip link set tunl0 mtu 1000",
+        "ip addr flush dev tunl0",
+        "ip addr add 10.65.1.9/24 dev tunl0",
+        "ip route delete 10.65.2.0/26",
+        "ip route replace blackhole 10.65.2.0/26 proto 80",
+    ],
 )
 def test_what_others_break_is_repaired(by_kernel: Cluster, damage: str) -> None:
     one, two, _ = by_kernel
@@ -128,8 +133,7 @@ def test_the_kernels_device_goes_first_and_what_carries_already_goes_on(by_kerne
     for expected, choice in (("kernel", ""), ("ebpf", "ebpf"), ("ebpf", ""), ("kernel", "kernel")):
         kernel, ebpf = KernelIpip(one.links), BpfIpip(object_file(), one.fd)
         carriers = [each for each in (kernel, ebpf) if choice in ("", each.name)]
-        one.manager = IpipManager(carriers, excluded=[each for each in (kernel, ebpf) if each not in carriers])
-        one.manager.configure(Config())
+        one.carried_by(*carriers, excluded=[each for each in (kernel, ebpf) if each not in carriers])
         if expected == "ebpf" and one.links.get("tunl0").kind == "ipip":
             one.links.delete("tunl0")  # a device that was made by name can go; the module's own cannot
         one.tell(two)
@@ -145,7 +149,7 @@ def test_the_modules_own_device_stays_where_our_programs_are_wanted(by_kernel: C
     with Links(one.fd) as links:
         assert links.get("tunl0").kind == "ipip"
     ebpf = BpfIpip(object_file(), one.fd)
-    one.manager = IpipManager((ebpf,), excluded=(KernelIpip(one.links),))
+    one.carried_by(ebpf, excluded=(KernelIpip(one.links),))
     with pytest.raises(ExceptionGroup):
         one.tell(two)
     assert "tunl0 is a device of kind ipip" in one.manager.problems["tunl0"]
