@@ -128,6 +128,14 @@ async def ask(run_dir: Path) -> NodeReport:
     return NodeReport(leaving.running_agent(run_dir), said, peers, said.get("bird", "running") != "")
 
 
+def _ipip(status: Mapping[str, Any]) -> list[str]:
+    said = status.get("ipip") or {}
+    if said.get("problem"):
+        return [f"IPIP: {said['problem']}"]
+    words = {"kernel": "by the kernel's tunl0", "ebpf": "by eBPF programs around tunl0"}
+    return [f"IPIP: {words[said['carrier']]}"] if said.get("carrier") in words else []
+
+
 def _lines(report: NodeReport) -> list[str]:
     from tortie.cli.node_wireguard import wireguard_lines
 
@@ -137,6 +145,7 @@ def _lines(report: NodeReport) -> list[str]:
         reasons = "; ".join(map(str, report.status.get("reasons", ())))
         lines.append(f"The agent of node {report.status.get('node', '')} is {ready}{': ' + reasons if reasons else ''}.")
         lines += _addresses(report.status)
+        lines += _ipip(report.status)
         lines += wireguard_lines(report.status)
     if not report.wants_bird and report.peers is None:
         return [*lines, "This node runs without BGP."]

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.cli.stage import Tortie, command_line
 
 from tortie.agent import checkup, checkup_firewall, checkup_host
-from tortie.agent.checkup import Check, check_agent, check_plugin, verdict
+from tortie.agent.checkup import Check, advised, check_agent, check_plugin, verdict
 from tortie.api.resource import Metadata
 from tortie.api.tier import Tier
 from tortie.base.net import parse_address
@@ -152,3 +152,19 @@ def test_each_session_that_is_down_is_a_problem_with_its_reason(monkeypatch: pyt
     (check,) = asyncio.run(_sessions(Path("run")))
     assert check.state == "problem"
     assert check.detail == "Node_b (10.0.0.3) is down: Active (Connection refused)"
+
+
+@pytest.mark.parametrize(
+    ("ipip", "state", "words"),
+    [
+        ({"carrier": "kernel", "problem": ""}, "ok", "the kernel's tunl0"),
+        ({"carrier": "ebpf", "problem": ""}, "ok", "our eBPF programs"),
+        ({"carrier": "", "problem": "there is no way to carry IPIP on this node"}, "problem", "no way to carry IPIP"),
+    ],
+)
+def test_who_carries_ipip_is_told_where_it_is_in_use(ipip: dict[str, str], state: str, words: str) -> None:
+    (found,) = [check for check in check_agent(7, {"ready": True, "ipip": ipip}) if check.name == "ipip"]
+    assert found.state == state
+    assert words in found.detail
+    assert state == "ok" or "module ipip" in advised(found).fix
+    assert [check.name for check in check_agent(7, {"ready": True, "ipip": {"carrier": "", "problem": ""}})] == ["agent"]

@@ -104,6 +104,25 @@ def test_the_addresses_are_told_with_their_reasons(tortie: Tortie, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("bird")
+@pytest.mark.parametrize(
+    ("ipip", "line"),
+    [
+        ({"carrier": "kernel", "problem": ""}, "IPIP: by the kernel's tunl0"),
+        ({"carrier": "ebpf", "problem": ""}, "IPIP: by eBPF programs around tunl0"),
+        ({"carrier": "", "problem": "there is no way"}, "IPIP: there is no way"),
+        ({"carrier": "", "problem": ""}, None),
+    ],
+)
+def test_who_carries_ipip_is_told_where_it_is_in_use(
+    tortie: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ipip: dict[str, str], line: str | None
+) -> None:
+    monkeypatch.setattr("tortie.agent.leaving.running_agent", lambda _: 4711)
+    (tmp_path / "run" / "status.json").write_text(json.dumps({"node": "n1", "ipip": ipip}))
+    out = tortie("node", "status", "--run-dir", "run").out.splitlines()
+    assert [each for each in out if each.startswith("IPIP")] == ([line] if line else [])
+
+
+@pytest.mark.usefixtures("bird")
 def test_json_tells_the_peers_as_values(tortie: Tortie) -> None:
     answer = tortie("node", "status", "--run-dir", "run", "-o", "json")
     assert answer.code == 2  # BIRD outlives its agent
