@@ -109,11 +109,12 @@ def test_limits_follow_the_pods_annotations(node: AgentNode, shim: Path) -> None
         call(node, shim, "DEL", path)
 
 
-def test_the_mtu_file_of_the_state_directory_counts(node: AgentNode, shim: Path) -> None:
+def test_a_pod_gets_the_mtu_that_the_agent_finds_and_not_what_another_one_has_left(node: AgentNode, shim: Path) -> None:
     node.apply(web())
     (node.folder / "state").mkdir(exist_ok=True)
-    (node.folder / "state" / "mtu").write_text("1380\n")
-    node.start()
+    (node.folder / "state" / "mtu").write_text("1234\n")
+    node.stage.batch(node.stage.node, "link set uplink mtu 1380")
+    node.start(FELIX_MTUIFACEPATTERN="^uplink$")
     with named_space("tca") as pod:
         found = call(node, shim, "ADD", netns.path_of(pod))
         assert {interface["mtu"] for interface in found["interfaces"]} == {1380}
