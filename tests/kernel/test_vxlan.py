@@ -1,5 +1,6 @@
 """VXLAN devices, whom they send to, and their checksum offload: made as asked, read back as `ip` sees them."""
 
+import asyncio
 import itertools
 import json
 import subprocess
@@ -113,19 +114,19 @@ def up(ground: Ground, local: str = "192.0.2.1") -> None:
 def test_a_device_knows_exactly_the_remotes_that_are_wanted(ground: Ground, family: int, local: str, underlay: str) -> None:
     up(ground, local)
     first = remotes(Family(family), 900, underlay=underlay)
-    ground.remotes.apply("vxlan.calico", first)
+    asyncio.run(ground.remotes.apply("vxlan.calico", first))
     assert told(ground) == expected(first)
     moved = [*first[10:500], *[Remote(each.address, each.mac, first[-1].underlay) for each in first[500:600]]]
-    ground.remotes.apply("vxlan.calico", moved)
+    asyncio.run(ground.remotes.apply("vxlan.calico", moved))
     assert told(ground) == expected(moved)
-    ground.remotes.apply("vxlan.calico", [])
+    asyncio.run(ground.remotes.apply("vxlan.calico", []))
     assert told(ground) == (set(), set())
 
 
 def test_what_others_did_is_undone_after_distrust_by_whoever_comes(ground: Ground) -> None:
     up(ground)
     wanted = remotes(Family.V4, 3)
-    ground.remotes.apply("vxlan.calico", wanted)
+    asyncio.run(ground.remotes.apply("vxlan.calico", wanted))
     bridge = ("bridge", "fdb", "append"), ("bridge", "fdb", "del"), ("bridge", "fdb", "replace")
     ground.run(*bridge[0], EVERYBODY, "dev", "vxlan.calico", "dst", "192.0.2.77")
     ground.run(*bridge[0], EVERYBODY, "dev", "vxlan.calico", "dst", "192.0.2.78")
@@ -136,7 +137,7 @@ def test_what_others_did_is_undone_after_distrust_by_whoever_comes(ground: Groun
     ground.run("ip", "neigh", "del", "10.65.0.2", "dev", "vxlan.calico")
     ground.run("ip", "neigh", "add", "10.65.0.9", "lladdr", MAC, "dev", "vxlan.calico")
     later = Remotes(ground.fd)  # another life
-    later.apply("vxlan.calico", wanted)
+    asyncio.run(later.apply("vxlan.calico", wanted))
     later.close()
     assert told(ground) == expected(wanted)
     assert "99" not in ground.run("bridge", "fdb", "show", "dev", "vxlan.calico"), "on the port of the device"
@@ -167,7 +168,7 @@ def test_what_others_change_is_noticed_and_what_we_do_is_not(ground: Ground, com
         return any(ground.remotes.contradicts("vxlan.calico", change) for change in monitor.read())
 
     for wanted in (remotes(Family.V4, 5), remotes(Family.V4, 4, underlay="192.0.3.0"), remotes(Family.V4, 3)):
-        ground.remotes.apply("vxlan.calico", wanted)
+        asyncio.run(ground.remotes.apply("vxlan.calico", wanted))
         assert not noticed(), "our own doing"
     ground.run(*command.split())
     assert noticed() is tells
@@ -181,11 +182,11 @@ def test_what_cannot_be_is_told_and_the_rest_is_done(ground: Ground) -> None:
     good = remotes(Family.V4, 2)
     bad = Remote(parse_address("10.65.0.7"), "66:00:00:00:00:07", parse_address("2001:db8::7"))  # IPv6 from an IPv4 device
     with pytest.raises(ExceptionGroup) as caught:
-        ground.remotes.apply("vxlan.calico", [*good, bad])
+        asyncio.run(ground.remotes.apply("vxlan.calico", [*good, bad]))
     assert "66:00:00:00:00:07 to 2001:db8::7 of vxlan.calico" in str(caught.value.exceptions[0])
     assert expected(good)[0] <= told(ground)[0]
     with pytest.raises(ExceptionGroup, match="absent"):
-        ground.remotes.apply("absent", good)
+        asyncio.run(ground.remotes.apply("absent", good))
 
 
 def test_checksum_offload_is_read_and_switched(ground: Ground) -> None:

@@ -51,7 +51,7 @@ class VxlanDevice:
         self.problem = ""
         """What is not as it should be, though nothing failed."""
 
-    def ensure(self, wanted: Wanted, remotes: Iterable[Remote]) -> None:
+    async def ensure(self, wanted: Wanted, remotes: Iterable[Remote]) -> None:
         """Make the device so, and no other. Raises an ExceptionGroup or a KernelError.
 
         Made anew, which its connections survive, where it differs in what a device cannot change: VNI, port, source address,
@@ -75,7 +75,7 @@ class VxlanDevice:
             link = self._links.get(self.name)
             _log.info("%s made: VNI %d, port %d, from %s", self.name, wanted.vni, wanted.port, wanted.underlay)
         self._settle(link, wanted, mtu)
-        self._remotes.apply(self.name, remotes)
+        await self._remotes.apply(self.name, remotes)
         self.ready = True
 
     def remove(self) -> bool:

@@ -53,7 +53,8 @@ class VxlanManager:
             case VtepUpdate(node=node, family=family, vtep=vtep):
                 self._vteps[family].pop(node, None)
                 if vtep is not None:
-                    self._vteps[family][node] = replace(vtep, mac=vtep.mac.lower())
+                    mac = vtep.mac.lower()
+                    self._vteps[family][node] = replace(vtep, mac=mac if _is_of_one(mac) else "")
                 self._dirty.add(family)
             case _:
                 pass
@@ -62,23 +63,29 @@ class VxlanManager:
         """Make the devices that are in use. One that has no address yet is left as it is."""
         failures: list[Exception] = []
         for family in sorted(self._dirty):
-            self._problems = {name: text for name, text in self._problems.items() if not name.startswith(self._of(family))}
-            device, wanted = self._devices[family], self._wanted(family)
-            if wanted is None:
-                self._dirty.discard(family)
-                continue
-            self._accepted[family] = dict(self._accept(family, wanted))
+            self._dirty.discard(family)  # what is heard from now on is for the next time
             try:
-                device.ensure(wanted, _remotes(self._accepted[family].values()))
-                self._dirty.discard(family)
+                await self._apply(family)
             except ExceptionGroup as group:
                 failures += group.exceptions
+                self._dirty.add(family)
             except KernelError as error:
                 failures.append(error)
-            if device.problem:
-                self._problems[device.name] = device.problem
+                self._dirty.add(family)
         if failures:
             raise ExceptionGroup("VXLAN is not complete", failures)
+
+    async def _apply(self, family: Family) -> None:
+        device, wanted = self._devices[family], self._wanted(family)
+        self._problems = {name: text for name, text in self._problems.items() if not name.startswith(device.name)}
+        if wanted is None:
+            return
+        self._accepted[family] = dict(self._accept(family, wanted))
+        try:
+            await device.ensure(wanted, _remotes(self._accepted[family].values()))
+        finally:
+            if device.problem:
+                self._problems[device.name] = device.problem
 
     async def retire(self) -> None:
         """Remove devices that are not in use."""
@@ -180,8 +187,8 @@ class VxlanManager:
         macs, addresses = {own.mac: "this node"}, {own.address: "this node"}
         for node, vtep in sorted(self._vteps[family].items()):
             wrong = ""
-            if not _is_of_one(vtep.mac):
-                wrong = f"MAC {vtep.mac!r}, which is none of a single device"
+            if not vtep.mac:
+                wrong = "MAC of a group, of everybody, or none at all"
             elif vtep.mac in macs:
                 wrong = f"MAC {vtep.mac} of {macs[vtep.mac]}"
             elif vtep.address in addresses:

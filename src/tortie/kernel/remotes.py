@@ -2,6 +2,7 @@
 machine behind it). What a device does not know here, it does not send: ours have no entry for everybody.
 """
 
+import asyncio
 import errno
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ _NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_IFINDEX = 1, 2, 6, 7, 8
 _NTF_SELF = 0x02
 _NUD_NOARP, _NUD_PERMANENT = 0x40, 0x80
 _FLAGS = NLM_F_CREATE | NLM_F_REPLACE
+_SLICE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,45 @@ class _Seen:
     """Only entries for good."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """One change: a MAC is led to a machine, an address to a MAC, or one of them nowhere any more (None)."""
+
+    key: str | Address
+    value: Address | str | None
+
+    def note(self, seen: _Seen) -> None:
+        """As it will be."""
+        if isinstance(self.key, str):
+            if isinstance(self.value, Address):
+                seen.forwards[self.key] = self.value
+            else:
+                seen.forwards.pop(self.key, None)
+        elif isinstance(self.value, str):
+            seen.neighbours[self.key] = self.value
+        else:
+            seen.neighbours.pop(self.key, None)
+
+    def request(self, index: int) -> Request:
+        """For the kernel. Of a MAC that is forgotten all goes, whatever it leads to."""
+        kind, flags = (rtnetlink.RTM_DELNEIGH, 0) if self.value is None else (rtnetlink.RTM_NEWNEIGH, _FLAGS)
+        if isinstance(self.key, str):
+            header = NEIGHBOUR_HEADER.pack(_AF_BRIDGE, index, _NUD_PERMANENT | _NUD_NOARP if flags else 0, _NTF_SELF, 0)
+            body = header + attribute(_NDA_LLADDR, pack_mac(self.key))
+            if isinstance(self.value, Address):
+                body += attribute(_NDA_DST, self.value.packed)
+        else:
+            header = NEIGHBOUR_HEADER.pack(FAMILY_NUMBERS[self.key.family], index, _NUD_PERMANENT if flags else 0, 0, 0)
+            body = header + attribute(_NDA_DST, self.key.packed)
+            if isinstance(self.value, str):
+                body += attribute(_NDA_LLADDR, pack_mac(self.value))
+        return Request(kind, flags, body)
+
+    def __str__(self) -> str:
+        what = f"{'forwarding entry' if isinstance(self.key, str) else 'neighbour'} {self.key}"
+        return f"delete {what}" if self.value is None else f"set {what} to {self.value}"
+
+
 class Remotes:
     """The remotes of the VXLAN devices of one namespace. One thread at a time.
 
@@ -106,17 +147,18 @@ class Remotes:
         seen = self._read(device)
         return seen.forwards, seen.neighbours
 
-    def apply(self, device: str, remotes: Iterable[Remote]) -> None:
+    async def apply(self, device: str, remotes: Iterable[Remote]) -> None:
         """Make the device know exactly these. Goes on past failures, then raises them together as an ExceptionGroup.
 
-        New ones come before old ones go. Of two with one MAC, or one address, the later counts: callers see to it.
+        New ones come before old ones go. Of two with one MAC, or one address, the later counts: callers see to it. Gives way
+        to the rest of the process every so often; one `apply` at a time.
         """
         wanted = tuple(remotes)
         try:
             seen = self._seen.get(device)
             if seen is None:
                 seen = self._seen[device] = self._read(device)
-            failures = self._change(device, seen, wanted)
+            failures = await self._change(device, seen, wanted)
         except KernelError as error:
             self.distrust(device)
             raise ExceptionGroup(f"the remotes of {device} could not be read or changed", [error]) from error
@@ -124,33 +166,30 @@ class Remotes:
             self.distrust(device)
             raise ExceptionGroup(f"{len(failures)} entries of {device} were refused", failures)
 
-    def _change(self, device: str, seen: _Seen, wanted: tuple[Remote, ...]) -> list[KernelError]:
+    async def _change(self, device: str, seen: _Seen, wanted: tuple[Remote, ...]) -> list[KernelError]:
         forwards: Mapping[str, Address | None] = {each.mac: each.underlay for each in wanted}
         neighbours = {each.address: each.mac for each in wanted}
         forward_delta, neighbour_delta = diff(forwards, seen.forwards), diff(neighbours, seen.neighbours)
         # An entry of another shape is not replaced but doubled: away with it first.
-        odd = [mac for mac in forward_delta.change if seen.forwards[mac] is None]
-        failures = self._send(device, [_forget_mac(seen.index, mac) for mac in odd], absent_is_fine=True)
-        additions = [
-            _forward(seen.index, mac, dst)
-            for mac, dst in {**forward_delta.add, **forward_delta.change}.items()
-            if dst is not None
-        ]
-        additions += [
-            _neighbour(seen.index, address, mac) for address, mac in {**neighbour_delta.add, **neighbour_delta.change}.items()
-        ]
-        failures += self._send(device, additions)
-        removals = [_forget_mac(seen.index, mac) for mac in forward_delta.remove]
-        removals += [_forget_neighbour(seen.index, address) for address in neighbour_delta.remove]
-        failures += self._send(device, removals, absent_is_fine=True)
-        seen.forwards, seen.neighbours = dict(forwards), neighbours
+        steps = [_Step(mac, None) for mac in forward_delta.change if seen.forwards[mac] is None]
+        steps += [_Step(mac, dst) for mac, dst in (*forward_delta.add.items(), *forward_delta.change.items())]
+        steps += [_Step(address, mac) for address, mac in (*neighbour_delta.add.items(), *neighbour_delta.change.items())]
+        steps += [_Step(mac, None) for mac in forward_delta.remove]
+        steps += [_Step(address, None) for address in neighbour_delta.remove]
+        failures: list[KernelError] = []
+        for begin in range(0, len(steps), _SLICE):
+            if begin:
+                await asyncio.sleep(0)
+            failures += self._send(device, seen, steps[begin : begin + _SLICE])
         return failures
 
-    def _send(self, device: str, named: list[tuple[str, Request]], *, absent_is_fine: bool = False) -> list[KernelError]:
+    def _send(self, device: str, seen: _Seen, steps: list[_Step]) -> list[KernelError]:
+        for step in steps:  # what we are told of this by the kernel is then nothing new
+            step.note(seen)
         return [
-            kernel_error(answer.errno, f"{named[answer.sequence][0]} of {device}", answer.detail)
-            for answer in self._socket.request_many([request for _, request in named])
-            if answer.errno and not (absent_is_fine and answer.errno == errno.ENOENT)
+            kernel_error(answer.errno, f"{steps[answer.sequence]} of {device}", answer.detail)
+            for answer in self._socket.request_many([step.request(seen.index) for step in steps])
+            if answer.errno and not (steps[answer.sequence].value is None and answer.errno == errno.ENOENT)
         ]
 
     def _read(self, device: str) -> _Seen:
@@ -203,26 +242,3 @@ def _parse(message: Message) -> EntryChange | None:
         return None
     usual = permanent and not found.keys() & {_NDA_PORT, _NDA_VNI, _NDA_IFINDEX} and _NDA_DST in found
     return EntryChange(index, mac, unpack_address(found[_NDA_DST]) if usual else None, None, permanent, present)
-
-
-def _forward(index: int, mac: str, dst: Address) -> tuple[str, Request]:
-    header = NEIGHBOUR_HEADER.pack(_AF_BRIDGE, index, _NUD_PERMANENT | _NUD_NOARP, _NTF_SELF, 0)
-    body = header + attribute(_NDA_LLADDR, pack_mac(mac)) + attribute(_NDA_DST, dst.packed)
-    return f"set forwarding entry {mac} to {dst}", Request(rtnetlink.RTM_NEWNEIGH, _FLAGS, body)
-
-
-def _forget_mac(index: int, mac: str) -> tuple[str, Request]:
-    """Whatever it has: one machine or many, of whichever port."""
-    header = NEIGHBOUR_HEADER.pack(_AF_BRIDGE, index, 0, _NTF_SELF, 0)
-    return f"delete forwarding entry {mac}", Request(rtnetlink.RTM_DELNEIGH, 0, header + attribute(_NDA_LLADDR, pack_mac(mac)))
-
-
-def _neighbour(index: int, address: Address, mac: str) -> tuple[str, Request]:
-    header = NEIGHBOUR_HEADER.pack(FAMILY_NUMBERS[address.family], index, _NUD_PERMANENT, 0, 0)
-    body = header + attribute(_NDA_DST, address.packed) + attribute(_NDA_LLADDR, pack_mac(mac))
-    return f"set neighbour {address} to {mac}", Request(rtnetlink.RTM_NEWNEIGH, _FLAGS, body)
-
-
-def _forget_neighbour(index: int, address: Address) -> tuple[str, Request]:
-    header = NEIGHBOUR_HEADER.pack(FAMILY_NUMBERS[address.family], index, 0, 0, 0)
-    return f"delete neighbour {address}", Request(rtnetlink.RTM_DELNEIGH, 0, header + attribute(_NDA_DST, address.packed))
