@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import ctypes
+import fcntl
 import os
 import socket
 import struct
@@ -31,6 +33,8 @@ ETH_P_ALL = 3
 IPIP, UDP = 4, 17
 POOL = parse_prefix("10.65.0.0/16")
 _MTU_DISCOVER, _PROBE, _DONT = 10, 3, 0
+_SIOCETHTOOL = 0x8946
+_OFFLOADS = (0x1F, 0x24, 0x2C, 0x17)  # TSO, GSO, GRO, checksums of what is sent
 
 
 class Machine:
@@ -278,3 +282,12 @@ def sends(fd: int, packet: bytes) -> None:
 
 def is_ipip(packet: bytes) -> bool:
     return packet[9] == IPIP
+
+
+def without_offload(fd: int, device: str) -> None:
+    """Let a device of a namespace segment and check nothing itself, as a plain network card."""
+    with netns.in_netns(fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
+        for command in _OFFLOADS:
+            value = ctypes.create_string_buffer(struct.pack("=II", command, 0))
+            request = struct.pack("16sP16x", device.encode(), ctypes.addressof(value))
+            fcntl.ioctl(asking, _SIOCETHTOOL, request)

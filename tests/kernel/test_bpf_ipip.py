@@ -29,6 +29,7 @@ from tests.kernel.ipip_stage import (
     sends,
     transfers,
     without_id,
+    without_offload,
 )
 
 from tortie.base.net import parse_address, parse_prefix
@@ -108,6 +109,26 @@ def test_streams_cross_whole_both_ways(shared: Cluster) -> None:
     one, two, _ = shared
     assert transfers(one, two, size=16 << 20)
     assert transfers(two, one, size=16 << 20)
+
+
+@pytest.mark.parametrize("place", ["uplinks", "pods", "everywhere"])
+def test_streams_cross_whole_where_devices_leave_segments_and_checksums_to_the_kernel(fresh: Cluster, place: str) -> None:
+    """A veth takes packets of 64 kB as they are; a network card has them cut, within the tunnel or after it."""
+    one, two, router = fresh
+    if place != "pods":
+        without_offload(router, "eth1")
+        without_offload(router, "eth2")
+    for machine in (one, two):
+        if place != "pods":
+            without_offload(machine.fd, "eth0")
+        if place != "uplinks":
+            without_offload(machine.fd, "cali1")
+            without_offload(machine.pod_fd, "eth0")
+    with Wire(router, "eth2") as wire:
+        assert transfers(one, two, size=4 << 20)
+        assert transfers(two, one, size=4 << 20)
+        if place != "pods":
+            assert max(len(packet) for packet in wire.packets(is_ipip, count=50)) == 1500
 
 
 def test_what_is_on_the_wire_is_what_rfc_2003_says(shared: Cluster) -> None:
