@@ -5,8 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 
 import pytest
+from hypothesis import settings
 
 NEEDS_ROOT = ("kernel", "lab")
+
+settings.register_profile("tortie", deadline=None)  # how long an example takes says something of the machine only
+settings.load_profile("tortie")
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:

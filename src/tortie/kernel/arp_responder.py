@@ -95,4 +95,5 @@ def answer(frame: bytes, answers: Answers | None) -> bytes | None:
     mac = pack_mac(answers.mac)
     assert address.family is Family.V4
     body = _ARP.pack(*_HEAD, _REPLY, mac, target, sender_mac, sender)
-    return sender_mac + mac + _ETH_P_ARP.to_bytes(2, "big") + body
+    asker: bytes = sender_mac
+    return asker + mac + _ETH_P_ARP.to_bytes(2, "big") + body
