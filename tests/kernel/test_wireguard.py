@@ -124,6 +124,17 @@ def test_a_device_is_read_as_it_was_set(nodes: list[Node]) -> None:
     assert node.wireguard.read(DEVICE).private_key == key
 
 
+def test_an_extended_peer_has_more_networks_and_all_that_it_had(nodes: list[Node]) -> None:
+    node = nodes[0]
+    asyncio.run(node.wireguard.create(DEVICE))
+    key, first, second = generate().public, parse_prefix("10.66.0.0/24"), parse_prefix("fd00:66::/64")
+    endpoint = (parse_address("172.30.9.2"), 4711)
+    node.wireguard.write(DEVICE, Change(peers=(Peer(key, endpoint, allowed=frozenset({first})),)))
+    node.wireguard.write(DEVICE, Change(extended=(Peer(key, allowed=frozenset({second}), keepalive_seconds=7),)))
+    whole = Peer(key, endpoint, allowed=frozenset({first, second}), keepalive_seconds=7)
+    assert node.wireguard.read(DEVICE).peers[key].peer == whole
+
+
 def test_a_network_moves_from_one_peer_to_another_in_one_change(nodes: list[Node]) -> None:
     node = nodes[0]
     asyncio.run(node.wireguard.create(DEVICE))

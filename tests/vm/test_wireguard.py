@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,9 @@ def test_a_thousand_peers_and_a_peer_with_a_thousand_networks_are_read_as_they_w
     one.wireguard.write(DEVICES[V4], Change(private_key=generate(), port=4711, peers=(*peers.values(), big)))
     found = {key: state.peer for key, state in one.wireguard.read(DEVICES[V4]).peers.items()}
     assert found == {**peers, big.public_key: big}
+    more = frozenset(parse_prefix(f"12.{high}.{low}.0/24") for high in range(3) for low in range(250))
+    one.wireguard.write(DEVICES[V4], Change(extended=(Peer(big.public_key, allowed=more, keepalive_seconds=25),)))
+    big = replace(big, allowed=wide | more)
     one.wireguard.write(DEVICES[V4], Change(removed=tuple(peers)))
     assert {key: state.peer for key, state in one.wireguard.read(DEVICES[V4]).peers.items()} == {big.public_key: big}
     with pytest.raises(NotFound):

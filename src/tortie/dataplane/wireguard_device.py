@@ -146,7 +146,13 @@ class WireguardDevice:
         removed = tuple(sorted(actual.keys() - wanted.keys()))
         changed = [wanted[key] for key in sorted(wanted) if wanted[key] != actual.get(key)]
         new = [peer.public_key for peer in changed if peer.public_key not in actual]
-        self._wireguard.write(self.name, Change(peers=tuple(changed), removed=removed))
+        growing = {peer.public_key for peer in changed if _grows(actual.get(peer.public_key), peer)}
+        change = Change(
+            peers=tuple(peer for peer in changed if peer.public_key not in growing),
+            extended=tuple(_extension(actual[peer.public_key], peer) for peer in changed if peer.public_key in growing),
+            removed=removed,
+        )
+        self._wireguard.write(self.name, change)
         replaced = {actual[key].endpoint for key in removed}
         first = {key for key in new if own < key or wanted[key].endpoint in replaced}
         self._greet([wanted[key] for key in sorted(first)])
@@ -156,10 +162,10 @@ class WireguardDevice:
 
     def _greet(self, peers: Sequence[Peer]) -> None:
         """Make the device say something, which begins a session where there is none."""
-        quiet = [peer for peer in peers if not peer.keepalive_seconds]
-        if quiet:
-            self._wireguard.write(self.name, Change(peers=tuple(replace(each, keepalive_seconds=1) for each in quiet)))
-            self._wireguard.write(self.name, Change(peers=tuple(quiet)))
+        quiet = [Peer(peer.public_key) for peer in peers if not peer.keepalive_seconds]
+        for seconds in (1, 0) if quiet else ():
+            extended = tuple(replace(each, keepalive_seconds=seconds) for each in quiet)
+            self._wireguard.write(self.name, Change(extended=extended))
 
     def _greet_late(self) -> None:
         now = time.monotonic()
@@ -192,3 +198,13 @@ class WireguardDevice:
         for other in found:
             if other != own:
                 self._links.delete_address(self.name, other)
+
+
+def _grows(actual: Peer | None, wanted: Peer) -> bool:
+    return actual is not None and actual.allowed <= wanted.allowed
+
+
+def _extension(actual: Peer, wanted: Peer) -> Peer:
+    """What the device must learn of a peer, and nothing that it knows."""
+    endpoint = wanted.endpoint if wanted.endpoint != actual.endpoint else None
+    return replace(wanted, endpoint=endpoint, allowed=wanted.allowed - actual.allowed)

@@ -60,6 +60,19 @@ def test_a_peer_with_many_networks_is_replaced_once_and_then_added_to() -> None:
     assert generic.parse_device(messages).peers[KEY].peer == peer
 
 
+def test_an_extended_peer_keeps_what_it_has() -> None:
+    more = Peer(KEY, allowed=frozenset({parse_prefix("10.65.7.0/26")}))
+    (message,) = told_by_kernel(Change(extended=(more,)))
+    ((_, entry),) = iterate_attributes(parse_attributes(message.body, 4)[8])
+    found = parse_attributes(entry)
+    assert int.from_bytes(found[3], "little") == 4
+    assert 4 not in found, "the endpoint stays"
+    lines = uapi.set_request(Change(extended=(more,))).decode().splitlines()
+    assert "update_only=true" in lines
+    assert "replace_allowed_ips=true" not in lines
+    assert not any(line.startswith("endpoint=") for line in lines)
+
+
 def test_a_change_of_nothing_sends_nothing() -> None:
     assert not Change()
     assert list(generic.change_bodies(Change())) == []

@@ -47,18 +47,22 @@ class Device:
 class Change:
     """What to change in one device; None and empty leave things as they are.
 
-    A peer in `peers` is replaced as a whole, sessions and counters excepted; `removed` names keys. Removals come first, so that
-    a network can move from one peer to another.
+    A peer in `peers` is replaced as a whole, sessions and counters excepted: for a moment it has no networks, and its packets
+    are lost. One in `extended`, which must be there, gets the networks besides those that it has, the keepalive, and the
+    endpoint unless that is None; no packet is lost. `removed` names keys. Removals come first, so that a network can move from
+    one peer to another.
     """
 
     private_key: PrivateKey | None = None
     port: int | None = None
     mark: int | None = None
     peers: tuple[Peer, ...] = ()
+    extended: tuple[Peer, ...] = ()
     removed: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.private_key, self.port is not None, self.mark is not None, self.peers, self.removed))
+        settings = (self.private_key, self.port, self.mark)
+        return any(each is not None for each in settings) or bool(self.peers or self.extended or self.removed)
 
 
 class Wireguard(Protocol):

@@ -37,7 +37,7 @@ _A_IFNAME, _A_PRIVATE_KEY, _A_PORT, _A_MARK, _A_PEERS = 2, 3, 6, 7, 8
 _P_PUBLIC_KEY, _P_FLAGS, _P_ENDPOINT, _P_KEEPALIVE, _P_HANDSHAKE = 1, 3, 4, 5, 6
 _P_RECEIVED, _P_SENT, _P_ALLOWED = 7, 8, 9
 _I_FAMILY, _I_ADDRESS, _I_LENGTH = 1, 2, 3
-_REMOVE_PEER, _REPLACE_ALLOWED = 1, 2
+_REMOVE_PEER, _REPLACE_ALLOWED, _UPDATE_ONLY = 1, 2, 4
 _INET, _INET6 = 2, 10
 _PEER_BYTES = 24_000
 """An attribute has at most 65535 bytes, and so have all peers of one message together."""
@@ -114,19 +114,22 @@ def change_bodies(change: Change) -> Iterator[bytes]:
 def _peer_entries(change: Change) -> Iterator[bytes]:
     for key in change.removed:
         yield nested(0, attribute(_P_PUBLIC_KEY, decode(key)), u32(_P_FLAGS, _REMOVE_PEER))
+    for peer in change.extended:
+        yield from _entries(peer, _UPDATE_ONLY)
     for peer in change.peers:
-        head = [
-            attribute(_P_PUBLIC_KEY, decode(peer.public_key)),
-            u32(_P_FLAGS, _REPLACE_ALLOWED),
-            u16(_P_KEEPALIVE, peer.keepalive_seconds),
-        ]
-        if peer.endpoint is not None:
-            head.append(attribute(_P_ENDPOINT, pack_endpoint(*peer.endpoint)))
-        allowed = [_allowed(prefix) for prefix in sorted(peer.allowed)]
-        yield nested(0, *head, nested(_P_ALLOWED, *allowed[:_ALLOWED_AT_ONCE]))
-        for begin in range(_ALLOWED_AT_ONCE, len(allowed), _ALLOWED_AT_ONCE):
-            more = allowed[begin : begin + _ALLOWED_AT_ONCE]
-            yield nested(0, head[0], nested(_P_ALLOWED, *more))
+        yield from _entries(peer, _REPLACE_ALLOWED)
+
+
+def _entries(peer: Peer, flags: int) -> Iterator[bytes]:
+    """One, or several for many networks: only the first does more than add."""
+    key = attribute(_P_PUBLIC_KEY, decode(peer.public_key))
+    head = [key, u32(_P_FLAGS, flags), u16(_P_KEEPALIVE, peer.keepalive_seconds)]
+    if peer.endpoint is not None:
+        head.append(attribute(_P_ENDPOINT, pack_endpoint(*peer.endpoint)))
+    allowed = [_allowed(prefix) for prefix in sorted(peer.allowed)]
+    yield nested(0, *head, nested(_P_ALLOWED, *allowed[:_ALLOWED_AT_ONCE]))
+    for begin in range(_ALLOWED_AT_ONCE, len(allowed), _ALLOWED_AT_ONCE):
+        yield nested(0, key, nested(_P_ALLOWED, *allowed[begin : begin + _ALLOWED_AT_ONCE]))
 
 
 def _allowed(prefix: Prefix) -> bytes:

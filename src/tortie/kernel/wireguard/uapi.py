@@ -27,14 +27,20 @@ def _lines(change: Change) -> Iterator[str]:
     for key in change.removed:
         yield f"public_key={decode(key).hex()}"
         yield "remove=true"
+    for peer in change.extended:
+        yield from _peer_lines(peer, "update_only=true")
     for peer in change.peers:
-        yield f"public_key={decode(peer.public_key).hex()}"
-        if peer.endpoint is not None:
-            yield f"endpoint={_endpoint_text(*peer.endpoint)}"
-        yield f"persistent_keepalive_interval={peer.keepalive_seconds}"
-        yield "replace_allowed_ips=true"
-        for prefix in sorted(peer.allowed):
-            yield f"allowed_ip={prefix}"
+        yield from _peer_lines(peer, "replace_allowed_ips=true")
+
+
+def _peer_lines(peer: Peer, how: str) -> Iterator[str]:
+    yield f"public_key={decode(peer.public_key).hex()}"
+    yield how
+    if peer.endpoint is not None:
+        yield f"endpoint={_endpoint_text(*peer.endpoint)}"
+    yield f"persistent_keepalive_interval={peer.keepalive_seconds}"
+    for prefix in sorted(peer.allowed):
+        yield f"allowed_ip={prefix}"
 
 
 def check_answer(answer: bytes, *, action: str) -> list[tuple[str, str]]:
