@@ -367,6 +367,16 @@ def test_a_node_whose_address_is_nowhere_is_told_of(fresh: Cluster) -> None:
     assert "no interface has the node's address 192.0.1.2" in one.manager.problems["tunl0"]
 
 
+def test_a_node_whose_uplink_is_no_ethernet_is_told_of(fresh: Cluster) -> None:
+    one, _, _ = fresh
+    one.run("ip", "addr", "delete", str(one.uplink), "dev", "eth0")
+    one.run("ip", "tuntap", "add", "tun7", "mode", "tun")
+    one.run("ip", "addr", "add", str(one.uplink), "dev", "tun7")
+    with pytest.raises(ExceptionGroup):
+        one.repair()
+    assert one.manager.problems["tunl0"].startswith("tun7, which has the node's address, is no Ethernet")
+
+
 def test_a_queue_in_the_place_of_ours_is_told_of(fresh: Cluster) -> None:
     one, two, _ = fresh
     one.stop()

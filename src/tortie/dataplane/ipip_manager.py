@@ -7,7 +7,7 @@ from tortie.base.net import Address, Family, Prefix, single
 from tortie.dataplane.render.config import Config
 from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Way
-from tortie.kernel.errors import KernelError
+from tortie.kernel.errors import KernelError, NotFound
 from tortie.kernel.ipip import DEVICE, IpipEnd
 from tortie.kernel.route import Route
 
@@ -95,12 +95,13 @@ class IpipManager:
         if end is None:
             self._dirty, self._problem = False, ""
             return
-        self._ready = False
         try:
             carrier = self._carrier = self._carrier or self._choose()
             carrier.apply(end)
         except KernelError as error:
             self._problem = str(error)
+            # What carried before goes on carrying while a change is refused, unless the tunnel itself is gone.
+            self._ready = self._ready and not isinstance(error, NotFound)
             raise ExceptionGroup("IPIP is not complete", [error]) from error
         self._dirty, self._problem, self._ready = False, "", True
 

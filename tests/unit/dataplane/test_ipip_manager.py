@@ -10,7 +10,7 @@ from tortie.dataplane.ipip_manager import IpipManager
 from tortie.dataplane.render.config import Config, parse
 from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, TunnelEnd, Way
-from tortie.kernel.errors import NotFound
+from tortie.kernel.errors import NotFound, Overflow
 from tortie.kernel.ipip import IpipEnd
 from tortie.kernel.route import Route
 
@@ -33,7 +33,7 @@ class Carried:
 
     def apply(self, end: IpipEnd) -> None:
         if self.failure:
-            raise NotFound(self.failure)
+            raise (NotFound if "no such" in self.failure else Overflow)(self.failure)
         self.end = end
 
     def retire(self) -> None:
@@ -115,6 +115,12 @@ def test_a_route_waits_for_the_tunnel_and_goes_with_it() -> None:
     assert carrier.end is not None
     assert (carrier.end.underlay, carrier.end.address, carrier.end.mtu) == (OWN.address, None, 1400)
     assert manager.route(TO_OTHER) == Route(dst=BLOCK, via=OTHER, device="tunl0", onlink=True, mtu=1400)
+    carrier.failure = "no room"
+    manager.invalidate()
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(manager.apply())
+    assert manager.route(TO_OTHER) is not None, "a change is refused, the tunnel stays"
+    assert manager.problems == {"tunl0": "no room"}
     carrier.failure = "no such device"
     manager.invalidate()
     with pytest.raises(ExceptionGroup):

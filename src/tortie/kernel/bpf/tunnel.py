@@ -16,7 +16,7 @@ from tortie.kernel import sysctl
 from tortie.kernel.bpf import syscalls
 from tortie.kernel.bpf.elf import ObjectError, parse
 from tortie.kernel.bpf.filters import Filters, Side
-from tortie.kernel.errors import AlreadyExists, KernelError, NotFound
+from tortie.kernel.errors import AlreadyExists, KernelError, NotFound, Unsupported
 from tortie.kernel.ipip import DEVICE, IpipEnd, settle
 from tortie.kernel.link import Link, Links
 
@@ -29,6 +29,7 @@ LARGEST = 1 << 18
 _EXTERNAL = b"\xff\xff\xff\xff"
 _KEY = struct.Struct("=I4s")
 _OWN = struct.Struct("=4sI6sxx")
+_MAC_LENGTH = len("00:00:00:00:00:00")
 _FIRST = struct.pack("=I", 0)
 
 
@@ -172,6 +173,11 @@ class BpfIpip:
         uplinks = frozenset(link.name for link in found if not link.loopback and link.name != DEVICE)
         if not uplinks:
             raise NotFound(f"no interface has the node's address {underlay}: nothing can arrive by IPIP")
+        for link in found:
+            if link.name in uplinks and len(link.mac) != _MAC_LENGTH:
+                raise Unsupported(
+                    f"{link.name}, which has the node's address, is no Ethernet: our programs understand no other"
+                )
         return uplinks
 
     def _put(self, device: str, side: Side, program: str) -> None:
