@@ -46,7 +46,7 @@ NAME_LIMIT = 15
 _IFF_UP = 0x1
 _IFF_LOOPBACK = 0x8
 _IFF_LOWER_UP = 0x10000
-_IFLA_ADDRESS, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 4, 5, 10, 18
+_IFLA_ADDRESS, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_TXQLEN, _IFLA_LINKINFO = 1, 4, 5, 10, 13, 18
 _IFLA_IFALIAS = 20
 _IFLA_NET_NS_FD = 28
 _IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
@@ -233,6 +233,10 @@ class Links:
     def set_mtu(self, name: str, mtu: int) -> None:
         """Change the MTU."""
         self._set(name, f"set MTU {mtu} of", u32(_IFLA_MTU, mtu))
+
+    def set_queue_length(self, name: str, packets: int) -> None:
+        """How many packets wait for the device at most; a qdisc heeds it when it is made, which is when the link comes up."""
+        self._set(name, f"set queue length {packets} of", u32(_IFLA_TXQLEN, packets))
 
     def set_alias(self, name: str, alias: str) -> None:
         """Leave a remark of at most 255 bytes with it."""

@@ -10,6 +10,9 @@ from tortie.kernel.wireguard.device import Change, Device, Wireguard
 from tortie.kernel.wireguard.generic import KernelWireguard
 from tortie.kernel.wireguard.userspace import UserspaceWireguard
 
+_QUEUE_PACKETS = 4096
+"""What waits for wireguard-go, which like any process may have to wait a while; the usual 500 are soon full."""
+
 
 class WireguardDevices:
     """Both back ends as one. A device stays with the one that made it; of another kind is none of ours, and makes room."""
@@ -44,6 +47,7 @@ class WireguardDevices:
                 await self._kernel.create(name)
             except Unsupported:
                 await self._userspace.create(name)
+                self._links.set_queue_length(name, _QUEUE_PACKETS)
 
     async def delete(self, name: str) -> bool:
         """Remove the device and whatever serves it. True if it was there."""
