@@ -15,8 +15,8 @@ _TAKE_OVER_SECONDS = 30.0
 
 
 class BirdFarewell:
-    """BIRD outlives its agent with its routes in the kernel. It goes when our own routes are there, and its with it: those that
-    it says are its own, for another BIRD of the operator's may have others."""
+    """BIRD outlives its agent, and its routes outlive BIRD. It goes when our own routes are there, and then the routes that it
+    said to be its own."""
 
     def __init__(self, bird: Bird, *, is_ready: Callable[[], bool], taken_over: Callable[[float], Awaitable[bool]]) -> None:
         self._bird = bird
