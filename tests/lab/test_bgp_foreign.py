@@ -112,7 +112,7 @@ def test_communities_and_filters_are_on_the_wire_as_written(running: BgpLab) -> 
             "the filter lets the rack's route in",
         )
         running.tortie("delete", "bgpfilter", "edge.rack").ok()
-        eventually(lambda: running.peers("n1")[PEER]["state"] == "NotConfigured", lambda: running.peers("n1"))
+        eventually(lambda: running.peers("n1").get(PEER, {}).get("state") == "NotConfigured", lambda: running.peers("n1"))
         assert "there is no BGPFilter 'edge.rack'" in running.reason("n1", PEER)
 
 
@@ -186,7 +186,7 @@ def test_what_is_wrong_with_a_switch_is_said_by_name(running: BgpLab) -> None:
         switch.configure(bgp, f"no neighbor {node}", f"neighbor {node} remote-as 65001", f"neighbor {node} password guess")
         eventually(lambda: "signed TCP segments arrive" in running.reason("n1", PEER), lambda: running.reason("n1", PEER))
         switch.configure(bgp, f"no neighbor {node} password")
-        eventually(lambda: running.peers("n1")[PEER]["established"], lambda: running.peers("n1"), seconds=60)
+        eventually(lambda: running.peers("n1").get(PEER, {}).get("established", False), lambda: running.peers("n1"), seconds=60)
         racks(running, ttlSecurity=1)
         eventually(lambda: "ttlSecurity" in running.reason("n1", PEER), lambda: running.reason("n1", PEER))
     # The other end is started anew: a connection that was half open is not seen to close, its packets being too far away.
@@ -197,7 +197,7 @@ def test_what_is_wrong_with_a_switch_is_said_by_name(running: BgpLab) -> None:
         f"neighbor {node} ttl-security hops 1",
     ):
         racks(running, ttlSecurity=1, keepaliveTime="3s")
-        eventually(lambda: running.peers("n1")[PEER]["established"], lambda: running.peers("n1"), seconds=60)
+        eventually(lambda: running.peers("n1").get(PEER, {}).get("established", False), lambda: running.peers("n1"), seconds=60)
 
 
 def test_with_bfd_a_dead_path_is_noticed_within_a_second(running: BgpLab) -> None:
