@@ -29,9 +29,13 @@ class WireguardDevices:
         """Let the kernel's own check of sources pass what belongs to WireGuard.
 
         Who may send what is checked by key, so a packet that has come out of the device need not go back into it; and the mark
-        of a packet counts when the way back is looked for.
+        of a packet counts when the way back is looked for. Off altogether where that is possible: even the loose check lets
+        nothing pass while the device has no address yet, and others send as soon as they know our key.
         """
-        values = {"net/ipv4/conf/all/src_valid_mark": 1, f"net/ipv4/conf/{name}/rp_filter": 2}
+        everywhere = sysctl.read_in(
+            self._netns_fd, "net/ipv4/conf/all/rp_filter"
+        )  # the stricter of the two holds, and 2 beats 1
+        values = {"net/ipv4/conf/all/src_valid_mark": 1, f"net/ipv4/conf/{name}/rp_filter": 0 if everywhere == "0" else 2}
         sysctl.write_many(values, netns_fd=self._netns_fd)
 
     async def create(self, name: str) -> None:
