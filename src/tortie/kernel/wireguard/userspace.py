@@ -23,6 +23,8 @@ from tortie.kernel.wireguard.device import Change, Device
 _log = log.get(__name__)
 KIND = "tun"
 _PROGRAM = "wireguard-go"
+_BEFORE_OTHERS = ("nice", "-n", "-10")
+"""Packets do not wait: what a socket's buffer cannot hold while the process is not running is lost."""
 _THEIR_FOLDER = "/var/run/wireguard"
 _ANSWER_SECONDS = 5.0
 _START_SECONDS = 10.0
@@ -104,7 +106,7 @@ class UserspaceWireguard:
 
         def start() -> int:
             return process.start_detached_here(
-                [_PROGRAM, "-f", name], log_path=self._log(name), env=environment, netns_path=self._netns_path
+                [*_BEFORE_OTHERS, _PROGRAM, "-f", name], log_path=self._log(name), env=environment, netns_path=self._netns_path
             )
 
         try:
