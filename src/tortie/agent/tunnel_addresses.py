@@ -151,28 +151,31 @@ class TunnelAddresses:
         for kind in KINDS:
             end = end_of(kind, overlay)
             try:
-                if end is None or not end.pools:
+                if end is None or not await self._provide(kind, end):
                     await self._forgo(kind)
                 else:
                     self._absent.discard(kind)
-                    await self._provide(kind, end.pools)
             except NoAddress as error:
                 problems.append(str(error))
         if problems:
             raise NoAddress("; ".join(problems))
 
-    async def _provide(self, kind: Kind, pools: Sequence[Prefix]) -> None:
+    async def _provide(self, kind: Kind, end: TunnelEnd | WireguardEnd) -> bool:
+        """See to one address. False if there is to be none: no pool gives one, and none is there that may stay."""
         stored = await self._stored()
         if stored is None:
-            return
+            return True
+        pools = end.pools or end.keeps
         handle = kind.handle(self._node)
         held = [address for address in await self._held(handle) if address.family is kind.family]
         current = _address(kind.read(stored.spec))
-        fitting = [address for address in held if any(pool.contains(address) for pool in pools)]
+        fitting = [address for address in held if _is_in(address, pools)]
         if current is not None and current in fitting:
             chosen = current
         elif fitting:
             chosen = fitting[0]
+        elif not end.pools:
+            return current is not None and _is_in(current, pools) and await self._is_ours(kind, current)
         else:
             if not held:  # a handle that counts and holds nothing is left of an assignment that broke off
                 await self._ipam.release_by_handle(handle)
@@ -181,10 +184,11 @@ class TunnelAddresses:
             await self._write(kind, str(chosen))
             _log.info("%s of IPv%d: this node's tunnel address is %s", kind.name, kind.family, chosen)
         await self._release([address for address in held if address != chosen], handle)
+        return True
 
     async def _assign(self, kind: Kind, current: Address | None, pools: Sequence[Prefix]) -> Address:
         """An address for the handle, which has none that fits: the one that is in use if that can be, else any."""
-        if current is not None and any(pool.contains(current) for pool in pools):
+        if current is not None and _is_in(current, pools):
             kept = await self._claim(kind, current)
             if kept:
                 return current
@@ -279,6 +283,10 @@ class TunnelAddresses:
                 await self._ipam.release([ReleaseRequest(address, handle) for address in addresses])
             except ReleaseConflict as error:
                 _log.info("not given back: %s", error)
+
+
+def _is_in(address: Address, pools: Iterable[Prefix]) -> bool:
+    return any(pool.contains(address) for pool in pools)
 
 
 def _address(text: str) -> Address | None:

@@ -32,12 +32,14 @@ def overlay(node: str, local: NodeFacts | None, settings: RoutingSettings, pools
 
 def _end(local: NodeFacts, way: Way, family: Family, pools: Iterable[PoolFacts]) -> TunnelEnd:
     end = local.of(family)
+    known = list(pools)
     return TunnelEnd(
         way=way,
         family=family,
         address=end.vxlan if way is Way.VXLAN else end.ipip,
-        pools=_giving(local, pools),
+        pools=_giving(local, known),
         mac=end.vxlan_mac if way is Way.VXLAN else "",
+        keeps=_cidrs(known),
     )
 
 
@@ -45,18 +47,24 @@ def _wireguard(local: NodeFacts, family: Family, settings: RoutingSettings, pool
     """With host encryption the node's own address is the tunnel's; before there is a key there is no tunnel."""
     end = local.of(family)
     wants = bool(end.wireguard_key) and not settings.host_encryption
+    of_it = [each for each in pools if wants and each.pool.cidr.family is family]
     return WireguardEnd(
         family=family,
         address=None if settings.host_encryption else end.wireguard,
         port=dict(settings.wireguard_ports)[family],
-        pools=_giving(local, (each for each in pools if each.pool.cidr.family is family)) if wants else (),
+        pools=_giving(local, of_it),
+        keeps=_cidrs(of_it),
         host_encryption=settings.host_encryption,
         strict=settings.strict,
     )
 
 
 def _giving(local: NodeFacts, pools: Iterable[PoolFacts]) -> tuple[Prefix, ...]:
-    return tuple(sorted(each.pool.cidr for each in pools if each.gives_tunnels and each.selects(local.labels)))
+    return _cidrs(each for each in pools if each.gives_tunnels and each.selects(local.labels))
+
+
+def _cidrs(pools: Iterable[PoolFacts]) -> tuple[Prefix, ...]:
+    return tuple(sorted(each.pool.cidr for each in pools))
 
 
 def vteps(node: NodeFacts, ours: Overlay | None) -> Iterator[Vtep]:

@@ -93,6 +93,8 @@ class TunnelEnd:
     """Where its address must come from."""
     mac: str = ""
     """VXLAN only."""
+    keeps: tuple[Prefix, ...] = ()
+    """Where no pool gives one any more (disabled, say): an address from here stays, for what is still reached by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,8 @@ class WireguardEnd:
     host_encryption: bool = False
     strict: bool = False
     """Networks of nodes that should have a key and have none are unreachable, not reached in clear (`tortie.io/`)."""
+    keeps: tuple[Prefix, ...] = ()
+    """As for other tunnels."""
 
 
 @dataclass(frozen=True, slots=True)

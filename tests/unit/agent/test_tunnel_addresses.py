@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -142,6 +143,24 @@ def test_an_address_outside_the_pools_is_exchanged_for_one_inside() -> None:
         assert NEW.contains((await agree(client))["vxlan-tunnel-addr-n1"])
         await reconcile(client, overlay(vxlan()))
         assert await agree(client) == {}, "no pool: no address"
+
+    play(scenario)
+
+
+def test_a_pool_that_gives_no_addresses_any_more_keeps_the_one_it_gave_until_another_pool_gives_one() -> None:
+    disabled = replace(vxlan(), keeps=(OLD,))
+
+    async def scenario(client: Client) -> None:
+        await reconcile(client, overlay(disabled))
+        assert await agree(client) == {}, "who has none gets none"
+        await reconcile(client, overlay(vxlan(OLD)))
+        before = await agree(client)
+        await reconcile(client, overlay(disabled))
+        assert await agree(client) == before
+        await reconcile(client, overlay(replace(vxlan(NEW), keeps=(OLD, NEW))))
+        assert NEW.contains((await agree(client))["vxlan-tunnel-addr-n1"]), "so that the old pool can be deleted"
+        await reconcile(client, overlay(disabled))
+        assert await agree(client) == {}, "it is of no pool that is left"
 
     play(scenario)
 

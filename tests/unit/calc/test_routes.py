@@ -412,9 +412,17 @@ def test_this_nodes_ends_name_the_pools_that_their_addresses_come_from() -> None
     overlay = cluster.state.overlay
     assert overlay is not None
     assert str(overlay.ipv4) == "192.0.2.1/24"
-    vxlan = TunnelEnd(Way.VXLAN, Family.V4, parse_address("10.0.0.1"), (parse_prefix("10.0.0.0/16"),), "66:01:54:c0:da:be")
+    vxlan = TunnelEnd(
+        Way.VXLAN,
+        Family.V4,
+        parse_address("10.0.0.1"),
+        (parse_prefix("10.0.0.0/16"),),
+        "66:01:54:c0:da:be",
+        keeps=tuple(parse_prefix(f"10.{number}.0.0/16") for number in (0, 2, 3)),
+    )
     assert overlay.tunnel(Way.VXLAN, Family.V4) == vxlan
-    assert overlay.tunnel(Way.IPIP, Family.V4) == TunnelEnd(Way.IPIP, Family.V4, None, (parse_prefix("10.4.0.0/16"),))
+    ipip = (parse_prefix("10.4.0.0/16"),)
+    assert overlay.tunnel(Way.IPIP, Family.V4) == TunnelEnd(Way.IPIP, Family.V4, None, ipip, keeps=ipip)
     assert overlay.tunnel(Way.VXLAN, Family.V6) is None, "the node has no IPv6 address"
     assert cluster.forget(node(HERE)).state.overlay is None
 
