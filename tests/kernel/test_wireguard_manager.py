@@ -26,6 +26,7 @@ from tests.kernel.wireguard_stage import (
     two_nodes,
 )
 
+from tortie.agent import leaving
 from tortie.base import process
 from tortie.base.net import Family, parse_interface, parse_prefix
 from tortie.dataplane import wireguard_manager
@@ -232,7 +233,7 @@ def test_a_wireguard_go_that_dies_comes_back_with_its_key(nodes: tuple[Node, Nod
     settle(nodes, V4)
     one = nodes[0]
     key = one.manager.public_keys[V4]
-    pid = int((one.folder / "wg" / f"{DEVICES[V4]}.pid").read_text())
+    pid = int((one.folder / "wireguard" / f"{DEVICES[V4]}.pid").read_text())
     os.kill(pid, 9)
     while process.is_alive(pid):
         pass
@@ -281,6 +282,19 @@ def test_switched_off_the_rule_goes_at_once_and_the_device_soon(
         assert not one.has_rule(family)
         assert one.routes.list(table=TABLES[family]) == ()
     assert list((one.folder / "keys").iterdir()) == []
+
+
+def test_uninstalling_leaves_no_device_no_process_no_rule_and_no_route(nodes: tuple[Node, Node]) -> None:
+    meet(nodes)
+    settle(nodes, V4)
+    one = nodes[0]
+    pids = [int((one.folder / "wireguard" / f"{device}.pid").read_text()) for device in DEVICES.values()]
+    asyncio.run(leaving.uninstall(one.folder, netns_fd=one.fd))
+    assert not any(process.is_alive(pid) for pid in pids)
+    for family in (V4, V6):
+        assert one.links.find(DEVICES[family]) is None
+        assert not one.has_rule(family)
+        assert one.routes.list(table=TABLES[family], families=(family,)) == ()
 
 
 def test_an_agent_that_finds_what_nobody_wants_any_more_removes_it(nodes: tuple[Node, Node]) -> None:

@@ -49,7 +49,7 @@ class Node:
         self.manager = self.agent()
 
     def _devices(self) -> WireguardDevices:
-        userspace = UserspaceWireguard(self.links, self.folder / "wg", netns_path=f"/run/netns/{self.space}")
+        userspace = UserspaceWireguard(self.links, self.folder / "wireguard", netns_path=f"/run/netns/{self.space}")
         return WireguardDevices(self.links, self._kernel, userspace, netns_fd=self.fd)
 
     def agent(self, values: dict[str, str] = ON) -> WireguardManager:
