@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ from tortie.dataplane import wireguard_manager
 from tortie.dataplane.render.config import parse
 from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way
-from tortie.kernel import sysctl
+from tortie.kernel import netns, sysctl
 from tortie.kernel.rule import Rule
 
 pytestmark = pytest.mark.kernel
@@ -420,6 +421,25 @@ def test_without_any_wireguard_strict_sends_nothing_in_clear(nodes: tuple[Node, 
     assert one.table(V4) == {BLOCKS[V4].format(2): "unreachable"}
     with one.udp(PODS[V4].format(1)) as ours, pytest.raises(OSError, match=r"[Uu]nreachable|No route"):
         ours.sendto(b"secret", (PODS[V4].format(2), 4000))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_port_that_others_have_is_told_and_no_key_is_published(nodes: tuple[Node, Node], strict: bool) -> None:
+    one, two = nodes
+    with netns.in_netns(one.fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
+        other.bind(("0.0.0.0", 51820))
+        with pytest.raises(ExceptionGroup):
+            one.tell(one.own(families=(V4,), strict=strict), two.as_peer(V4, two.wireguard_key()))
+        assert V4 not in one.manager.public_keys, "it may be for a moment only"
+        for _ in range(3):
+            with pytest.raises(ExceptionGroup):
+                one.apply()
+        assert one.manager.public_keys[V4] == ""
+        assert "Address already in use" in one.manager.problems[DEVICES[V4]]
+        assert one.table(V4) == ({BLOCKS[V4].format(2): "unreachable"} if strict else {})
+    one.apply()
+    assert one.manager.public_keys[V4]
+    assert DEVICES[V4] not in one.manager.problems
 
 
 def test_keys_on_disk_are_roots_alone(nodes: tuple[Node, Node]) -> None:

@@ -34,6 +34,7 @@ SESSION_SECONDS = 3.0
 """So long packets take the way without WireGuard while there is no session yet with a node that has a key."""
 LINGER_SECONDS = 3.0
 """So long a device that is switched off still takes packets."""
+_PATIENCE = 3
 _UNREACHABLE = "unreachable"
 
 
@@ -60,6 +61,8 @@ class _Family:
         """Nodes whose networks lead into the device."""
         self.waiting: dict[str, float] = {}
         """Nodes with which a session is awaited, and since when."""
+        self.failed = 0
+        """How often in a row the device could not be made as it should be."""
         self.sent: dict[str, int] = {}
         self.off_since: float | None = None
         self.was_on = False
@@ -276,26 +279,37 @@ class WireguardManager:
             threaded=self._config.wireguard.threaded,
         )
         usable = {peer.public_key: peer for peer in self._peers[family].values() if is_usable(peer)}
-        name = state.place.device
+        adopted, failures = not state.available, list[Exception]()
         try:
-            adopted = not state.available
             await state.device.ensure(wanted, {key: self._peer(peer) for key, peer in usable.items()})
-            state.available = state.was_on = True
-            self._problems.pop(name, None)
-            if state.device.remark:
-                self._problems[name] = state.device.remark
+            state.available = state.was_on = state.is_told = True
+            state.failed = 0
+            self._note(state, end, state.device.remark)
         except Unsupported as error:
-            state.available = adopted = False
-            without = "other nodes are not reached" if end.strict else "packets to other nodes are not encrypted"
-            self._problems[name] = f"{error}: {without}"
-        state.is_told = True
-        if adopted:  # an agent before us may have led packets into it: that is not taken back
+            state.available, state.is_told = False, True
+            self._note(state, end, str(error))
+        except KernelError as error:
+            state.failed += 1
+            state.is_told = state.is_told or state.failed >= _PATIENCE  # others must not go on with a key that nobody has
+            self._note(state, end, str(error))
+            if state.available or not end.strict:
+                return [error]  # what the kernel has stays: an agent before us may have left it working
+            failures.append(error)
+        if adopted and state.available:  # an agent before us may have led packets into it: that is not taken back
             state.ready |= {peer.node for key, peer in usable.items() if key in state.device.found}
         self._decide(state, {peer.node for peer in usable.values()}, family)
         if not state.available and not end.strict:
             return self._settle(state.routes.want_nothing, state.routes)
         routes = list(self._routes_of(family, end))
-        return self._settle(lambda: state.routes.want(routes, mark=self._config.marks.wireguard), state.routes)
+        mark = self._config.marks.wireguard
+        return [*failures, *self._settle(lambda: state.routes.want(routes, mark=mark), state.routes)]
+
+    def _note(self, state: _Family, end: WireguardEnd, problem: str) -> None:
+        name = state.place.device
+        self._problems.pop(name, None)
+        if problem:
+            without = "other nodes are not reached" if end.strict else "packets to other nodes are not encrypted"
+            self._problems[name] = problem if state.available else f"{problem}: {without}"
 
     def _decide(self, state: _Family, usable: set[str], family: Family) -> None:
         """Whose networks lead into the device, and who is still awaited."""
