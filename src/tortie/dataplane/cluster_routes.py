@@ -15,8 +15,9 @@ from tortie.kernel.route import BLACKHOLE, Route
 
 _log = log.get(__name__)
 SETTLE_SECONDS = 1.0
-"""For so long a destination whose way leads into another tunnel now keeps the way that it had: its node hears of the change at
-another moment than we, and its end of the tunnel must be there first."""
+"""For so long a destination whose way leads into a tunnel, or no longer does, keeps the way that it had: its node hears of the
+change at another moment than we, and its end must be there first. From tunnel to tunnel there are moments without any, while a
+node has no address in the new one yet: they pass meanwhile."""
 METRICS: Mapping[Family, int] = {Family.V4: 0, Family.V6: 1023}
 """Better than BIRD's 1024, so that both may stand side by side while a destination changes hands; in IPv6, 0 means 1024."""
 
@@ -48,8 +49,8 @@ class ClusterRoutes:
         match message:
             case ClusterRouteUpdate(dst=dst, route=route):
                 before = self._routes.pop(dst, None)
-                self._settling.pop(dst, None)
-                if before is not None and route is not None and self._must_settle(before, route):
+                unsettled = self._settling.pop(dst, 0.0) > time.monotonic()
+                if before is not None and route is not None and self._must_settle(before, route, unsettled=unsettled):
                     self._settling[dst] = time.monotonic() + SETTLE_SECONDS
                 if before is not None:
                     self._of_way[before.way, dst.family].discard(dst)
@@ -66,8 +67,12 @@ class ClusterRoutes:
             case _:
                 pass
 
-    def _must_settle(self, before: ClusterRoute, route: ClusterRoute) -> bool:
-        return route.way in self._overlays and before.way not in (route.way, Way.NONE) and before.node == route.node
+    def _must_settle(self, before: ClusterRoute, route: ClusterRoute, *, unsettled: bool) -> bool:
+        if before.node != route.node or before.way is route.way:
+            return unsettled and before.node == route.node
+        enters = route.way in self._overlays and before.way is not Way.NONE
+        leaves = before.way in self._overlays and route.dst not in self._withheld  # else there is nothing to keep
+        return unsettled or enters or leaves
 
     def settles(self, dst: Prefix) -> bool:
         """True while what is programmed for a destination should stay as it is; it will be asked for again."""

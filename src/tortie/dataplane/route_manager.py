@@ -192,8 +192,8 @@ class RouteManager:
 
     @property
     def handing_over(self) -> bool:
-        """True while routes of ours stay until BIRD has its own: what they lead into must stay too."""
-        return self._hand_over.in_progress
+        """True while routes of ours stay until BIRD has its own, or others are ready: what they lead into must stay too."""
+        return self._hand_over.in_progress or self._cluster.due_in() is not None
 
     def invalidate(self) -> None:
         """Read the kernel's routes back at the next apply, and look for the uplinks."""

@@ -80,6 +80,9 @@ class VxlanManager:
         self._problems = {name: text for name, text in self._problems.items() if not name.startswith(device.name)}
         if wanted is None:
             return
+        if not _is_of_one(wanted.mac):
+            self._problems[device.name] = f"this node's MAC {wanted.mac} is not that of one device: {device.name} stays as it is"
+            return
         self._accepted[family] = dict(self._accept(family, wanted))
         try:
             await device.ensure(wanted, _remotes(self._accepted[family].values()))

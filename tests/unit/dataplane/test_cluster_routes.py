@@ -58,10 +58,20 @@ def test_the_old_way_stays_until_the_other_end_is_surely_there(
     assert found.device == "vxlan"
 
 
+@pytest.mark.parametrize("after", [Way.BGP, Way.DIRECT, Way.NONE])
+def test_a_tunnel_that_is_left_for_another_is_kept_over_the_moments_without_any(routes: ClusterRoutes, after: Way) -> None:
+    tell(routes, Way.VXLAN)
+    tell(routes, after)
+    assert routes.settles(BLOCK)
+    tell(routes, Way.IPIP)
+    assert routes.settles(BLOCK)
+
+
 @pytest.mark.parametrize(
-    ("before", "after"), [(None, Way.VXLAN), (Way.NONE, Way.VXLAN), (Way.VXLAN, Way.BGP), (Way.VXLAN, Way.VXLAN)]
+    ("before", "after"),
+    [(None, Way.VXLAN), (Way.NONE, Way.VXLAN), (Way.BGP, Way.DIRECT), (Way.DIRECT, Way.NONE), (Way.VXLAN, Way.VXLAN)],
 )
-def test_nothing_is_kept_where_there_was_no_way_or_none_of_a_tunnel_follows(
+def test_nothing_is_kept_where_there_was_no_way_or_no_tunnel_is_concerned(
     routes: ClusterRoutes, before: Way | None, after: Way
 ) -> None:
     tell(routes, before)
