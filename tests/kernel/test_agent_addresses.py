@@ -60,6 +60,14 @@ def test_addresses_and_packet_sizes_follow_the_machine(node: AgentNode) -> None:
     node.until(lambda: any("192.0.2.8 is that of node node2" in text for text in node.status()["parameters"]))
     assert _stored(node).ipv4_address == "192.0.2.7/25"
 
+    # Somebody deletes its Node, and creates it again.
+    own = Key("Node", "", "node1")
+    stored = node.do(lambda client: client.delete(own))
+    node.until(lambda: "is not in the datastore" in node.status()["problems"].get(str(own), ""))
+    assert isinstance(stored, Node)
+    node.apply(Node(metadata=Metadata(name="node1"), spec=stored.spec))
+    node.until(lambda: str(own) not in node.status()["problems"])
+
 
 def _mtu(number: int) -> dict[str, object]:
     return {"uplink": number, "interface": "uplink", "pods": number, "because": "the uplink", "failure": ""}

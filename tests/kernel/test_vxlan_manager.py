@@ -434,6 +434,16 @@ def test_a_destination_changes_to_vxlan_in_place_though_its_end_lies_inside(pair
         assert one.reaches(other, family)
 
 
+def test_a_mac_of_our_own_that_no_device_can_have_is_told_and_the_device_stays(pair: tuple[Machine, Machine]) -> None:
+    one, other = pair
+    before = one.links.get(NAMES[Family.V4])
+    one.manager.on_update(OverlayUpdate(one.overlay(Family.V4, mac="01:00:5e:00:00:01")))
+    one.apply()
+    assert "01:00:5e:00:00:01 is not that of one device" in one.manager.problems["vxlan.calico"]
+    assert one.links.get(before.name) == before
+    assert one.reaches(other, Family.V4)
+
+
 def test_of_two_nodes_with_one_mac_or_address_only_the_first_is_reached(pair: tuple[Machine, Machine]) -> None:
     one, other = pair
     good = other.vtep(Family.V4)

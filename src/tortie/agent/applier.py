@@ -4,7 +4,7 @@ Whoever must know that an endpoint is enforced (the CNI plugin) waits here.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tortie.agent import garbage
 from tortie.base import log
@@ -72,7 +72,7 @@ class Applier:
             try:
                 await self._apply()
             except* Exception as failures:
-                self.failure = "; ".join(str(error) for error in failures.exceptions)
+                self.failure = "; ".join(dict.fromkeys(_reasons(failures)))
                 self._metrics.count("felix_int_dataplane_failures")
                 _log.error("apply failed, will be tried again: %s", self.failure)
             if not self.failure:
@@ -153,3 +153,12 @@ class Applier:
         except TimeoutError:
             return False
         return True
+
+
+def _reasons(error: Exception) -> Iterator[str]:
+    """What went wrong itself, not that something did: groups are named by what is in them."""
+    if isinstance(error, ExceptionGroup):
+        for each in error.exceptions:
+            yield from _reasons(each)
+    else:
+        yield str(error) or type(error).__name__

@@ -18,7 +18,7 @@ from tortie.dataplane.mtu import Mtus
 from tortie.dataplane.render.config import Config, parse
 from tortie.intent.messages import ConfigUpdate, Message, OverlayUpdate
 from tortie.intent.routes import Overlay
-from tortie.kernel.errors import Overflow
+from tortie.kernel.errors import KernelError, Overflow
 from tortie.kernel.link import Link, LinkMonitor, Links
 
 _log = log.get(__name__)
@@ -50,6 +50,8 @@ class MtuKeeper:
         self._overlay: Overlay | None = None
         self._host: tuple[int, str] | None = None
         self._written: dict[Path, int] = {}
+        self._unseen = False
+        """The links could not be read when they should have been."""
         self.failure = ""
         """Why a file could not be written, "" if all were."""
         self.look()
@@ -71,8 +73,18 @@ class MtuKeeper:
                     self._write()
 
     def look(self) -> None:
-        """Look at the links now, and let everybody know what follows."""
-        host = uplink_mtu(self._links.list(), self._parameters()["MTUIfacePattern"])
+        """Look at the links now, and let everybody know what follows. What cannot be read is as it was, for a while."""
+        try:
+            links = self._links.list()
+        except KernelError as error:  # who tells us of a message must not fail for it
+            _log.warning("the uplink's MTU is not known now, will be looked for again: %s", error)
+            self._unseen = True
+            if self._host is None:
+                self.failure = f"no MTU file is written: {error}"
+            self._write()
+            return
+        self._unseen = False
+        host = uplink_mtu(links, self._parameters()["MTUIfacePattern"])
         if host != self._host:
             changed = self._host is None or self._host[0] != host[0]
             self._host = host
@@ -99,11 +111,17 @@ class MtuKeeper:
         try:
             while True:
                 await asyncio.sleep(_RETRY_SECONDS)
-                if self.failure:
-                    self._write()
+                self._look_after()
         finally:
             loop.remove_reader(monitor.fileno())
             monitor.close()
+
+    def _look_after(self) -> None:
+        """Do what could not be done before, and put back a file that somebody took away."""
+        if self._unseen:
+            self.look()
+        self._written = {file: mtu for file, mtu in self._written.items() if os.path.exists(file)}
+        self._write()
 
     def describe(self) -> dict[str, Any]:
         """What the status file says of it."""
@@ -121,6 +139,8 @@ class MtuKeeper:
         return replace(self._config.mtus, host=self._host[0] if self._host else FALLBACK)
 
     def _write(self) -> None:
+        if self._host is None:
+            return
         mtu = self._mtus().pods(self._overlay)
         failures = []
         for file in self._files:

@@ -35,7 +35,7 @@ from tortie.dataplane.linux import LinuxDataplane
 from tortie.datastore.client import Client
 from tortie.datastore.identity import Identity
 from tortie.datastore.syncer import Syncer
-from tortie.intent.messages import ConfigUpdate, Message
+from tortie.intent.messages import ConfigUpdate, Message, OverlayUpdate
 from tortie.kernel.nft.table import NftTable
 
 _log = log.get(__name__)
@@ -76,6 +76,7 @@ class Operator:
         self._metrics = metrics
         self._parts = parts
         self._census = Census()
+        self._has_node = True
         self._health = _health(parts, settings)
         self._health_server = TextServer("health", {"/liveness": self._liveness, "/readiness": self._readiness})
         self._metrics_server = TextServer("metrics", {"/metrics": self._metrics_page})
@@ -105,6 +106,8 @@ class Operator:
                 self._settings.on_stored(message.values)
                 self._put_into_force()
                 message = self._settings.config_update()
+            elif isinstance(message, OverlayUpdate):
+                self._has_node = message.overlay is not None
             passed.append(message)
         self._census.on_messages(passed)
         return passed
@@ -254,6 +257,11 @@ class Operator:
         found |= self._parts.dataplane.overlay_problems
         if self._parts.tunnels.problem:
             found["tunnel addresses"] = self._parts.tunnels.problem
+        if not self._has_node:
+            found[str(Key("Node", "", self._node))] = (
+                "is not in the datastore, or has no address there: no node has a way to another's pods; "
+                "start this agent again, which writes it, or create it"
+            )
         return dict(sorted(found.items()))
 
     def _status(self) -> AgentStatusSpec:

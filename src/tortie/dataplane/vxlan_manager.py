@@ -81,7 +81,9 @@ class VxlanManager:
         if wanted is None:
             return
         if not _is_of_one(wanted.mac):
-            self._problems[device.name] = f"this node's MAC {wanted.mac} is not that of one device: {device.name} stays as it is"
+            self._problems[device.name] = (
+                f"this node's MAC {wanted.mac} is not that of one device: {device.name} stays as it is"
+            )
             return
         self._accepted[family] = dict(self._accept(family, wanted))
         try:

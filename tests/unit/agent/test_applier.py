@@ -142,6 +142,23 @@ def test_what_is_refused_holds_up_nothing_new() -> None:
     asyncio.run(run())
 
 
+def test_a_failure_names_what_failed_and_each_only_once() -> None:
+    async def run() -> None:
+        async with applying() as (applier, dataplane, _):
+
+            async def fail() -> None:
+                full, busy = NftError("no room for a route"), NftError("device is busy")
+                raise ExceptionGroup("the node is not complete", [ExceptionGroup("VXLAN", [full, busy]), full])
+
+            dataplane.action = fail
+            applier.on_messages([])
+            await applier.wait_for_turn(0)
+            await asyncio.sleep(0)
+            assert applier.failure == "no room for a route; device is busy"
+
+    asyncio.run(run())
+
+
 def test_after_a_refused_transaction_everything_waits() -> None:
     async def run() -> None:
         async with applying() as (applier, dataplane, _):

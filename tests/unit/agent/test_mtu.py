@@ -1,6 +1,10 @@
 """Which interface counts as the uplink, and what is written where CNI reads it."""
 
+import asyncio
+import contextlib
+import errno
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -16,7 +20,8 @@ from tortie.cni.gates import mtu_from_files
 from tortie.dataplane.mtu import Mtus
 from tortie.intent.messages import ConfigUpdate, OverlayUpdate
 from tortie.intent.routes import Overlay, TunnelEnd, Way
-from tortie.kernel.link import Link, Links
+from tortie.kernel.errors import Busy
+from tortie.kernel.link import Link, LinkMonitor, Links
 
 _PATTERN = BY_NAME["MTUIfacePattern"].default
 _VXLAN = Overlay("n", None, None, (TunnelEnd(Way.VXLAN, Family.V4, parse_address("10.0.0.1"), ()),))
@@ -31,8 +36,11 @@ class _Machine:
 
     def __init__(self, *links: Link) -> None:
         self.links = links
+        self.busy = False
 
     def list(self) -> tuple[Link, ...]:
+        if self.busy:
+            raise Busy("list links: changed while it was read", errno.EINTR)
         return self.links
 
 
@@ -79,6 +87,60 @@ def test_without_any_uplink_a_safe_size_is_assumed_and_said(tmp_path: Path) -> N
     mtu = keeper(_Machine(link("br0", 1500)), tmp_path / "mtu")
     assert mtu_from_files([tmp_path / "mtu"], required=True) == FALLBACK < Mtus().host
     assert "MTUIfacePattern" in mtu.describe()["because"]
+
+
+class _Monitor:
+    """Says nothing."""
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+
+    def fileno(self) -> int:
+        return self._ends[0]
+
+    def close(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+async def _run(mtu: MtuKeeper, until: Callable[[], bool]) -> None:
+    running = asyncio.ensure_future(mtu.run(cast(LinkMonitor, _Monitor())))
+    try:
+        async with asyncio.timeout(5):
+            while not until():
+                await asyncio.sleep(0.01)
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+def test_links_that_cannot_be_read_fail_nobody_and_are_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tortie.agent.mtu._RETRY_SECONDS", 0.01)
+    file, machine = tmp_path / "mtu", _Machine(link("eth0", 9000))
+    machine.busy = True
+    mtu = keeper(machine, file, parameters={"RequireMTUFile": "true"})
+    assert not file.exists(), "nothing is guessed"
+    assert "changed while it was read" in mtu.blocking
+    machine.busy = False
+    asyncio.run(_run(mtu, file.exists))
+    assert (mtu_from_files([file], required=True), mtu.blocking) == (9000, "")
+    machine.busy, machine.links = True, (link("eth0", 1500),)
+    mtu.on_messages([ConfigUpdate(())])
+    assert mtu_from_files([file], required=True) == 9000, "what was seen last stays"
+    machine.busy = False
+    asyncio.run(_run(mtu, lambda: mtu_from_files([file], required=True) == 1500))
+
+
+def test_a_file_that_somebody_took_away_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tortie.agent.mtu._RETRY_SECONDS", 0.01)
+    file = tmp_path / "mtu"
+    mtu = keeper(_Machine(link("eth0", 1500)), file)
+    file.unlink()
+    asyncio.run(_run(mtu, file.exists))
+    assert mtu_from_files([file], required=True) == 1500
 
 
 def test_the_pattern_is_the_operators(tmp_path: Path) -> None:
