@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 RATE = 1000
 LIMIT_SECONDS = 0.05
 """Of each flow and change: packets lost, counted as time at RATE."""
+FILTER_SECONDS = 0.1
+"""More, where our own programs carry IPIP: for the first filter at the uplink, and for the last, the kernel stops the uplink
+until all processors have taken notice. Mostly nothing is lost by that; on a busy machine it takes some ten milliseconds."""
 PODS = {"default/a": "n1", "default/b": "n2", "default/c": "n3"}
 FLOWS = (("default/a", "default/b", 4), ("default/b", "default/a", 4), ("default/c", "default/a", 6))
 POOLS = {4: "pool-0", 6: "pool-1"}
@@ -204,8 +207,13 @@ def test_a_change_of_mode_costs_little_and_leaves_nothing(running: ModeLab, way:
         old = mode
     print(f"packets lost at {RATE}/s: {lost}")
     eventually(lambda: not differences(running, before), lambda: differences(running, before), seconds=10)
-    limit = LIMIT_SECONDS * RATE + running.starved() - starved
-    assert {what: worst for what, flows in lost.items() if (worst := max(flows.values())) > limit} == {}, lost
+    starved = running.starved() - starved
+    assert {what: flows for what, flows in lost.items() if max(flows.values()) > limit(what) + starved} == {}, lost
+
+
+def limit(what: str) -> float:
+    """Packets that a change may cost a flow."""
+    return RATE * (LIMIT_SECONDS + (FILTER_SECONDS if "ipip" in what else 0))
 
 
 def differences(lab: ModeLab, before: dict[str, dict[str, list[str]]]) -> list[str]:
@@ -236,7 +244,7 @@ def test_between_racks_one_tunnel_follows_the_other_without_a_gap(tmp_path: Path
             time.sleep(0.3)
         lost = {count.name: count.lost for count in counts}
         print(f"packets lost at {RATE}/s between racks: {lost}")
-        assert max(lost.values()) <= LIMIT_SECONDS * RATE, lost
+        assert max(lost.values()) <= limit("vxlan > ipip"), lost
 
 
 def ways_between(lab: ModeLab) -> list[str]:
