@@ -34,6 +34,8 @@ class RoutingSettings:
     """There is a BIRD (CALICO_NETWORKING_BACKEND)."""
     no_encap: Owner
     """Who programs routes of pools without encapsulation."""
+    bird_stands_in: bool
+    """BIRD claims them too: it programs those to which the agent has no way, so that a wrong pair leaves no gap."""
     why_nobody: str
     """Where nobody does: why."""
     problems: tuple[str, ...]
@@ -71,6 +73,7 @@ def read_settings(
     return RoutingSettings(
         bird=backend == "bird",
         no_encap=owner,
+        bird_stands_in=owner is Owner.AGENT and backend == "bird" and birds in _NO_ENCAP,
         why_nobody=(
             f"there is no BIRD (CALICO_NETWORKING_BACKEND {backend}), and FelixConfiguration spec.programClusterRoutes"
             f" ({agents}) does not give it to the agent: whatever lies outside the node has to route it"
@@ -102,7 +105,8 @@ def _no_encap(backend: str, agents: str, birds: str) -> tuple[Owner, list[str]]:
         return (Owner.AGENT if agent else Owner.BIRD), []
     both = _pair(agents, birds)
     if agent:
-        return Owner.AGENT, [f"{both} both claim the routes of pools without encapsulation: the agent programs them"]
+        claim = f"{both} both claim the routes of pools without encapsulation"
+        return Owner.AGENT, [f"{claim}: the agent programs those within a node's subnet, BIRD all others"]
     return Owner.BIRD, [f"{both}: neither claims the routes of pools without encapsulation: BIRD programs them, by default"]
 
 

@@ -85,6 +85,9 @@ class Ways:
         if missing or address is None:
             return _none(f"{what}, but {missing}")
         if not self._same_subnet(address):
+            if self._settings.bird_stands_in:
+                reason = f"{what}, {name} ({address}) is in another subnet, and BIRD claims these routes as the agent does"
+                return Decision(Way.BGP, Owner.BIRD, None, reason, by_exception=True)
             return _none(
                 f"{what}, the agent programs it, and {name} ({address}) is in another subnet, where only BGP or an"
                 " encapsulation leads"

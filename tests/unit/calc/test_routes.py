@@ -218,8 +218,12 @@ def test_every_pair_of_program_cluster_routes_has_exactly_one_owner(agents: str,
     expected = (Way.DIRECT, Owner.AGENT, "192.0.2.2") if agent_does else (Way.BGP, Owner.BIRD, "")
     assert cluster.way(BLOCK_NEAR) == expected
     assert cluster.way("10.9.1.0/26") == (Way.IPIP, Owner.AGENT, "192.0.2.2")
+    # Where the agent has no way, BIRD has one: also while an operator edits one of the two fields after the other.
+    left_alone = agent_does and not bird_claims
+    assert cluster.way(BLOCK_FAR) == ((Way.NONE, Owner.NOBODY, "") if left_alone else (Way.BGP, Owner.BIRD, ""))
     assert cluster.state.bgp is not None
     assert cluster.state.bgp.programs_no_encap is not agent_does
+    assert cluster.state.bgp.exceptions == ((parse_prefix(BLOCK_FAR),) if agent_does and bird_claims else ())
     text = cluster.problem("BGPConfiguration", "default")
     pair = f"FelixConfiguration spec.programClusterRoutes ({agents}) and BGPConfiguration spec.programClusterRoutes ({birds})"
     assert (pair in text and "pools without encapsulation" in text) is (agent_does == bird_claims)

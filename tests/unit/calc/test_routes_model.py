@@ -238,6 +238,9 @@ class Reference:
             return "bgp", "bird", ""
         if owner == "agent" and self.own(ME) and self.own(name) and self.near(name):
             return "direct", "agent", self.own(name).partition("/")[0]
+        both = owner == "agent" and self.backend == "bird" and self.bird in ("Enabled", "EnabledNoEncapOnly")
+        if both and self.own(ME) and self.own(name):
+            return "bgp", "bird", ""
         return "none", "nobody", ""
 
     def near(self, name: str) -> bool:
