@@ -40,6 +40,10 @@ DEVICES = {4: "wireguard.cali", 6: "wg-v6.cali"}
 class WireguardLab(BgpLab):
     """Three nodes, a pod on each, both families encrypted."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._known: dict[str, list[str]] = {}
+
     def subnets(self, node: str) -> tuple[str, str]:
         return NODES[node]
 
@@ -53,13 +57,14 @@ class WireguardLab(BgpLab):
         }
         self.tortie("apply", "-f", "-", stdin=json.dumps(document)).ok()
 
-    def address(self, pod: str, version: int) -> str:
-        """Of a pod; asked once."""
+    def addresses(self, pod: str) -> list[str]:
+        """Asked once."""
         if pod not in self._known:
-            self._known[pod] = self.addresses(pod)
-        return self._known[pod][version == 6]
+            self._known[pod] = super().addresses(pod)
+        return self._known[pod]
 
-    _known: dict[str, list[str]] = {}
+    def address(self, pod: str, version: int) -> str:
+        return self.addresses(pod)[version == 6]
 
     def space(self, where: str) -> str:
         return f"tortie-{self.name}.pod.{where.replace('/', '.')}" if "/" in where else f"tortie-{self.name}.node.{where}"

@@ -15,7 +15,8 @@ from tortie.kernel.wireguard.key_files import KeyFiles
 from tortie.kernel.wireguard.keys import PrivateKey
 
 _log = log.get(__name__)
-_PATIENCE_SECONDS = 0.3
+_FIRST_SECONDS, _SECOND_SECONDS = 0.1, 1.0
+"""After which time, since each can know the other, the one and the other of two new peers speaks."""
 _NO_STATES: Mapping[str, PeerState] = {}
 
 
@@ -43,8 +44,10 @@ class WireguardDevice:
         self._threaded = False
         self.remark = ""
         """What could not be done, though the device works."""
+        self._new: set[str] = set()
+        """Peers that are still to be spoken to."""
         self._later: dict[str, float] = {}
-        """New peers that are expected to speak first, and until when."""
+        """When, once they can know our key."""
         self.public_key = ""
         """As the last `ensure` or `look` found it; "" without a device."""
         self.found: frozenset[str] = frozenset()
@@ -66,21 +69,34 @@ class WireguardDevice:
         self._new_key = keys.generate()
 
     async def ensure(self, wanted: Wanted, peers: Mapping[str, Peer]) -> None:
-        """Make the device so, with exactly these peers (by public key). Raises KernelError; Unsupported: no WireGuard here."""
+        """Make the device so, with exactly these peers (by public key). Raises KernelError; Unsupported: no WireGuard here.
+
+        New peers are spoken to by `look`, so that there is a session before packets have to wait for one; but not before
+        `is_known` was called, which is when they can know our key.
+        """
         try:
             await self._ensure(wanted, peers)
         except KernelError:
             self._actual = None
             self._later.clear()
+            self._new.clear()
             raise
 
     async def remove(self) -> None:
         """Remove the device, and its key for good. None there is fine."""
         self._actual, self._new_key, self.public_key, self.states = None, None, "", _NO_STATES
         self._later.clear()
+        self._new.clear()
         if await self._wireguard.delete(self.name):
             _log.info("WireGuard device %s is removed", self.name)
         self._files.remove(self.name)
+
+    def is_known(self) -> None:
+        """Others can know our key by now."""
+        now = time.monotonic()
+        for key in self._new:
+            self._later[key] = now + (_FIRST_SECONDS if self.public_key < key else _SECOND_SECONDS)
+        self._new.clear()
 
     def look(self) -> bool:
         """Read how the peers are. True if the device is not as the last `ensure` left it."""
@@ -120,7 +136,7 @@ class WireguardDevice:
         self._wireguard.write(self.name, settings)
         self._new_key = None
         self._ensure_link(wanted)
-        self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers, own=key.public)
+        self._write_peers({known: state.peer for known, state in actual.peers.items()}, peers)
         if peers:  # a device without peers has nothing to work off
             self._set_threads(wanted.threaded)
         self.public_key = key.public
@@ -137,11 +153,9 @@ class WireguardDevice:
         except KernelError as error:
             self.remark = f"WireguardThreadingEnabled is without effect: {error}"
 
-    def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer], *, own: str) -> None:
-        """A new peer is spoken to at once, so that there is a session before packets have to wait for one.
-
-        By one of the two: initiations that cross are lost, both, and are not repeated for seconds. The other one speaks later
-        if it has heard nothing; it may be that it was not known yet. Who has a new key has tried already, and in vain.
+    def _write_peers(self, actual: Mapping[str, Peer], wanted: Mapping[str, Peer]) -> None:
+        """Of two new peers one speaks first, and the other later if it has heard nothing: handshakes that cross fail both, and
+        are not repeated for seconds. Who has a new key has tried already, and in vain.
         """
         removed = tuple(sorted(actual.keys() - wanted.keys()))
         changed = [wanted[key] for key in sorted(wanted) if wanted[key] != actual.get(key)]
@@ -154,11 +168,10 @@ class WireguardDevice:
         )
         self._wireguard.write(self.name, change)
         replaced = {actual[key].endpoint for key in removed}
-        first = {key for key in new if own < key or wanted[key].endpoint in replaced}
-        self._greet([wanted[key] for key in sorted(first)])
-        due = time.monotonic() + _PATIENCE_SECONDS
-        self._later = {key: since for key, since in self._later.items() if key in wanted}
-        self._later |= {key: due for key in new if key not in first}
+        again = [wanted[key] for key in new if wanted[key].endpoint in replaced]
+        self._greet(again)
+        self._new = {key for key in self._new | set(new) if key in wanted} - {peer.public_key for peer in again}
+        self._later = {key: due for key, due in self._later.items() if key in wanted}
 
     def _greet(self, peers: Sequence[Peer]) -> None:
         """Make the device say something, which begins a session where there is none."""
@@ -174,7 +187,7 @@ class WireguardDevice:
             for key in due:
                 del self._later[key]
             states = self._actual.peers
-            silent = [states[key].peer for key in due if key in states and not self._has_session(key)]
+            silent = [states[key].peer for key in sorted(due) if key in states and not self._has_session(key)]
             try:
                 self._greet(silent)
             except KernelError as error:  # the first packet begins one too

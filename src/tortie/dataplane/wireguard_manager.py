@@ -320,6 +320,8 @@ class WireguardManager:
         state.ready &= usable
         state.ready |= {node for node in usable - state.ready if self._may_enter(state, node)}
         told = self._published.get(family) == state.device.public_key
+        if told:
+            state.device.is_known()
         now = time.monotonic()
         state.waiting = {node: state.waiting.get(node, now) for node in usable - state.ready} if told else {}
 
