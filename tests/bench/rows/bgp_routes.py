@@ -35,6 +35,8 @@ _ROWS = (
 )
 _BLOCKS = tuple(f"10.{16 + index // 1024}.{index // 4 % 256}.{index % 4 * 64}/26" for index in range(_COUNT + 1))
 
+_OUR_BLOCKS = tuple(Block(parse_prefix(cidr), confirmed=True) for cidr in _BLOCKS)
+
 
 class _Speaker(Protocol):
     """The node that has the routes; `apply` makes its BIRD run with so many of them."""
@@ -52,8 +54,7 @@ class _Tortie:
     own: str
 
     def apply(self, count: int, *, debug: bool = False) -> None:
-        blocks = tuple(Block(parse_prefix(cidr), confirmed=True) for cidr in _BLOCKS[:count])
-        wanted = replace(_intent(self.own, self.peer), blocks=blocks, log_level="Debug" if debug else "Warning")
+        wanted = replace(_intent(self.own, self.peer), blocks=_OUR_BLOCKS[:count], log_level="Debug" if debug else "Warning")
         netns.run_in_named(self.space, lambda: asyncio.run(self.bird.apply(wanted)))
 
     def stop(self) -> None:
