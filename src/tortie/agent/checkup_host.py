@@ -207,9 +207,15 @@ def interface_mtus(sys: Path = Path("/sys/class/net")) -> dict[str, int]:
 
 
 def default_interface(proc: Path = Path("/proc")) -> str:
-    """The interface of the IPv4 default route with the lowest metric; "" where there is none."""
+    """The interface of the default route with the lowest metric, of IPv4, else of IPv6; "" where there is none."""
     routes = [line.split() for line in (_read(proc / "net/route") or "").splitlines()[1:]]
     defaults = sorted((int(words[6]), words[0]) for words in routes if len(words) > 7 and words[1] == words[7] == "00000000")
+    if not defaults:
+        more = [line.split() for line in (_read(proc / "net/ipv6_route") or "").splitlines()]
+        whole = ["0" * 32, "00"]
+        defaults = sorted(
+            (int(words[5], 16), words[9]) for words in more if words[:2] == whole and words[9:] not in ([], ["lo"])
+        )
     return defaults[0][1] if defaults else ""
 
 

@@ -106,6 +106,17 @@ def test_the_uplink_is_that_of_the_best_default_route(tmp_path: Path) -> None:
     put(tmp_path, "net/route", "\n".join(lines))
     assert default_interface(tmp_path) == "eth0"
     assert default_interface(tmp_path / "none") == ""
+    anywhere = "0" * 32 + " 00 " + "0" * 32 + " 00 fd180000000000010000000000000001"
+    six = [
+        f"{anywhere} ffffffff 00000001 00000000 00200200 lo",
+        f"{anywhere} 00000400 2 0 3 eth3",
+        f"{anywhere} 00000064 2 0 3 eth4",
+    ]
+    put(tmp_path / "six", "net/ipv6_route", "\n".join(six))
+    put(tmp_path / "six", "net/route", lines[0])
+    assert default_interface(tmp_path / "six") == "eth4", "a node of IPv6 alone"
+    put(tmp_path, "net/ipv6_route", "\n".join(six))
+    assert default_interface(tmp_path) == "eth0"
     put(tmp_path, "sys/eth0/mtu", "1500\n")
     assert interface_mtus(tmp_path / "sys") == {"eth0": 1500}
     assert check_mtu({"eth0": 1500}, "")[0].state == "note"
