@@ -12,6 +12,6 @@ for who asks), packet_log (lines for the Log action); then what it says of itsel
 route_report (how it reaches everything), health and prometheus (its pages) over http, endpoint_status (a file for each
 endpoint), reports (in the datastore), operator (all of these together); wiring (all of it in one visible table). Beside the
 agent, for operators: checkup (is this machine fit) with checkup_host (its sysctls, ports, sizes), checkup_tunnels (checksums)
-and checkup_firewall (rules of others) and checkup_pairs (ways to other nodes), leaving (ending the agent and BIRD, and removing
-what is ours).
+and checkup_firewall (rules of others) and checkup_pods (pods without endpoint) and checkup_pairs (ways to other nodes), leaving
+(ending the agent and BIRD, and removing what is ours).
 """

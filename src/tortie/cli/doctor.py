@@ -30,6 +30,8 @@ _SHOWN = 20
 _SLOW_SECONDS = 1.0
 _PAIRS_SECONDS = 60.0
 _SKEW_SECONDS = 5.0
+_WIRING_SECONDS = 2.0
+"""So long a pod may be on its way in or out."""
 _INFORMATION = Key("ClusterInformation", "", "default")
 _PLUGIN_PLACES = ("/opt/cni/bin", "/usr/lib/cni", "/usr/libexec/cni")
 
@@ -47,8 +49,9 @@ def doctor(ctx: click.Context, run_dir: str, state_dir: str, form: str, pairs: b
     """Find what is wrong on this node, and say why it matters and what to do about it.
 
     Looks at the kernel's features and sysctls, sizes of packets, rules of others that can drop ours, ports, disk space, BIRD
-    and its sessions, the CNI plugin, the datastore and its clock, what the agent reports, and whether the ways to other nodes
-    carry packets as large as pods send, with their checksums. Exit code 2 if anything is a problem.
+    and its sessions, the CNI plugin, the datastore and its clock, what the agent reports, pods that have no endpoint, and
+    whether the ways to other nodes carry packets as large as pods send, with their checksums. Exit code 2 if anything is a
+    problem.
     """
     from tortie.agent.checkup import advised, verdict
 
@@ -100,6 +103,7 @@ async def _examine(run_dir: Path, state_dir: Path, *, pairs: bool, config: str) 
     checks += checkup.check_agent(pid, said)
     if pid is not None:
         checks += await _sessions(run_dir)
+        checks += await checkup.within(_PATIENCE_SECONDS, "pods", _pods(config, str(said.get("node", ""))))
     if pid is not None and pairs and said.get("mtu"):
         checks += await checkup.within(_PAIRS_SECONDS, "pairs", _pairs(config, said))
     return checks
@@ -118,6 +122,30 @@ async def _pairs(config: str, said: "Mapping[str, Any]") -> "list[Check]":
     with Links() as links:
         up = {link.name for link in links.list() if link.up}
     return await check_pairs(nodes, str(said.get("node", "")), size=int(said["mtu"]["pods"]), devices=up)
+
+
+async def _pods(config: str, node: str) -> "list[Check]":
+    """Whether each pod of this node has its endpoint. One that is just being made or taken away is looked at again."""
+    from tortie.agent.checkup_pods import check_pods, without_endpoint
+    from tortie.api.endpoint import WorkloadEndpoint
+    from tortie.kernel.link import Link, Links
+
+    client = open_client(environment(), config, create=False)
+    lost: list[Link] = []
+    try:
+        for pause in (0.0, _WIRING_SECONDS):
+            await asyncio.sleep(pause)
+            with Links() as links:
+                ends = links.list()
+            endpoints = [each for each in (await client.list("WorkloadEndpoint")).items if isinstance(each, WorkloadEndpoint)]
+            lost = without_endpoint(ends, endpoints, node)
+            if not lost:
+                break
+    except Unavailable:
+        return []  # which is said already
+    finally:
+        await client.close()
+    return check_pods(lost)
 
 
 async def _sessions(run_dir: Path) -> "list[Check]":
