@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tortie.api.felix import FelixConfiguration, FelixConfigurationSpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.networkset import NetworkSet
 from tortie.api.resource import Metadata
@@ -157,6 +158,6 @@ def test_lists_are_atomic_but_for_those_whose_schema_says_otherwise() -> None:
 
 def test_fields_that_nobody_acts_on_are_warned_of_by_name() -> None:
     assert unenforced_warnings(IPPool(metadata=Metadata(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/16"))) == []
-    (said,) = unenforced_warnings(IPPool(metadata=Metadata(name="p"), spec=IPPoolSpec(cidr="10.0.0.0/16", ipip_mode="Always")))
-    assert "spec.ipipMode" in said
+    (said,) = unenforced_warnings(FelixConfiguration(spec=FelixConfigurationSpec(bpf_enabled=True)))
+    assert "spec.bpfEnabled" in said
     assert "not enforced" in said
