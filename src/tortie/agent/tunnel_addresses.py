@@ -6,6 +6,7 @@ resource never names an address that is not ours: it is written after the assign
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ from tortie.ipam.errors import IpamError, ReleaseConflict
 _log = log.get(__name__)
 _RECHECK_SECONDS = 300.0
 """Somebody may have released what is ours, which nobody tells."""
+LINGER_SECONDS = 5.0
+"""For so long a tunnel that has just gone out of use keeps its address: others still send through it, and if it comes back it
+is the same one for everybody."""
 _USE = "Tunnel"
 
 
@@ -106,18 +110,30 @@ class TunnelAddresses:
         self._work = asyncio.Event()
         self._absent: set[Kind] = set()
         """Kinds that have nothing here, as this life of ours has seen to."""
+        self._lingering: dict[Kind, float] = {}
+        """When kinds that went out of use may go."""
         self.problem = ""
 
     def on_messages(self, messages: Iterable[Message]) -> None:
         """Note what calc says of our ends. Nothing is done before it knows the whole cluster."""
         for message in messages:
             if isinstance(message, OverlayUpdate):
+                self._note_unused(self._overlay, message.overlay)
                 self._overlay = message.overlay
             elif isinstance(message, InSync):
                 self._in_sync = True
             else:
                 continue
             self._work.set()
+
+    def _note_unused(self, before: Overlay | None, after: Overlay | None) -> None:
+        if before is None or after is None:
+            return
+        for kind in KINDS:
+            if end_of(kind, after) is not None:
+                self._lingering.pop(kind, None)
+            elif end_of(kind, before) is not None:
+                self._lingering[kind] = time.monotonic() + LINGER_SECONDS
 
     async def run(self) -> None:
         """Keep the addresses as they should be, without end."""
@@ -134,6 +150,8 @@ class TunnelAddresses:
                     _log.warning("tunnel addresses are not complete, will be tried again: %s", error)
                 self.problem = str(error)
                 wait = backoff.next_delay()
+            now = time.monotonic()
+            wait = min([wait, *(until - now for until in self._lingering.values() if until > now)])
             try:
                 async with asyncio.timeout(wait):
                     await self._work.wait()
@@ -151,8 +169,11 @@ class TunnelAddresses:
         for kind in KINDS:
             end = end_of(kind, overlay)
             try:
+                if end is None and time.monotonic() < self._lingering.get(kind, 0.0):
+                    continue
                 if end is None or not await self._provide(kind, end):
                     await self._forgo(kind)
+                    self._lingering.pop(kind, None)
                 else:
                     self._absent.discard(kind)
             except NoAddress as error:

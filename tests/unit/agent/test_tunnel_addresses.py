@@ -289,7 +289,34 @@ def test_another_writer_of_the_node_loses_nothing() -> None:
     play(scenario)
 
 
-def test_what_failed_is_tried_again_and_told_meanwhile() -> None:
+def test_a_tunnel_that_is_switched_off_and_on_again_has_its_old_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tortie.agent.tunnel_addresses.LINGER_SECONDS", 0.2)
+
+    async def scenario(client: Client) -> None:
+        tunnels = TunnelAddresses(client, "n1")
+        tunnels.on_messages([OverlayUpdate(overlay(vxlan(OLD))), InSync()])
+        running = asyncio.ensure_future(tunnels.run())
+        while not await told(client):
+            await asyncio.sleep(0.01)
+        before = await agree(client)
+        tunnels.on_messages([OverlayUpdate(NOTHING)])
+        await asyncio.sleep(0.05)
+        assert await agree(client) == before
+        tunnels.on_messages([OverlayUpdate(overlay(vxlan(OLD)))])
+        await asyncio.sleep(0.3)
+        assert await agree(client) == before
+        tunnels.on_messages([OverlayUpdate(NOTHING)])
+        async with asyncio.timeout(5):
+            while await told(client) or await in_use(client):
+                await asyncio.sleep(0.01)
+        running.cancel()
+
+    play(scenario)
+
+
+def test_what_failed_is_tried_again_and_told_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tortie.agent.tunnel_addresses.LINGER_SECONDS", 0.0)
+
     async def scenario(client: Client) -> None:
         assert isinstance(client, MemoryClient)
 
