@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.bench import ground
 from tests.bench.measuring import Bench, Measure, Pair, Row
+from tests.bench.rows.traffic import serving
 
 from tortie.api.policy import EntityRule, Rule
 from tortie.base.net import parse_address
@@ -185,19 +186,6 @@ class _Way:
         """True once a connection is made."""
         command: list[str | Path] = ["timeout", "2", self.program, "connects", str(_CPU), self.address, str(_PORT), "1"]
         return netns.run_in_named(self.client, lambda: subprocess.run(command, capture_output=True)).returncode == 0
-
-
-@contextlib.contextmanager
-def serving(program: Path, namespace: str) -> Iterator[None]:
-    command: list[str | Path] = [program, "serve", str(_CPU), str(_PORT)]
-    server = netns.run_in_named(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE))
-    try:
-        assert server.stdout is not None
-        server.stdout.readline()
-        yield
-    finally:
-        server.kill()
-        server.communicate()
 
 
 def _until(condition: Callable[[], bool]) -> None:

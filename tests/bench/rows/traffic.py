@@ -72,7 +72,7 @@ class _Way:
 
 
 @contextlib.contextmanager
-def _serving(program: Path, namespace: str) -> Iterator[None]:
+def serving(program: Path, namespace: str) -> Iterator[None]:
     command: list[str | Path] = [program, "serve", str(_CPU), str(_PORT)]
     server = netns.run_in_named(namespace, lambda: subprocess.Popen(command, stdout=subprocess.PIPE))
     try:
@@ -86,7 +86,7 @@ def _serving(program: Path, namespace: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain(program: Path, ruleset: str = "") -> Iterator[_Way]:
-    with ground.plain_node(2) as (node, (client, server), (_, address)), _serving(program, server):
+    with ground.plain_node(2) as (node, (client, server), (_, address)), serving(program, server):
         if ruleset:
             load = ["nft", "-f", "-"]
             netns.run_in_named(node, lambda: subprocess.run(load, input=ruleset, text=True, check=True))
@@ -117,7 +117,7 @@ async def _stage() -> AsyncIterator[Measure]:
         for count in _COUNTS:
             pod = PodSpec(name=f"{ground.NAMESPACE}/server-{count}", labels={"policies": str(count)})
             server = await lab.add_pod(pod, default_node="n1")
-            stack.enter_context(_serving(program, server.netns))
+            stack.enter_context(serving(program, server.netns))
             address = next(text for text in server.sandbox.addresses if ":" not in text)
             ways[str(count)] = _Way(client.netns, address, program)
 
