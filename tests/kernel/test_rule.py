@@ -88,7 +88,7 @@ def test_the_kernel_follows_what_is_wanted_and_leaves_other_rules_alone(space: s
 def test_a_new_process_sweeps_what_one_before_it_left_and_repairs_what_others_did(space: str, rules: Rules) -> None:
     wanted = rule(Family.V4, mark=0x10, mask=0x10, invert=True)
     ip_rule(space, "rule", "add", "priority", "99", "not", "fwmark", "0x20/0x20", "lookup", "1")
-    ip_rule(space, "rule", "add", "priority", "99", "iif", "lo", "lookup", "1")
+    ip_rule(space, "rule", "add", "priority", "99", "iif", "lo", "lookup", "1", "protocol", "80")
     table = RuleTable(rules, family=Family.V4, priority=PRIORITY, table=TABLE)
     table.want([wanted])
     table.apply()
@@ -97,6 +97,18 @@ def test_a_new_process_sweeps_what_one_before_it_left_and_repairs_what_others_di
     table.distrust()
     table.apply()
     assert [each.rule for each in rules.list() if each.priority == PRIORITY] == [wanted]
+
+
+def test_another_programs_rule_of_our_priority_and_table_stays(space: str, rules: Rules) -> None:
+    ip_rule(space, "rule", "add", "priority", "99", "from", "10.9.9.9", "lookup", "1")
+    ip_rule(space, "rule", "add", "priority", "99", "iif", "lo", "lookup", "1")
+    before = set(rules.list())
+    table = RuleTable(rules, family=Family.V4, priority=PRIORITY, table=TABLE)
+    for wanted in ([rule(Family.V4, mark=0x10, mask=0x10, invert=True)], []):
+        table.want(wanted)
+        table.apply()
+        assert before <= set(rules.list())
+        assert len(rules.list()) == len(before) + len(wanted)
 
 
 def test_a_rule_of_another_place_is_not_taken(rules: Rules) -> None:

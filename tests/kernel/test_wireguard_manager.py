@@ -29,11 +29,11 @@ from tests.kernel.wireguard_stage import (
 
 from tortie.agent import leaving
 from tortie.base import process
-from tortie.base.net import Family, parse_interface, parse_prefix
+from tortie.base.net import Family, parse_address, parse_interface, parse_prefix
 from tortie.dataplane import wireguard_manager
 from tortie.dataplane.render.config import parse
-from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
-from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way
+from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate, WireguardPeerUpdate
+from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way, WireguardPeer
 from tortie.kernel import netns, sysctl
 from tortie.kernel.rule import Rule
 
@@ -166,6 +166,16 @@ def test_strict_never_waits_in_clear(nodes: tuple[Node, Node]) -> None:
     one, two = nodes
     one.tell(one.own(families=(V4,), strict=True), two.as_peer(V4, two.wireguard_key()))
     assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
+
+
+def test_strict_lets_nothing_new_out_while_the_device_cannot_be_asked(nodes: tuple[Node, Node]) -> None:
+    meet(nodes, strict=True)
+    one, two = nodes
+    (one.folder / "wireguard" / f"{DEVICES[V4]}.sock").unlink()
+    new = WireguardPeer("node-3", V4, two.wireguard_key(), parse_address("172.30.9.3"), 51820, (parse_prefix("10.65.3.0/26"),))
+    with pytest.raises(ExceptionGroup):
+        one.tell(WireguardPeerUpdate("node-3", V4, new))
+    assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4], "10.65.3.0/26": DEVICES[V4]}
 
 
 def test_two_nodes_with_one_key_are_no_peers(nodes: tuple[Node, Node]) -> None:
@@ -359,8 +369,10 @@ def test_rules_of_an_earlier_priority_are_swept(nodes: tuple[Node, Node]) -> Non
     one = nodes[0]
     one.rules.add(Rule(family=V4, priority=55, table=1, mark=MARK, mask=MARK, invert=True))
     one.rules.add(Rule(family=V4, priority=56, table=1, source=parse_prefix("10.9.0.0/16")))
+    other = ["ip", "rule", "add", "priority", "57", "not", "fwmark", "0x10/0x10", "lookup", "1"]
+    process.run_blocking(other, netns_path=netns.path_of(one.space)).check()
     one.tell(one.own(families=(V4,)))
-    assert [each.priority for each in one.rules.list(families=(V4,)) if each.table == 1] == [56, 99]
+    assert [each.priority for each in one.rules.list(families=(V4,)) if each.table == 1] == [56, 57, 99]
 
 
 def test_what_others_break_is_mended(nodes: tuple[Node, Node]) -> None:

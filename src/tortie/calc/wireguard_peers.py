@@ -69,10 +69,12 @@ class WireguardKeys:
 
 
 def _is_key(text: str) -> bool:
+    """True for base64 as everybody writes it: another spelling of a key would not be known for the same."""
     try:
-        return len(base64.b64decode(text, validate=True)) == _KEY_BYTES
+        raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         return False
+    return len(raw) == _KEY_BYTES and base64.b64encode(raw).decode() == text
 
 
 def peer(

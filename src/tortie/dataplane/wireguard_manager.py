@@ -292,9 +292,9 @@ class WireguardManager:
             state.failed += 1
             state.is_told = state.is_told or state.failed >= _PATIENCE  # others must not go on with a key that nobody has
             self._note(state, end, str(error))
-            if state.available or not end.strict:
+            if not end.strict:
                 return [error]  # what the kernel has stays: an agent before us may have left it working
-            failures.append(error)
+            failures.append(error)  # and nothing new may go in clear: what the device does not know yet it drops
         if adopted and state.available:  # an agent before us may have led packets into it: that is not taken back
             state.ready |= {peer.node for key, peer in usable.items() if key in state.device.found}
         self._decide(state, {peer.node for peer in usable.values()}, family)

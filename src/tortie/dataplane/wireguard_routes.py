@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tortie.base.net import Family, Prefix
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, Route, Routes
+from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, Route, Routes
 from tortie.kernel.route_table import RouteTable
 from tortie.kernel.rule import Rule, Rules, RuleTable
 
@@ -67,13 +67,11 @@ class WireguardRoutes:
         self._routes.link_changed(device)
 
     def _sweep(self) -> None:
-        """An agent before us may have had another priority: its rules, recognised by their table and form, go."""
+        """An agent before us may have had another priority: its rules go, by our protocol, their table and form."""
         try:
             for found in self._rules.list(families=(self._family,)):
-                rule = found.rule
-                if rule is None or rule.priority == self._priority:
-                    continue
-                if rule.table == self._table and rule.invert and rule.mask == rule.mark != 0:
+                ours = found.protocol == PROTOCOL and found.table == self._table and found.avoids_a_mark
+                if ours and found.priority != self._priority:
                     self._rules.delete(found)
         except KernelError:
             return  # the next `apply` tries again; nothing depends on it

@@ -1,7 +1,7 @@
 """Policy routing rules of one network namespace: listing, changing, and a driver that keeps those of one table as desired.
 
-A rule of ours is recognised by its priority and the table that it leads to; both belong to the caller. Those that we make
-carry our protocol number too, for people (`ip rule` shows it).
+A rule of ours is recognised by its priority, the table that it leads to, and our protocol number (`ip rule` shows it). One
+without the number is ours where it says what only we and Calico say: all packets without one mark.
 """
 
 import struct
@@ -56,8 +56,15 @@ class FoundRule:
     priority: int
     table: int
     rule: Rule | None
+    protocol: int
+    """Who made it; 0 from programs that do not say."""
     body: bytes
     """As the kernel told it, which is also how it is removed: nothing else is like it."""
+
+    @property
+    def avoids_a_mark(self) -> bool:
+        """True for the form of WireGuard's rules: whatever does not have one mark."""
+        return self.rule is not None and self.rule.invert and self.rule.mask == self.rule.mark != 0
 
 
 class Rules:
@@ -104,7 +111,7 @@ class Rules:
 class RuleTable:
     """Our rules of one family, one priority and one table, kept as desired: `want`, then `apply`. May be applied again.
 
-    Whatever has this priority and leads to this table is ours. Read on first use, after a failure and after `distrust`.
+    Others' rules of this priority and table stay (module's docstring). Read on first use, after a failure and after `distrust`.
     """
 
     def __init__(self, rules: Rules, *, family: Family, priority: int, table: int) -> None:
@@ -154,7 +161,8 @@ class RuleTable:
 
     def _ours(self) -> list[FoundRule]:
         place = (self._priority, self._table)
-        return [each for each in self._rules.list(families=(self._family,)) if (each.priority, each.table) == place]
+        found = [each for each in self._rules.list(families=(self._family,)) if (each.priority, each.table) == place]
+        return [each for each in found if each.protocol == PROTOCOL or each.avoids_a_mark or each.rule in self._desired]
 
     def _keeps(self, found: FoundRule, kept: set[Rule]) -> bool:
         if found.rule is None or found.rule not in self._desired or found.rule in kept:
@@ -205,7 +213,8 @@ def _parse(message: Message) -> FoundRule:
         invert=bool(flags & _INVERT),
     )
     plain = action == _TO_TABLE and not tos and not flags & ~_INVERT and _says_no_more(found)
-    return FoundRule(family, priority, table, rule if plain else None, message.body)
+    protocol = found[_FRA_PROTOCOL][0] if _FRA_PROTOCOL in found else 0
+    return FoundRule(family, priority, table, rule if plain else None, protocol, message.body)
 
 
 def _says_no_more(found: dict[int, bytes]) -> bool:
