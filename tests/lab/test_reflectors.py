@@ -7,6 +7,7 @@ packet stays in its rack: the fabric learns of pods from BGP alone.
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,10 +47,8 @@ def address(node: str) -> str:
 
 
 def neighbours() -> list[str]:
-    lines = []
-    for node in REFLECTORS:
-        lines += [f"neighbor {address(node)} remote-as {RACKS[NODES[node]]}", f"neighbor {address(node)} timers connect 1"]
-    return lines
+    what = ("timers connect 1", "ebgp-multihop 255", "bfd 4 150 150")
+    return [f"neighbor {address(node)} {each}" for node in REFLECTORS for each in (f"remote-as {RACKS[NODES[node]]}", *what)]
 
 
 def lab_file() -> dict[str, Any]:
@@ -71,7 +70,11 @@ def peers_document() -> list[dict[str, Any]]:
         reflector = f"role == 'reflector' && rack == 'r{rack}'"
         peers[f"reflectors-{rack}"] = {"nodeSelector": f"rack == 'r{rack}'", "peerSelector": reflector}
         peers[f"switch-{rack}"] = {"nodeSelector": reflector, "peerIP": f"172.18.{rack}.1", "asNumber": RACK_AS}
-    return [{"apiVersion": API, "kind": "BGPPeer", "metadata": {"name": name}, "spec": spec} for name, spec in peers.items()]
+    bfd = {"annotations": {"tortie.io/bfd": "Enabled"}}
+    return [
+        {"apiVersion": API, "kind": "BGPPeer", "metadata": {"name": name, **(bfd if "peerIP" in spec else {})}, "spec": spec}
+        for name, spec in peers.items()
+    ]
 
 
 def reflector_documents() -> list[dict[str, Any]]:
@@ -201,19 +204,57 @@ def test_a_reflector_that_dies_and_comes_back_costs_no_packet(stage: Stage) -> N
     assert lost(counts) == {}
 
 
-@pytest.mark.parametrize("node", ["n4", "n2"])
-def test_a_bird_that_dies_and_is_restarted_by_its_agent_costs_no_packet(stage: Stage, node: str) -> None:
-    """On a node with a pod, and on a reflector. Graceful restart: the others keep its routes, the kernel keeps what it had."""
-    lab = stage.lab
+def test_birds_that_die_and_are_restarted_by_their_agents_cost_no_packet(stage: Stage) -> None:
+    """On a node with a pod and on a reflector, at once. The others keep its routes, the kernel keeps what it had."""
+    lab, nodes = stage.lab, ("n4", "n2")
     eventually(lambda: not lab.unknown(), lab.unknown)
-    old = lab.bird_pid(node)
+    old = {node: lab.bird_pid(node) for node in nodes}
     with lab.traffic(*WITHIN[:1], *ACROSS, rate=RATE) as counts:
-        kill(lab, node, agent=False)
-        eventually(lambda: bird_of(lab, node) not in (0, old), "a new BIRD")
-        eventually(lambda: all(lab.sessions(node).values()), lambda: lab.sessions(node))
+        for node in nodes:
+            kill(lab, node, agent=False)
+        eventually(lambda: all(bird_of(lab, node) not in (0, old[node]) for node in nodes), "new BIRDs")
+        eventually(
+            lambda: all(all(lab.sessions(node).values()) for node in nodes), lambda: [lab.sessions(node) for node in nodes]
+        )
         eventually(lambda: not lab.unknown(), lab.unknown)
         time.sleep(0.5)
     assert lost(counts) == {}
+
+
+def test_a_rack_that_is_cut_off_is_noticed_in_the_other_within_a_second(stage: Stage) -> None:
+    """By BFD between the switch and its reflectors; the others hear of it from these."""
+    lab = stage.lab
+    eventually(lambda: not lab.unknown(), lab.unknown)
+    there = {block for block, owner in lab.blocks().items() if NODES[owner] == 1}
+    eventually(lambda: bfd_is_up(lab), "BFD is up on all reflectors")
+    hook = "{ type filter hook input priority -300; }"
+    rules = f"add table inet cut; add chain inet cut in {hook}; add rule inet cut in ip saddr 172.18.1.0/24 drop"
+    fabric = ["nsenter", f"--net=/run/netns/{stage.switch.space}", "--", "nft"]
+    subprocess.run([*fabric, rules], check=True)
+    cut = time.monotonic()
+    try:
+        while there & lab.learned("n3"):
+            assert time.monotonic() < cut + 5, "routes to the rack stay"
+            time.sleep(0.01)
+        noticed = time.monotonic() - cut
+    finally:
+        subprocess.run([*fabric, "delete table inet cut"], check=True)
+    print(f"noticed after {noticed:.2f} s")
+    assert noticed < 1.0, f"noticed after {noticed:.2f} s"
+    eventually(lambda: not lab.unknown(), lab.unknown)
+
+
+def bfd_is_up(lab: ReflectorLab) -> bool:
+    asked = (
+        subprocess.run(
+            ["birdc", "-s", str(lab.folder / node / "bird/bird.ctl"), "show", "bfd", "sessions"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+        for node in REFLECTORS
+    )
+    return all(" Up " in answer for answer in asked)
 
 
 def kill(lab: ReflectorLab, node: str, *, agent: bool) -> None:
