@@ -35,6 +35,7 @@ from tortie.dataplane.render.config import parse
 from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate, WireguardPeerUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way, WireguardPeer
 from tortie.kernel import netns, sysctl
+from tortie.kernel.route import GUARD_PROTOCOL
 from tortie.kernel.rule import Rule
 
 pytestmark = pytest.mark.kernel
@@ -175,7 +176,10 @@ def test_strict_lets_nothing_new_out_while_the_device_cannot_be_asked(nodes: tup
     new = WireguardPeer("node-3", V4, two.wireguard_key(), parse_address("172.30.9.3"), 51820, (parse_prefix("10.65.3.0/26"),))
     with pytest.raises(ExceptionGroup):
         one.tell(WireguardPeerUpdate("node-3", V4, new))
-    assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4], "10.65.3.0/26": DEVICES[V4]}
+    held = one.routes.list(
+        table=1, families=(V4,), protocol=GUARD_PROTOCOL
+    )  # wireguard-go may notice, and take the device along
+    assert {str(each.dst): each.kind for each in held} == {BLOCKS[V4].format(2): "blackhole", "10.65.3.0/26": "blackhole"}
 
 
 def test_two_nodes_with_one_key_are_no_peers(nodes: tuple[Node, Node]) -> None:
@@ -253,6 +257,16 @@ def test_a_wireguard_go_that_dies_comes_back_with_its_key(nodes: tuple[Node, Nod
     assert one.manager.public_keys[V4] == key
     assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
     exchange(nodes, V4)
+
+
+def test_a_new_agent_that_finds_no_device_sends_nothing_in_clear_that_was_encrypted(nodes: tuple[Node, Node]) -> None:
+    meet(nodes)
+    settle(nodes, V4)
+    one, two = nodes
+    asyncio.run(one.wireguard.delete(DEVICES[V4]))
+    one.agent()
+    one.tell(one.own(families=(V4,)), two.as_peer(V4, two.manager.public_keys[V4]))
+    assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
 
 
 @pytest.mark.parametrize("family", [V4, V6])

@@ -280,6 +280,7 @@ class WireguardManager:
         )
         usable = {peer.public_key: peer for peer in self._peers[family].values() if is_usable(peer)}
         adopted, failures = not state.available, list[Exception]()
+        guarded = state.routes.guarded() if adopted else frozenset()
         try:
             await state.device.ensure(wanted, {key: self._peer(peer) for key, peer in usable.items()})
             state.available = state.was_on = state.is_told = True
@@ -296,7 +297,8 @@ class WireguardManager:
                 return [error]  # what the kernel has stays: an agent before us may have left it working
             failures.append(error)  # and nothing new may go in clear: what the device does not know yet it drops
         if adopted and state.available:  # an agent before us may have led packets into it: that is not taken back
-            state.ready |= {peer.node for key, peer in usable.items() if key in state.device.found}
+            found = state.device.found
+            state.ready |= {peer.node for key, peer in usable.items() if key in found or guarded.intersection(peer.allowed)}
         self._decide(state, {peer.node for peer in usable.values()}, family)
         if not state.available and not end.strict:
             return self._settle(state.routes.want_nothing, state.routes)

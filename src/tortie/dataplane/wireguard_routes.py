@@ -24,6 +24,7 @@ class WireguardRoutes:
         self._table = table
         self._priority = priority
         self._rules = rules
+        self._kernel = routes
         self._routes = RouteTable(routes, table=table)
         self._guards = RouteTable(routes, table=table, protocol=GUARD_PROTOCOL)
         self._rule = RuleTable(rules, family=family, priority=priority, table=table)
@@ -55,6 +56,11 @@ class WireguardRoutes:
             self._rule.apply()
             self._routes.apply()
             self._guards.apply()
+
+    def guarded(self) -> frozenset[Prefix]:
+        """What led into the device when somebody last saw to it, be the device there or not. Raises KernelError."""
+        found = self._kernel.list(table=self._table, families=(self._family,), protocol=GUARD_PROTOCOL)
+        return frozenset(route.dst for route in found)
 
     def distrust(self) -> None:
         """Read the kernel back at the next `apply`."""
