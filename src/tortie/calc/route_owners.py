@@ -111,6 +111,10 @@ class RouteOwners:
             return self._blocks.get(dst) if has_block in nodes else min(nodes)
         return self._blocks.get(dst)
 
+    def holders(self, dst: Prefix) -> tuple[Key, ...]:
+        """The resources that say they have this address, sorted: several are one too many."""
+        return tuple(sorted(self._holders.get(dst, ())))
+
     def block_owner(self, dst: Prefix) -> str | None:
         """The node that has claimed exactly this."""
         return self._blocks.get(dst)

@@ -198,6 +198,7 @@ class Routes:
             self._decide(dst, nodes)
         for name in nodes:
             self._tell_node(name)
+            self._problems.report(Key("Node", "", name), "tunnels", self._shared(name))
         self._dirty.clear()
         self._dirty_nodes.clear()
 
@@ -234,6 +235,8 @@ class Routes:
         """Find who has it, and the way there. Whose networks differ now is added to `changed`."""
         node = self._owners.owner(dst)
         before = self._owner_of.get(dst)
+        if dst.is_single:
+            changed.update(key.name for key in self._owners.holders(dst) if key.kind == "Node")
         if node != before:
             if before is not None:
                 if discard(self._owned_by, before, dst):
@@ -313,6 +316,17 @@ class Routes:
                 networks = self._owned_by.get(name, set())
                 found = peer(facts, family, keys=self._keys, settings=self._settings, networks=networks)
             self._emit.wireguard_peer(name, family, found)
+
+    def _shared(self, name: str) -> Iterable[str]:
+        """What is wrong with the addresses of a node's ends: packets to one of two reach only one of them, or neither."""
+        facts, own = self._nodes.get(name), Key("Node", "", name)
+        if facts is None:
+            return
+        for family in FAMILIES:
+            for each in sorted(facts.tunnel_addresses(family)):
+                others = [str(key) for key in self._owners.holders(each) if key != own]
+                if others:
+                    yield f"its tunnel address {each.network} is also that of {', '.join(others)}: give one of them another"
 
     def is_empty(self) -> bool:
         """True if nothing that was fed left a trace. Meaningful after a flush."""

@@ -238,6 +238,21 @@ def test_what_the_node_itself_sets_is_stronger_than_the_datastore() -> None:
     assert unreadable.way(BLOCK_NEAR) == (Way.BGP, Owner.BIRD, "")
 
 
+@pytest.mark.parametrize("kind", ["vxlan", "ipip", "wg"])
+def test_a_tunnel_address_that_somebody_else_has_too_is_told_of_both_nodes_until_one_gives_it_up(kind: str) -> None:
+    cluster = Cluster(pool(), node(NEAR, "192.0.2.2/24", **{kind: "10.0.9.9"}))
+    assert not cluster.graph.problems
+    cluster.tell(node(FAR, "198.51.100.3/24", **{kind: "10.0.9.9"}))
+    assert "its tunnel address 10.0.9.9 is also that of Node(" + FAR in cluster.problem("Node", NEAR)
+    assert "is also that of Node(" + NEAR in cluster.problem("Node", FAR)
+    cluster.tell(node(FAR, "198.51.100.3/24", **{kind: "10.0.9.8"}))
+    assert not cluster.graph.problems
+    cluster.tell(pod("thief", FAR, "10.0.9.9/32"))
+    assert "WorkloadEndpoint" in cluster.problem("Node", NEAR)
+    cluster.forget(pod("thief", FAR, "10.0.9.9/32"))
+    assert not cluster.graph.problems
+
+
 @pytest.mark.parametrize(("text", "protocol"), [("", 80), ("17", 17), ("3", 80), ("12", 80), ("many", 80), ("256", 80)])
 def test_bird_knows_the_agents_routes_by_their_protocol(text: str, protocol: int) -> None:
     cluster = Cluster(pool(), DeviceRouteProtocol=text)
