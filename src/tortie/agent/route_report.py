@@ -14,7 +14,9 @@ import msgspec
 
 from tortie.base import log
 from tortie.base.net import Prefix
-from tortie.intent.messages import ClusterRouteUpdate, Message
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.intent.messages import ClusterRouteUpdate, EndpointUpdate, Message
 from tortie.intent.routes import ClusterRoute, Way
 
 _log = log.get(__name__)
@@ -35,6 +37,7 @@ class RouteReport:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._encrypted = 0
         self._withheld: dict[Prefix, ClusterRoute] = {}
+        self._endpoints: dict[EndpointId, Endpoint] = {}
         self._changed = asyncio.Event()
         self._changed.set()
 
@@ -46,6 +49,11 @@ class RouteReport:
                 if message.route is not None:
                     self._routes[message.dst] = message.route
                     self._count(message.route, 1)
+                self._changed.set()
+            elif isinstance(message, EndpointUpdate):
+                self._endpoints.pop(message.id, None)
+                if message.endpoint is not None:
+                    self._endpoints[message.id] = message.endpoint
                 self._changed.set()
 
     def _count(self, route: ClusterRoute | None, number: int) -> None:
@@ -80,7 +88,8 @@ class RouteReport:
             await self._changed.wait()
             self._changed.clear()
             try:
-                await asyncio.to_thread(self._write, [self._routes[dst] for dst in sorted(self._routes)])
+                endpoints = [self._endpoints[each] for each in sorted(self._endpoints)]
+                await asyncio.to_thread(self._write, [self._routes[dst] for dst in sorted(self._routes)], endpoints)
                 failure = ""
             except OSError as error:  # no space: it passes
                 if failure != str(error):
@@ -89,12 +98,18 @@ class RouteReport:
                 self._changed.set()
             await asyncio.sleep(_INTERVAL + len(self._routes) / _ROUTES_PER_SECOND)
 
-    def _write(self, routes: list[ClusterRoute]) -> None:
+    def _write(self, routes: list[ClusterRoute], endpoints: list[Endpoint]) -> None:
         document = {
             "apiVersion": "tortie.io/v1",
             "kind": "NodeRoutes",
             "node": self._node,
             "routes": [_document(each) for each in routes],
+            # Their addresses are here whatever block they are of: borrowed ones lie in that of another node.
+            "workloads": [
+                {"destination": str(address), "workload": each.workload, "interface": each.interface}
+                for each in endpoints
+                for address in each.addresses
+            ],
         }
         temporary = self._path.with_suffix(".new")
         temporary.write_bytes(msgspec.json.encode(document))

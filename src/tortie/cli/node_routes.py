@@ -26,10 +26,15 @@ _Route = dict[str, Any]
 @global_options
 @click.pass_context
 def routes(ctx: click.Context, run_dir: str, to: str | None, form: str) -> None:
-    """How this node reaches other nodes' pods. With an address or a CIDR: which route decides; exit code 2 if none does."""
-    found = _read(Path(run_dir) / _FILE_NAME)
+    """How this node reaches pods. With an address or a CIDR: which route decides; exit code 2 if none does."""
+    from tortie.agent.leaving import running_agent
+
+    document = _read(Path(run_dir) / _FILE_NAME)
+    found = document["routes"]
     if to is not None:
-        found = _deciding(found, to)
+        found = _deciding(found, _workloads(document), to)
+    if running_agent(Path(run_dir)) is None:
+        click.echo("No agent runs here: this is what the last one decided.", err=True)
     if form == "json":
         click.echo(json.dumps(found, indent=2))
     elif found:
@@ -39,19 +44,36 @@ def routes(ctx: click.Context, run_dir: str, to: str | None, form: str) -> None:
     ctx.exit(0 if found or to is None else 2)
 
 
-def _read(path: Path) -> list[_Route]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
-        found = document["routes"]
+        if not isinstance(document["routes"], list):
+            raise TypeError("routes are no list")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; the agent of this node writes it once it is in sync") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    assert isinstance(found, list)
-    return found
+    assert isinstance(document, dict)
+    return document
 
 
-def _deciding(routes: Sequence[_Route], to: str) -> list[_Route]:
+def _workloads(document: dict[str, Any]) -> list[_Route]:
+    """This node's own, as routes: their addresses are here, also those of another node's block."""
+    return [
+        {
+            "destination": each["destination"],
+            "node": document.get("node", ""),
+            "way": "local",
+            "owner": "agent",
+            "nextHop": "",
+            "encrypted": False,
+            "reason": f"workload {each['workload']} of this node, behind {each['interface']}",
+        }
+        for each in document.get("workloads", ())
+    ]
+
+
+def _deciding(routes: Sequence[_Route], workloads: Sequence[_Route], to: str) -> list[_Route]:
     """The narrowest route that contains what was asked for; of a network that is wider than routes are, all within it."""
     try:
         asked = ipaddress.ip_network(to, strict=False)
@@ -66,8 +88,9 @@ def _deciding(routes: Sequence[_Route], to: str) -> list[_Route]:
             around.append((network.prefixlen, route))
         elif network.subnet_of(asked):  # type: ignore[arg-type]
             within.append(route)
+    here = [each for each in workloads if ipaddress.ip_network(each["destination"]) == asked]
     widest = [max(around, key=lambda each: each[0])[1]] if around else []
-    return widest + within
+    return here[:1] or widest + within
 
 
 def _row(route: _Route) -> tuple[str, ...]:

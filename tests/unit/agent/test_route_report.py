@@ -7,13 +7,18 @@ from pathlib import Path
 
 from tortie.agent.route_report import FILE_NAME, RouteReport
 from tortie.base.net import parse_address, parse_prefix
-from tortie.intent.messages import ClusterRouteUpdate, InSync, Message
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.intent.messages import ClusterRouteUpdate, EndpointUpdate, InSync, Message
 from tortie.intent.routes import ClusterRoute, Owner, Way
 
 NEAR = ClusterRoute(
     parse_prefix("10.0.1.0/26"), Way.VXLAN, Owner.AGENT, "near", next_hop=parse_address("10.0.1.1"), encrypted=True, reason="so"
 )
 FAR = ClusterRoute(parse_prefix("10.0.2.0/26"), Way.NONE, Owner.NOBODY, "far", reason="far has no address")
+
+
+POD = Endpoint(EndpointId("here", "prod", "db"), "prod/db", "cali1", (parse_prefix("10.0.1.7/32"),), (), ())
 
 
 def update(route: ClusterRoute) -> Message:
@@ -50,7 +55,7 @@ def test_of_many_that_lead_nowhere_the_summary_names_the_first(tmp_path: Path) -
 def test_the_file_holds_all_of_them_in_order(tmp_path: Path) -> None:
     async def work() -> None:
         report = RouteReport("here", tmp_path)
-        report.on_messages([update(FAR), update(NEAR)])
+        report.on_messages([update(FAR), update(NEAR), EndpointUpdate(POD.id, POD)])
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(report.run(), 0.3)
 
@@ -67,3 +72,4 @@ def test_the_file_holds_all_of_them_in_order(tmp_path: Path) -> None:
         "reason": "so",
     }
     assert document["routes"][1]["nextHop"] == ""
+    assert document["workloads"] == [{"destination": "10.0.1.7/32", "workload": "prod/db", "interface": "cali1"}]

@@ -27,7 +27,9 @@ def known(tmp_path: Path) -> None:
         route("10.0.2.0/26", "far", way="none", owner="nobody", nextHop="", reason="far has no IPv4 address"),
         route("fd00:10::/122", "near"),
     ]
-    (tmp_path / "routes.json").write_text(json.dumps({"kind": "NodeRoutes", "routes": routes}))
+    borrowed = {"destination": "10.0.2.7/32", "workload": "prod/db", "interface": "cali1"}
+    document = {"kind": "NodeRoutes", "node": "here", "routes": routes, "workloads": [borrowed]}
+    (tmp_path / "routes.json").write_text(json.dumps(document))
 
 
 @pytest.mark.usefixtures("known")
@@ -59,6 +61,20 @@ def test_all_routes_with_their_reasons(tortie: Tortie) -> None:
 def test_the_route_that_decides_about_an_address_and_all_within_a_network(tortie: Tortie, to: str, found: list[str]) -> None:
     answer = tortie("node", "routes", to, "-o", "json")
     assert (answer.code, [each["destination"] for each in json.loads(answer.out)]) == (0, found)
+
+
+@pytest.mark.usefixtures("known")
+def test_a_workload_of_this_node_is_here_though_its_address_is_of_anothers_block(tortie: Tortie) -> None:
+    answer = tortie("node", "routes", "10.0.2.7", "-o", "json")
+    found = json.loads(answer.out)
+    assert [(each["destination"], each["node"], each["way"]) for each in found] == [("10.0.2.7/32", "here", "local")]
+    assert found[0]["reason"] == "workload prod/db of this node, behind cali1"
+    assert [each["node"] for each in json.loads(tortie("node", "routes", "10.0.2.8", "-o", "json").out)] == ["far"]
+
+
+@pytest.mark.usefixtures("known")
+def test_an_answer_without_an_agent_says_that_it_is_an_old_one(tortie: Tortie) -> None:
+    assert tortie("node", "routes").err == "No agent runs here: this is what the last one decided.\n"
 
 
 @pytest.mark.usefixtures("known")
