@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 from tests.kernel.test_bird import Host, affinity, bird_routes, eventually, intent, nodes
-from tests.kernel.test_dataplane_routes import BLOCKS, Node, by_uplink, direct, node, space
+from tests.kernel.test_dataplane_routes import BLOCKS, Node, by_uplink, direct, node, space, vxlan
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix, parse_address, parse_interface, parse_prefix
-from tortie.dataplane import hand_over
+from tortie.dataplane import cluster_routes, hand_over
 from tortie.intent.messages import OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way
 from tortie.intent.routing import Bgp
@@ -40,6 +40,24 @@ def handing_over(node: Node) -> bool:
 
 def taking_over(node: Node) -> bool:
     return node.manager.taking_over
+
+
+def test_bird_keeps_its_route_where_ours_would_lead_into_a_tunnel_that_is_not_there(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster_routes, "SETTLE_SECONDS", 0.0)
+    block = BLOCKS[V4]
+    assert node.routes.add([of_bird(block)]) == ()
+    node.tell(bgp(block))
+    node.tell(vxlan(block))
+    node.tell()
+    found = sorted(node.kernel(PROTOCOL, BIRD_PROTOCOL), key=lambda route: route.metric)
+    assert [route.kind for route in found] == ["unicast", "unreachable"], "BIRD's counts while it is there"
+    assert taking_over(node)
+    node.tunnel.device = "tun0"
+    node.tell()
+    assert not taking_over(node)
+    assert [each.device for each in node.kernel()] == ["tun0"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

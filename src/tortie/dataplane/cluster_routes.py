@@ -11,7 +11,7 @@ from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate, V
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way
 from tortie.kernel.errors import KernelError
 from tortie.kernel.link import Links
-from tortie.kernel.route import BLACKHOLE, Route
+from tortie.kernel.route import BLACKHOLE, UNREACHABLE, Route
 
 _log = log.get(__name__)
 SETTLE_SECONDS = 1.0
@@ -20,6 +20,8 @@ change at another moment than we, and its end must be there first. From tunnel t
 node has no address in the new one yet: they pass meanwhile."""
 METRICS: Mapping[Family, int] = {Family.V4: 0, Family.V6: 1023}
 """Better than BIRD's 1024, so that both may stand side by side while a destination changes hands; in IPv6, 0 means 1024."""
+_LAST_METRIC = 1 << 20
+"""Of what stands where a tunnel's route should: behind anybody's route to the destination, before the node's default route."""
 
 
 class ClusterRoutes:
@@ -143,7 +145,10 @@ class ClusterRoutes:
         return dirty
 
     def kernel_route(self, dst: Prefix) -> Route | None:
-        """The kernel's route; None where there is none of ours, or cannot be one now (`problems` says why)."""
+        """The kernel's route; None where there is none of ours, or cannot be one now (`problems` says why).
+
+        What is for a tunnel that is not there goes nowhere: by the default route it would leave without the tunnel.
+        """
         self._withheld.pop(dst, None)
         self._answers.pop(dst, None)
         route = self._routes.get(dst)
@@ -165,6 +170,7 @@ class ClusterRoutes:
                 self._answers[dst] = found
                 if found is None:
                     self._withheld[dst] = f"the way by {route.way} to node {route.node} is not there yet"
+                    return Route(dst=dst, kind=UNREACHABLE, metric=_LAST_METRIC)
                 return found
             case _:
                 return None

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from tortie.base import log
 from tortie.base.net import Prefix
 from tortie.intent.routes import Owner
+from tortie.kernel.route import UNREACHABLE
 from tortie.kernel.route_table import BIRD_PROTOCOL, RouteTable
 
 _log = log.get(__name__)
@@ -51,7 +52,7 @@ class HandOver:
         """Look what has changed hands. Give up what BIRD has by now, or has not in time; True if there is any of that: then
         the routes are to be applied again."""
         for count, dst in enumerate(list(self._taking), 1):
-            if self._routes.holds(dst):
+            if self._routes.holds(dst) and self._routes.desired[dst].kind != UNREACHABLE:
                 self._taking.discard(dst)
             if count % _SLICE == 0:
                 await asyncio.sleep(0)
