@@ -120,3 +120,15 @@ def test_what_wireguard_go_refuses_is_an_error_of_its_kind(number: int, kind: ty
 def test_an_answer_that_breaks_off_is_no_success() -> None:
     with pytest.raises(KernelError, match="broke off"):
         uapi.check_answer(b"listen_port=1\n", action="read")
+
+
+@pytest.mark.parametrize("line", ["private_key=zz", "listen_port=much", "public_key=0", "fwmark=", "private_key=0102"])
+def test_a_device_that_is_not_understood_is_an_error_that_repeats_nothing(line: str) -> None:
+    with pytest.raises(KernelError, match="is not understood") as caught:
+        uapi.parse_device(uapi.check_answer(f"{line}\nerrno=0\n\n".encode(), action="read"))
+    assert line.partition("=")[2] not in str(caught.value) or not line.partition("=")[2]
+
+
+def test_an_error_number_that_is_none_is_an_error() -> None:
+    with pytest.raises(KernelError, match="set"):
+        uapi.check_answer(b"errno=what\n\n", action="set")

@@ -1,5 +1,6 @@
 """X25519 against the vectors of RFC 7748, and a private key that does not show itself."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -84,6 +85,30 @@ def test_a_kept_key_is_roots_alone_and_comes_back(tmp_path: Path) -> None:
 def test_a_damaged_key_file_counts_as_none(tmp_path: Path) -> None:
     (tmp_path / "wireguard.cali.key").write_text("half a ke")
     assert KeyFiles(tmp_path).read("wireguard.cali") is None
+
+
+def test_a_key_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    files, key = KeyFiles(tmp_path / "keys"), generate()
+    files.write("wireguard.cali", key)
+    path = tmp_path / "keys/wireguard.cali.key"
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+    assert files.read("wireguard.cali") == key
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    files.write("wireguard.cali", key)
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_key_that_somebody_else_has_put_there_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, other = KeyFiles(tmp_path), tmp_path / "other"
+    files.write("wireguard.cali", generate())
+    (tmp_path / "wireguard.cali.key").rename(other)
+    (tmp_path / "wireguard.cali.key").symlink_to(other)
+    assert files.read("wireguard.cali") is None
+    files.write("wireguard.cali", generate())
+    assert files.read("wireguard.cali") is not None
+    monkeypatch.setattr("os.geteuid", lambda: os.getuid() + 1)
+    assert files.read("wireguard.cali") is None
 
 
 def test_a_key_of_the_wrong_length_cannot_be_made() -> None:

@@ -51,14 +51,21 @@ def check_answer(answer: bytes, *, action: str) -> list[tuple[str, str]]:
         if name != "errno":
             pairs += [(name, value)] if name else []
         elif value != "0":
-            raise kernel_error(abs(int(value)), action)
+            raise kernel_error(abs(int(value)) if value.lstrip("-").isdecimal() else numbers.EPROTO, action)
         else:
             return pairs
     raise KernelError(f"{action}: wireguard-go broke off its answer", numbers.EPROTO)
 
 
 def parse_device(pairs: list[tuple[str, str]]) -> Device:
-    """A device from the answer to GET."""
+    """A device from the answer to GET. Raises KernelError for one that cannot be understood, and repeats nothing of it."""
+    try:
+        return _parse_device(pairs)
+    except (ValueError, KeyError, KernelError):
+        raise KernelError("wireguard-go describes its device in a way that is not understood", numbers.EPROTO) from None
+
+
+def _parse_device(pairs: list[tuple[str, str]]) -> Device:
     private: PrivateKey | None = None
     port = mark = 0
     peers: list[list[tuple[str, str]]] = []
