@@ -17,7 +17,7 @@ from tortie.api.cluster import ClusterInformation
 from tortie.api.documents import from_json
 from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
 from tortie.api.kinds import KINDS
-from tortie.api.node import Node, NodeBGP, NodeInterface, NodeSpec, NodeWireguard
+from tortie.api.node import Node, NodeBGP, NodeInterface, NodeSpec, NodeStatus, NodeWireguard
 from tortie.api.policy import GlobalNetworkPolicy, NetworkPolicy
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Metadata, Resource
@@ -186,12 +186,13 @@ def test_a_nodes_particulars_are_annotations_and_nodes_come_and_go_without_us(se
     wanted = Node(
         metadata=Metadata(name="k2-node", labels={"rack": "r1", "mine": "x"}),
         spec=NodeSpec(
-            bgp=NodeBGP(as_number=64513, ipv4_address="172.18.0.2/24"),
+            bgp=NodeBGP(as_number=64513, ipv4_address="172.18.0.2/24", ipv4_ipip_tunnel_addr="10.0.0.3"),
             ipv4_vxlan_tunnel_addr="10.0.0.1",
             vxlan_tunnel_mac_addr="66:00:00:00:00:01",
             wireguard=NodeWireguard(interface_ipv4_address="10.0.0.2"),
             interfaces=(NodeInterface(name="eth0", addresses=("172.18.0.2",)),),
         ),
+        status=NodeStatus(wireguard_public_key="key of IPv4", wireguard_public_key_v6="key of IPv6"),
     )
 
     async def scenario(client: Client) -> None:
@@ -202,12 +203,17 @@ def test_a_nodes_particulars_are_annotations_and_nodes_come_and_go_without_us(se
         assert written == await client.get(wanted.key)
         assert written.spec.bgp == wanted.spec.bgp
         assert written.spec.interfaces == wanted.spec.interfaces
+        assert written.status is not None
+        assert (written.status.wireguard_public_key, written.status.wireguard_public_key_v6) == ("key of IPv4", "key of IPv6")
         assert written.metadata.labels["mine"] == "x"
         node = served.get("node", "k2-node")
         notes = {name: text for name, text in node["metadata"]["annotations"].items() if name.startswith("projectcalico.org/")}
         assert notes == {
             "projectcalico.org/IPv4Address": "172.18.0.2/24",
             "projectcalico.org/ASNumber": "64513",
+            "projectcalico.org/IPv4IPIPTunnelAddr": "10.0.0.3",
+            "projectcalico.org/WireguardPublicKey": "key of IPv4",
+            "projectcalico.org/WireguardPublicKeyV6": "key of IPv6",
             "projectcalico.org/IPv4VXLANTunnelAddr": "10.0.0.1",
             "projectcalico.org/VXLANTunnelMACAddr": "66:00:00:00:00:01",
             "projectcalico.org/IPv4WireguardInterfaceAddr": "10.0.0.2",
@@ -217,9 +223,10 @@ def test_a_nodes_particulars_are_annotations_and_nodes_come_and_go_without_us(se
         assert "mine" not in node["metadata"]["labels"]
         with pytest.raises(UpdateConflict):
             await client.update(msgspec.structs.replace(wanted, metadata=metadata))
-        empty = await client.update(msgspec.structs.replace(written, spec=NodeSpec()))
+        empty = await client.update(msgspec.structs.replace(written, spec=NodeSpec(), status=None))
         assert isinstance(empty, Node)
         assert empty.spec.bgp is None
+        assert empty.status is None or not empty.status.wireguard_public_key
         left = served.get("node", "k2-node")["metadata"]["annotations"]
         assert [name for name in left if name.startswith("projectcalico.org/")] == ["projectcalico.org/labels"]
         for attempt in (client.create(wanted), client.delete(wanted.key)):
