@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import re
+import signal
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -406,6 +408,29 @@ def test_what_others_break_is_mended(nodes: tuple[Node, Node]) -> None:
     assert [str(each.interface) for each in one.links.addresses(device) if each.is_global] == [f"{TUNNELS[V4].format(1)}/32"]
     assert one.has_rule(V4)
     exchange(nodes, V4)
+
+
+def test_a_wireguard_go_that_hangs_is_told_and_not_waited_for_at_every_look(
+    nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tortie.kernel.wireguard.userspace._ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr("tortie.dataplane.wireguard_device._SILENCE_SECONDS", 0.6)
+    meet(nodes)
+    one = nodes[0]
+    one.tell(one.own(families=(V4,)))
+    pid = int((one.folder / "wireguard" / f"{DEVICES[V4]}.pid").read_text())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert not one.manager.look()
+        assert "does not answer" in one.manager.problems[DEVICES[V4]]
+        began = time.monotonic()
+        assert not any([one.manager.look() for _ in range(10)])
+        assert time.monotonic() - began < 0.2
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    time.sleep(0.6)
+    one.manager.look()
+    assert DEVICES[V4] not in one.manager.problems
 
 
 def test_the_status_says_how_each_peer_is(nodes: tuple[Node, Node]) -> None:

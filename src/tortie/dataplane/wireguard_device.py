@@ -17,6 +17,8 @@ from tortie.kernel.wireguard.keys import PrivateKey
 _log = log.get(__name__)
 _FIRST_SECONDS, _SECOND_SECONDS = 0.1, 1.0
 """After which time, since each can know the other, the one and the other of two new peers speaks."""
+_SILENCE_SECONDS = 30.0
+"""So long a device that could not be read is left alone by `look`."""
 _NO_STATES: Mapping[str, PeerState] = {}
 
 
@@ -52,6 +54,9 @@ class WireguardDevice:
         """As the last `ensure` or `look` found it; "" without a device."""
         self.found: frozenset[str] = frozenset()
         """Public keys of the peers that the device had before the last `ensure`."""
+        self.silence = ""
+        """Why the last `look` could not read the device."""
+        self._unasked_until = 0.0
         self.states = _NO_STATES
         """The peers as the last `look` found them, by public key."""
 
@@ -100,16 +105,18 @@ class WireguardDevice:
 
     def look(self) -> bool:
         """Read how the peers are. True if the device is not as the last `ensure` left it."""
-        if self._actual is None:
+        if self._actual is None or time.monotonic() < self._unasked_until:
             return False
         try:
             found = self._wireguard.read(self.name)
         except NotFound:
-            self._actual, self.states = None, _NO_STATES
+            self._actual, self.states, self.silence = None, _NO_STATES, ""
             return True
-        except KernelError as error:  # it is asked again soon
+        except KernelError as error:  # whoever asks a wireguard-go that hangs waits for seconds, and does nothing else
             _log.warning("WireGuard device %s cannot be read: %s", self.name, error)
+            self.silence, self._unasked_until = str(error), time.monotonic() + _SILENCE_SECONDS
             return False
+        self.silence = ""
         self.states = found.peers
         self._greet_late()
         if (found.private_key, found.port, found.mark) == (self._actual.private_key, self._actual.port, self._actual.mark):

@@ -185,6 +185,8 @@ class WireguardManager:
         """By device, and by device and node."""
         found = dict(self._problems)
         for family, state in self._families.items():
+            if state.device.silence and self._end(family) is not None:
+                found.setdefault(state.place.device, state.device.silence)
             for line in self._peer_lines(family, state):
                 if line.problem:
                     found[f"{state.place.device} {line.node}"] = line.problem
