@@ -424,7 +424,7 @@ def test_a_wireguard_go_that_hangs_is_told_and_not_waited_for_at_every_look(
         assert not one.manager.look()
         assert "does not answer" in one.manager.problems[DEVICES[V4]]
         began = time.monotonic()
-        assert not any([one.manager.look() for _ in range(10)])
+        assert not any(one.manager.look() for _ in range(10))
         assert time.monotonic() - began < 0.2
     finally:
         os.kill(pid, signal.SIGCONT)
