@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ctypes
 import fcntl
+import itertools
 import os
 import socket
 import struct
@@ -22,7 +23,8 @@ from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, TunnelEnd, Way
 from tortie.kernel import netns, sysctl
 from tortie.kernel.bpf.build import object_file
-from tortie.kernel.bpf.tunnel import BpfIpip
+from tortie.kernel.bpf.hooks import ORDER, Hooks, Kind
+from tortie.kernel.bpf.tunnel import NAME, BpfIpip
 from tortie.kernel.conntrack import Conntrack
 from tortie.kernel.ipip import KernelIpip
 from tortie.kernel.link import Links
@@ -40,7 +42,9 @@ _OFFLOADS = (0x1F, 0x24, 0x2C, 0x17)  # TSO, GSO, GRO, checksums of what is sent
 class Machine:
     """A node, its uplink (eth0), its pod's namespace and its manager."""
 
-    def __init__(self, number: int, space: str, pod: str, *, carrier: str, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self, number: int, space: str, pod: str, *, carrier: str, order: Sequence[Kind], stack: contextlib.ExitStack
+    ) -> None:
         self.number, self.space, self.pod, self.name, self.carrier = number, space, pod, f"n{number}", carrier
         self.fd, self.pod_fd = (stack.enter_context(netns.opened(each)) for each in (space, pod))
         self.links, self.routes, self.conntrack = Links(self.fd), Routes(self.fd), Conntrack(self.fd)
@@ -49,6 +53,7 @@ class Machine:
         self.workload = parse_address(f"10.65.{number}.5")
         self.block = parse_prefix(f"10.65.{number}.0/26")
         self.others: tuple[Machine, ...] = ()
+        self.order = order
         self._stack = stack
         for each in (self.links, self.routes, self.conntrack):
             stack.callback(each.close)
@@ -58,7 +63,7 @@ class Machine:
         """A manager that knows nothing, as of a new agent."""
         carrier: Carrier = KernelIpip(self.links)
         if self.carrier == "ebpf":
-            carrier = BpfIpip(object_file(), self.fd)
+            carrier = BpfIpip(object_file(), self.fd, order=self.order)
             self._stack.callback(carrier.close)
         return self.carried_by(carrier)
 
@@ -123,13 +128,13 @@ class Machine:
 
 
 @contextlib.contextmanager
-def cluster(prefix: str, first: str, second: str) -> Iterator[tuple[Machine, Machine, int]]:
+def cluster(prefix: str, first: str, second: str, *, order: Sequence[Kind] = ORDER) -> Iterator[tuple[Machine, Machine, int]]:
     """Two machines that carry IPIP as is said, and the namespace of the router between them (n1 at eth1, n2 at eth2)."""
     with contextlib.ExitStack() as stack:
         names = [stack.enter_context(named_space(prefix)) for _ in range(5)]
         router = stack.enter_context(netns.opened(names[0]))
         machines = [
-            Machine(number, names[2 * number - 1], names[2 * number], carrier=carrier, stack=stack)
+            Machine(number, names[2 * number - 1], names[2 * number], carrier=carrier, order=order, stack=stack)
             for number, carrier in ((1, first), (2, second))
         ]
         with Links(router) as links:
@@ -183,6 +188,42 @@ def reaches(one: Machine, other: Machine, *, size: int = 100, may_fragment: bool
             return here.recv(1 << 16) == sent
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def asking(one: Machine, other: Machine) -> Iterator[list[int]]:
+    """One question after the other from pod to pod for the length of a block; afterwards, which of them had no answer."""
+    lost: list[int] = []
+    ended = threading.Event()
+
+    def keep_asking() -> None:
+        with one.socket(socket.SOCK_DGRAM) as here, other.socket(socket.SOCK_DGRAM) as there:
+            for number in itertools.count():
+                if ended.is_set():
+                    return
+                here.sendto(str(number).encode(), there.getsockname())
+                try:
+                    there.sendto(*there.recvfrom(100))
+                    assert int(here.recv(100)) == number
+                except OSError:
+                    lost.append(number)
+
+    thread = threading.Thread(target=keep_asking)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        ended.set()
+        thread.join()
+
+
+def hanging(machine: Machine) -> dict[str, dict[Kind, int]]:
+    """The numbers of our programs at a machine's uplink and tunnel, by kind of place."""
+    with contextlib.closing(Hooks(machine.fd)) as hooks:
+        return {
+            "eth0": hooks.get("eth0", "ingress", name=NAME),
+            "tunl0": hooks.get("tunl0", "egress", name=NAME),
+        }
 
 
 def transfers(one: Machine, other: Machine, *, size: int) -> bool:

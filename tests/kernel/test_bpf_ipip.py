@@ -1,14 +1,10 @@
 """IPIP by our own eBPF programs: what crosses, what does not, what is repaired, what is left when it is over."""
 
-import contextlib
 import ctypes
 import itertools
 import os
 import platform
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +15,11 @@ from tests.kernel.ipip_stage import (
     IPIP,
     Machine,
     Wire,
+    asking,
     checksum,
     cluster,
     datagram,
+    hanging,
     header,
     is_ipip,
     reaches,
@@ -35,10 +33,8 @@ from tests.kernel.ipip_stage import (
 from tortie.base.net import parse_address, parse_prefix
 from tortie.intent.messages import ClusterRouteUpdate
 from tortie.kernel import sysctl
-from tortie.kernel.bpf.build import object_file
-from tortie.kernel.bpf.filters import Filters
+from tortie.kernel.bpf.hooks import ORDER
 from tortie.kernel.bpf.tunnel import BpfIpip
-from tortie.kernel.errors import NotFound
 
 pytestmark = pytest.mark.kernel
 STRANGER = parse_address("192.0.1.1")
@@ -50,7 +46,7 @@ ANSWER = 0.3
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Cluster]:
-    with cluster("h4k-", "ebpf", "ebpf") as made:
+    with cluster("txk-", "ebpf", "ebpf") as made:
         one, two, _ = made
         one.tell(two)
         two.tell(one)
@@ -58,12 +54,16 @@ def shared() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def fresh() -> Iterator[Cluster]:
-    with cluster("h4f-", "ebpf", "ebpf") as made:
+def fresh(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with cluster("txf-", "ebpf", "ebpf", order=getattr(request, "param", ORDER)) as made:
         one, two, _ = made
         one.tell(two)
         two.tell(one)
         yield made
+
+
+everywhere = pytest.mark.parametrize("fresh", [ORDER, ("clsact",)], indirect=True, ids="-".join)
+"""Where programs hang if they can, and where they always can."""
 
 
 def arrives(two: Machine, router: int, inner: bytes, outer: bytes) -> bytes | None:
@@ -223,38 +223,21 @@ def test_congestion_on_the_way_is_told_inside(shared: Cluster, outer: int, inner
 
 
 # ---- the life of it ----
+@everywhere
 def test_a_new_agent_takes_over_and_loses_no_packet(fresh: Cluster) -> None:
     one, two, _ = fresh
     before = programs(two)
-    lost, ended = [], threading.Event()
-
-    def keep_asking() -> None:
-        with one.socket(socket.SOCK_DGRAM) as here, two.socket(socket.SOCK_DGRAM) as there:
-            for number in itertools.count():
-                if ended.is_set():
-                    return
-                here.sendto(str(number).encode(), there.getsockname())
-                try:
-                    there.sendto(*there.recvfrom(100))
-                    assert int(here.recv(100)) == number
-                except OSError:
-                    lost.append(number)
-
-    thread = threading.Thread(target=keep_asking)
-    thread.start()
-    try:
+    with asking(one, two) as lost:
         for _ in range(5):
             for machine, other in ((one, two), (two, one)):
                 machine.new_life()
                 machine.tell(other)
             time.sleep(0.05)
-    finally:
-        ended.set()
-        thread.join()
     assert lost == []
     assert programs(two).isdisjoint(before)
 
 
+@everywhere
 def test_nothing_is_written_when_nothing_changed(fresh: Cluster) -> None:
     one, _, _ = fresh
     before = programs(one)
@@ -265,8 +248,6 @@ def test_nothing_is_written_when_nothing_changed(fresh: Cluster) -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        "tc qdisc delete dev eth0 clsact",
-        "tc filter delete dev tunl0 egress",
         "ip link delete tunl0",
         "ip link set tunl0 down",
         "ip link set tunl0 mtu 1000",
@@ -286,12 +267,14 @@ def test_what_others_break_is_repaired(shared: Cluster, damage: str) -> None:
     assert one.links.get("tunl0").mtu == 1480
 
 
+@everywhere
 def test_out_of_use_nothing_is_left(fresh: Cluster) -> None:
     one, two, _ = fresh
     used = programs(one)
     assert all(is_alive(each) for each in used)
     one.stop()
     assert one.links.find("tunl0") is None
+    assert hanging(one) == {"eth0": {}, "tunl0": {}}
     assert "clsact" not in one.run("tc", "qdisc", "show")
     assert eventually_dead(used)
     assert one.manager.route(one.way_to(two)) is None
@@ -299,9 +282,12 @@ def test_out_of_use_nothing_is_left(fresh: Cluster) -> None:
     assert reaches(one, two)
 
 
+@everywhere
 def test_a_filter_of_somebody_else_stays(fresh: Cluster) -> None:
     one, two, _ = fresh
     foreign = "protocol ip prio 5 u32 match ip protocol 99 0xff flowid 1:1"
+    if "clsact" not in one.run("tc", "qdisc", "show", "dev", "eth0"):
+        one.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
     one.run("tc", "filter", "add", "dev", "eth0", "ingress", *foreign.split())
     assert reaches(two, one)
     one.stop()
@@ -322,28 +308,6 @@ def test_a_block_that_moves_is_taken_from_its_new_node_alone(fresh: Cluster) -> 
     two.manager.on_update(ClusterRouteUpdate(third.dst, replace(third, node="n1", next_hop=one.uplink.address)))
     two.apply()
     assert arrives(two, router, inner, outer) is not None
-
-
-_CARRY = """
-import sys
-from pathlib import Path
-from tortie.base.net import parse_address
-from tortie.kernel.bpf.tunnel import BpfIpip
-from tortie.kernel.ipip import IpipEnd
-carrier = BpfIpip(Path(sys.argv[1]))
-print(carrier.why_not())
-carrier.apply(IpipEnd(parse_address("192.0.1.2"), parse_address("10.65.1.0"), 1480))
-"""
-
-
-@pytest.mark.parametrize(("rights", "said"), [("+net_admin,+bpf", ""), ("+net_admin", "CAP_BPF and CAP_NET_ADMIN are needed")])
-def test_two_capabilities_are_enough_and_both_are_needed(fresh: Cluster, rights: str, said: str) -> None:
-    one, _, _ = fresh
-    one.stop()
-    words = ["ip", "netns", "exec", one.space, "setpriv", f"--bounding-set=-all,{rights}", sys.executable, "-c", _CARRY]
-    done = subprocess.run([*words, str(object_file())], capture_output=True, text=True)
-    assert (said in done.stdout, done.returncode == 0) == (True, not said), done.stderr
-    assert bool(programs_of(one)) is not bool(said)
 
 
 # ---- where it cannot be ----
@@ -377,23 +341,8 @@ def test_a_node_whose_uplink_is_no_ethernet_is_told_of(fresh: Cluster) -> None:
     assert one.manager.problems["tunl0"].startswith("tun7, which has the node's address, is no Ethernet")
 
 
-def test_a_queue_in_the_place_of_ours_is_told_of(fresh: Cluster) -> None:
-    one, two, _ = fresh
-    one.stop()
-    one.run(*["tc", "qdisc", "add", "dev", "eth0", "ingress"])
-    with pytest.raises(ExceptionGroup):
-        one.tell(two)
-    assert "tc qdisc delete dev eth0 ingress" in one.manager.problems["tunl0"]
-
-
-def programs_of(machine: Machine) -> set[int]:
-    with contextlib.closing(Filters(machine.fd)) as filters:
-        found = [filters.get("tunl0", "egress"), filters.get("eth0", "ingress")]
-    return {each.program for each in found if each is not None}
-
-
 def programs(machine: Machine) -> set[int]:
-    found = programs_of(machine)
+    found = {number for places in hanging(machine).values() for number in places.values()}
     assert len(found) == 2
     return found
 
@@ -406,13 +355,3 @@ def eventually_dead(numbers: set[int]) -> bool:
             return True
         time.sleep(0.02)
     return False
-
-
-def test_a_device_that_is_not_there_has_no_filter(fresh: Cluster) -> None:
-    one, _, _ = fresh
-    filters = Filters(one.fd)
-    assert filters.get("nowhere", "ingress") is None
-    assert not filters.remove("nowhere", "ingress")
-    with pytest.raises(NotFound):
-        filters.put("nowhere", "ingress", name="x", program=0)
-    filters.close()

@@ -12,7 +12,8 @@ from tests.lab.tunnel_stage import PODS, TunnelLab, Ways, covers, tunnel_lab
 
 from tortie.base.net import Family, parse_address
 from tortie.kernel import netns
-from tortie.kernel.bpf.filters import Filters
+from tortie.kernel.bpf.hooks import Hooks
+from tortie.kernel.bpf.tunnel import NAME
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 IPIP: Ways = {("ipip", None)}
@@ -119,13 +120,12 @@ def test_with_always_neighbours_use_it_too_and_then_nobody_does(lab: TunnelLab) 
 
 def arriving_by(lab: TunnelLab, node: str) -> int:
     """The number of our program at a node's uplink; 0 where the kernel's own device carries."""
-    with netns.opened(lab.space(node)) as fd, contextlib.closing(Filters(fd)) as filters:
-        found = filters.get("eth0", "ingress")
-        return found.program if found is not None else 0
+    with netns.opened(lab.space(node)) as fd, contextlib.closing(Hooks(fd)) as hooks:
+        return next(iter(hooks.get("eth0", "ingress", name=NAME).values()), 0)
 
 
 def is_clean(lab: TunnelLab, node: str) -> bool:
-    """No address, route, filter or device of IPIP; the kernel's own device stays, switched off."""
+    """No address, route, program or device of IPIP; the kernel's own device stays, switched off."""
     link = lab.run(node, "ip", "-o", "link")
     shown = [line for line in link.splitlines() if "tunl0" in line]
     return (
@@ -133,4 +133,5 @@ def is_clean(lab: TunnelLab, node: str) -> bool:
         and "tunl0" not in lab.run(node, "ip", "-o", "addr")
         and "tunl0" not in lab.run(node, "ip", "route")
         and "clsact" not in lab.run(node, "tc", "qdisc")
+        and not arriving_by(lab, node)
     )

@@ -2,12 +2,14 @@
 
 A filter holds its program, and the program its maps: all of it outlives whoever made it, goes with the device or the
 namespace, and is replaced in one step, so that no packet meets neither the old nor the new. Ours are recognised by priority
-and name. Linux 4.5 has all of it; TCX (6.6) would need a file system of pins to outlive us.
+and name. Linux 4.5 has all of it. The price: with a device's first filter comes its queue, and with its last the queue goes,
+and for either the kernel stops the device until all processors have taken notice. TCX (tcx.py) has no such moment.
 """
 
 import struct
 from typing import Literal, NamedTuple
 
+from tortie.kernel.bpf.syscalls import program_id
 from tortie.kernel.errors import AlreadyExists, Invalid, NotFound
 from tortie.kernel.link import Links
 from tortie.kernel.netlink import (
@@ -40,12 +42,9 @@ _ETH_P_ALL_BIG_ENDIAN = 0x0300
 _HANDLE = 1
 
 
-class Filter(NamedTuple):
-    """One of our filters, as the kernel has it."""
-
+class _Filter(NamedTuple):
     name: str
     program: int
-    """Number of the program (`syscalls.program_id`)."""
 
 
 class Filters:
@@ -61,26 +60,28 @@ class Filters:
         self._links.close()
 
     def put(self, device: str, side: Side, *, name: str, program: int) -> None:
-        """Put a program (a descriptor) into the way, in place of one of ours that is there. Raises NotFound, and
-        AlreadyExists where the device has a queue of kind ingress, which takes clsact's place."""
+        """Put a program (a descriptor) into the way, in place of one of ours that is there; it may be there already. Raises
+        NotFound, and AlreadyExists where the device has a queue of kind ingress, which takes clsact's place."""
         index = self._links.get(device).index
+        if self.get(device, side, name=name) == program_id(program):
+            return
         self._ensure_queue(index, device)
         options = nested(_TCA_OPTIONS, u32(_BPF_FD, program), text(_BPF_NAME, name), u32(_BPF_FLAGS, _DIRECT_ACTION))
         body = self._header(index, side, handle=_HANDLE) + text(_TCA_KIND, "bpf") + options
         action = f"put BPF program {name} on {side} of {device}"
         self._socket.request(Request(_RTM_NEWTFILTER, NLM_F_CREATE, body), action=action)
 
-    def get(self, device: str, side: Side) -> Filter | None:
-        """Our filter there; None if there is none, or no such device."""
+    def get(self, device: str, side: Side, *, name: str) -> int | None:
+        """The number of our program there; None if there is none, or no such device."""
         link = self._links.find(device)
         if link is None or self._queue_kind(link.index) != "clsact":
             return None
-        return next((found for found in map(_parse, self._list(link.index, side)) if found is not None), None)
+        return next((found.program for found in self._ours(link.index, side) if found.name == name), None)
 
-    def remove(self, device: str, side: Side) -> bool:
+    def remove(self, device: str, side: Side, *, name: str) -> bool:
         """Take our filter out of the way, and the queue if nothing else uses it. True if it was there."""
         link = self._links.find(device)
-        if link is None or self.get(device, side) is None:
+        if link is None or self.get(device, side, name=name) is None:
             return False
         body = self._header(link.index, side, handle=_HANDLE) + text(_TCA_KIND, "bpf")
         try:
@@ -94,14 +95,13 @@ class Filters:
     def devices(self, side: Side, *, name: str) -> frozenset[str]:
         """Devices that have a filter of ours, of this name, on this side."""
         names = {link.index: link.name for link in self._links.list()}
-        found = set()
+        found: set[str] = set()
         body = _HEADER.pack(AF_UNSPEC, 0, 0, 0, 0)
         for message in self._socket.dump(Request(_RTM_GETQDISC, 0, body), action="list queues"):
             _, index, _, parent, _ = _HEADER.unpack_from(message.body)
             kind = string(parse_attributes(message.body, _HEADER.size).get(_TCA_KIND, b""))
             if parent == _CLSACT_PARENT and kind == "clsact" and index in names:
-                ours = [each for each in map(_parse, self._list(index, side)) if each is not None and each.name == name]
-                found.update([names[index]] if ours else [])
+                found.update(names[index] for each in self._ours(index, side) if each.name == name)
         return frozenset(found)
 
     def _ensure_queue(self, index: int, device: str) -> None:
@@ -136,15 +136,18 @@ class Filters:
         except (NotFound, Invalid):  # no such queue any more
             return []
 
+    def _ours(self, index: int, side: Side) -> list["_Filter"]:
+        return [each for each in map(_parse, self._list(index, side)) if each is not None]
+
     def _header(self, index: int, side: Side, *, handle: int) -> bytes:
         return _HEADER.pack(AF_UNSPEC, index, handle, _SIDES[side], (PRIORITY << 16) | _ETH_P_ALL_BIG_ENDIAN)
 
 
-def _parse(message: Message) -> Filter | None:
+def _parse(message: Message) -> _Filter | None:
     _, _, handle, _, info = _HEADER.unpack_from(message.body)
     found = parse_attributes(message.body, _HEADER.size)
     if handle != _HANDLE or info >> 16 != PRIORITY or string(found.get(_TCA_KIND, b"")) != "bpf":
         return None
     options = parse_attributes(found.get(_TCA_OPTIONS, b""))
     number = unpack_u32(options[_BPF_ID]) if _BPF_ID in options else 0
-    return Filter(string(options.get(_BPF_NAME, b"")), number)
+    return _Filter(string(options.get(_BPF_NAME, b"")), number)

@@ -1,13 +1,16 @@
 """The system call bpf(2), in the calling process: maps and programs as file descriptors.
 
-They live as long as somebody holds them: a descriptor of ours, or a filter of a device. Nothing here is pinned. Needed are
-CAP_BPF and CAP_NET_ADMIN in the machine's first user namespace; before Linux 5.8 CAP_SYS_ADMIN.
+They live as long as somebody holds them: a descriptor of ours, or a device where they hang. Nothing here is pinned. Needed
+are CAP_BPF and CAP_NET_ADMIN in the machine's first user namespace (before Linux 5.8 CAP_SYS_ADMIN), and CAP_SYS_ADMIN for
+programs that another process has loaded.
 """
 
 import ctypes
+import errno
 import os
 import platform
 import struct
+from typing import NamedTuple
 
 from tortie.kernel.errors import KernelError, Unsupported, kernel_error
 
@@ -16,10 +19,17 @@ NO_PREALLOCATION = 1
 PROGRAM_TC = 3
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
-_MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROGRAM_LOAD, _INFO_BY_FD = 0, 2, 3, 5, 15
+_MAP_CREATE, _MAP_UPDATE, _MAP_DELETE, _PROGRAM_LOAD = 0, 2, 3, 5
+_PROGRAM_ATTACH, _PROGRAM_DETACH, _PROGRAM_BY_NUMBER, _INFO_BY_FD, _PROGRAM_QUERY = 8, 9, 13, 15, 16
+_REPLACE = 1 << 2
 _LOG_BYTES = 1 << 18
 _LOG_SHOWN = 2000
-_PROGRAM_INFO = struct.Struct("=II")  # type, id; the kernel cuts the rest off
+_PROGRAM_INFO = struct.Struct("=4xI56x16s")  # number, name; the kernel cuts the rest off
+_ATTACHMENT = struct.Struct("=IIIIIIQ")  # device, program, hook, flags, replaced program, neighbour, revision
+_QUERY = struct.Struct("=IIIIQIxxxxQQQQ")  # device, hook, 2 flags, programs, count, flags of each, links, their flags, revision
+_CHAIN_LENGTH = 64  # more than that the kernel does not allow
+_LOADING = "CAP_BPF and CAP_NET_ADMIN are needed, outside of any user namespace"
+_OPENING = "CAP_SYS_ADMIN is needed, outside of any user namespace"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -67,13 +77,65 @@ def load_program(code: bytes, *, terms: bytes, name: str) -> int:
                 raise kernel_error(error.errno, f"load BPF program {name}", words) from refused
 
 
-def program_id(descriptor: int) -> int:
-    """The number that the kernel gave to a program, as filters tell it."""
+class Program(NamedTuple):
+    """What the kernel says of a program."""
+
+    number: int
+    name: str
+
+
+def program(descriptor: int) -> Program:
+    """Number and name of a program."""
     info = ctypes.create_string_buffer(_PROGRAM_INFO.size)
     attributes = struct.pack("=IIQ", descriptor, _PROGRAM_INFO.size, ctypes.addressof(info))
     _call(_INFO_BY_FD, attributes, "read what a BPF program is")
-    number: int = _PROGRAM_INFO.unpack(info.raw)[1]
-    return number
+    number, name = _PROGRAM_INFO.unpack(info.raw)
+    return Program(number, name.rstrip(b"\0").decode(errors="replace"))
+
+
+def program_id(descriptor: int) -> int:
+    """The number that the kernel gave to a program, as filters tell it."""
+    return program(descriptor).number
+
+
+def open_program(number: int) -> int:
+    """A descriptor of any program, whoever loaded it. Raises NotFound; PermissionDenied without CAP_SYS_ADMIN."""
+    return _call(_PROGRAM_BY_NUMBER, struct.pack("=III", number, 0, 0), f"open BPF program {number}", needs=_OPENING)
+
+
+class Chain(NamedTuple):
+    """The programs that hang at one hook of a device, in the order in which packets meet them."""
+
+    revision: int
+    """Another one after each change."""
+    programs: tuple[int, ...]
+    links: tuple[int, ...]
+    """Of each program: the link that holds it; 0 where there is none."""
+
+
+def chain(device: int, hook: int, *, action: str) -> Chain:
+    """What hangs at a hook of a device (by index) of the calling thread's namespace. Raises Invalid where the kernel does not
+    know this hook, and NotFound."""
+    programs, links = ((ctypes.c_uint32 * _CHAIN_LENGTH)() for _ in range(2))
+    where = [ctypes.addressof(each) for each in (programs, links)]
+    query = ctypes.create_string_buffer(
+        _QUERY.pack(device, hook, 0, 0, where[0], _CHAIN_LENGTH, 0, where[1], 0, 0), _QUERY.size
+    )
+    _exchange(_PROGRAM_QUERY, query, action)
+    *_, count, _, _, _, revision = _QUERY.unpack(query.raw)
+    return Chain(revision, tuple(programs[:count]), tuple(links[:count]))
+
+
+def attach(descriptor: int, device: int, hook: int, *, action: str, revision: int = 0, replaced: int | None = None) -> None:
+    """Hang a program at a device's hook: in the place of another one (a descriptor) in one step, else after all others. It
+    stays without any descriptor. With a revision, only if the chain is still that; else KernelError with ESTALE."""
+    flags, old = (0, 0) if replaced is None else (_REPLACE, replaced)
+    _call(_PROGRAM_ATTACH, _ATTACHMENT.pack(device, descriptor, hook, flags, old, 0, revision), action)
+
+
+def detach(descriptor: int, device: int, hook: int, *, action: str) -> None:
+    """Take a program from a device's hook. Raises NotFound if it does not hang there."""
+    _call(_PROGRAM_DETACH, _ATTACHMENT.pack(device, descriptor, hook, 0, 0, 0, 0), action)
 
 
 class _Buffers:
@@ -89,20 +151,24 @@ class _Buffers:
         self._held.clear()
 
 
-def _call(command: int, attributes: bytes, action: str) -> int:
+def _call(command: int, attributes: bytes, action: str, *, needs: str = _LOADING) -> int:
+    return _exchange(command, ctypes.create_string_buffer(attributes, len(attributes)), action, needs=needs)
+
+
+def _exchange(command: int, attributes: "ctypes.Array[ctypes.c_char]", action: str, *, needs: str = _LOADING) -> int:
+    """The call itself; the kernel may write into the attributes."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise Unsupported(f"{action}: bpf(2) is not known for machines of kind {platform.machine()}")
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result: int = _libc.syscall(number, command, buffer, ctypes.c_uint(len(attributes)))
+    result: int = _libc.syscall(number, command, attributes, ctypes.c_uint(len(attributes)))
     if result < 0:
         error = ctypes.get_errno()
-        if error == 1:
-            raise kernel_error(error, action, "CAP_BPF and CAP_NET_ADMIN are needed, outside of any user namespace")
-        raise kernel_error(error, action)
+        if error == errno.ENOSYS:
+            raise Unsupported(f"{action}: this kernel was built without bpf(2)", error)
+        raise kernel_error(error, action, needs if error == errno.EPERM else "")
     return result
 
 
 def close(descriptor: int) -> None:
-    """Let go; what a filter holds stays."""
+    """Let go; what hangs at a device stays."""
     os.close(descriptor)

@@ -9,20 +9,22 @@ ones, each in one step: at no moment is a packet without the one or the other.
 
 import contextlib
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from tortie.base.net import Address, Family, Prefix, single
 from tortie.kernel import sysctl
 from tortie.kernel.bpf import syscalls
 from tortie.kernel.bpf.elf import ObjectError, parse
-from tortie.kernel.bpf.filters import Filters, Side
+from tortie.kernel.bpf.hooks import ORDER, Hooks, Kind
+from tortie.kernel.bpf.tcx import program_name
 from tortie.kernel.errors import AlreadyExists, KernelError, NotFound, Unsupported
 from tortie.kernel.ipip import DEVICE, IpipEnd, settle
 from tortie.kernel.link import Link, Links
 
 KIND = "ifb"
 NAME = "tortie-ipip"
-"""Of our filters, as `tc filter show` tells them."""
+"""Of ours where they hang: as `tc filter show` tells it, and `bpftool net` with an underscore."""
 LARGEST = 1 << 18
 """Destinations in the cluster: blocks, borrowed addresses, nodes."""
 
@@ -34,15 +36,16 @@ _FIRST = struct.pack("=I", 0)
 
 
 class BpfIpip:
-    """In the namespace of `netns_fd`, or the calling thread's at construction. One thread at a time."""
+    """In the namespace of `netns_fd`, or the calling thread's at construction. One thread at a time. `order` is of the kinds
+    of places where the programs may hang."""
 
     name = "ebpf"
 
-    def __init__(self, object_file: Path, netns_fd: int | None = None) -> None:
+    def __init__(self, object_file: Path, netns_fd: int | None = None, *, order: Sequence[Kind] = ORDER) -> None:
         self._file = object_file
         self._netns_fd = netns_fd
         self._links = Links(netns_fd)
-        self._filters = Filters(netns_fd)
+        self._hooks = Hooks(netns_fd, order)
         self._maps: dict[str, int] = {}
         self._programs: dict[str, int] = {}
         self._own = b""
@@ -55,7 +58,7 @@ class BpfIpip:
         for descriptor in (*self._programs.values(), *self._maps.values()):
             syscalls.close(descriptor)
         self._programs, self._maps = {}, {}
-        self._filters.close()
+        self._hooks.close()
         self._links.close()
 
     def why_not(self) -> str:
@@ -70,7 +73,7 @@ class BpfIpip:
         return ""
 
     def apply(self, end: IpipEnd) -> None:
-        """Make the device, the maps and the filters as they should be. May be repeated."""
+        """Make the device, the maps and the hooks as they should be. May be repeated."""
         self._load()
         link = self._device(end)
         self._tell_own(end, link)
@@ -80,16 +83,16 @@ class BpfIpip:
         if self._checked != state:
             # What would arrive is understood before anything is sent.
             for uplink in sorted(uplinks):
-                self._put(uplink, "ingress", "decapsulate")
-            self._put(DEVICE, "egress", "encapsulate")
-            for other in self._filters.devices("ingress", name=NAME) - uplinks:
-                self._filters.remove(other, "ingress")
+                self._hooks.put(uplink, "ingress", name=NAME, program=self._programs["decapsulate"])
+            self._hooks.put(DEVICE, "egress", name=NAME, program=self._programs["encapsulate"])
+            for other in self._hooks.devices("ingress", name=NAME) - uplinks:
+                self._hooks.remove(other, "ingress", name=NAME)
             self._uplinks, self._checked = uplinks, state
 
     def retire(self) -> None:
-        """Out of use: no filters, no device. Nothing there is fine."""
-        for device in self._filters.devices("ingress", name=NAME):
-            self._filters.remove(device, "ingress")
+        """Out of use: nothing hangs anywhere, no device. Nothing there is fine."""
+        for device in self._hooks.devices("ingress", name=NAME):
+            self._hooks.remove(device, "ingress", name=NAME)
         link = self._links.find(DEVICE)
         if link is not None and link.kind == KIND:
             self._links.delete(DEVICE)
@@ -99,7 +102,7 @@ class BpfIpip:
         self._checked, self._uplinks = None, frozenset()
 
     def distrust(self) -> None:
-        """Look at the filters with the next `apply`."""
+        """Look at what hangs with the next `apply`."""
         self._checked = None
 
     def concerned_by(self, name: str) -> bool:
@@ -130,7 +133,7 @@ class BpfIpip:
                 if f"tc/{name}" not in programs.programs:
                     raise ObjectError(f"{self._file} has no program tc/{name}")
                 code = programs.programs[f"tc/{name}"].with_maps(maps)
-                loaded[name] = syscalls.load_program(code, terms=programs.terms, name=name)
+                loaded[name] = syscalls.load_program(code, terms=programs.terms, name=program_name(NAME))
                 undo.callback(syscalls.close, loaded[name])
             undo.pop_all()
         self._maps, self._programs, self._owners, self._own = maps, loaded, {}, b""
@@ -179,12 +182,6 @@ class BpfIpip:
                     f"{link.name}, which has the node's address, is no Ethernet: our programs understand no other"
                 )
         return uplinks
-
-    def _put(self, device: str, side: Side, program: str) -> None:
-        descriptor = self._programs[program]
-        found = self._filters.get(device, side)
-        if found is None or found.program != syscalls.program_id(descriptor):
-            self._filters.put(device, side, name=NAME, program=descriptor)
 
 
 def _key(prefix: Prefix) -> bytes:
