@@ -1,6 +1,7 @@
 """tortie node stop: the agent and BIRD end; --uninstall takes away what is ours and nothing else."""
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
@@ -15,8 +16,13 @@ from tests.kernel.spaces import named_space
 
 from tortie.agent.leaving import running_agent, stop_agent, uninstall
 from tortie.agent.options import AgentError
+from tortie.base.net import parse_address
 from tortie.base.process import is_alive, run_blocking
 from tortie.kernel import netns
+from tortie.kernel.bpf.build import object_file
+from tortie.kernel.bpf.hooks import ORDER, Hooks, Kind
+from tortie.kernel.bpf.tunnel import NAME, BpfIpip
+from tortie.kernel.ipip import IpipEnd
 from tortie.kernel.nft.objects import Chain, Hook
 from tortie.kernel.nft.table import NftTable
 
@@ -116,6 +122,26 @@ def test_uninstall_removes_what_is_ours_and_nothing_else(space: str, run_dir: Pa
     assert OURS.isdisjoint(nft(space, "list", "tables").splitlines())
     assert "proto 80" not in ip(space, "route", "show", "table", "all") + ip(space, "-6", "route", "show", "table", "all")
     run_blocking(line, netns_path=netns.path_of(space)).check()
+
+
+@pytest.mark.parametrize("kind", ORDER)
+def test_uninstall_removes_ipip_wherever_its_programs_hang(space: str, run_dir: Path, kind: Kind) -> None:
+    for words in (
+        "link add eth0 type veth peer name eth1",
+        "addr add 192.0.2.1/24 dev eth0",
+        "link set eth0 up",
+        "link set eth1 up",
+    ):
+        ip(space, *words.split())
+    with netns.opened(space) as fd, contextlib.closing(Hooks(fd)) as hooks:
+        with contextlib.closing(BpfIpip(object_file(), fd, order=(kind,))) as carrier:
+            carrier.apply(IpipEnd(parse_address("192.0.2.1"), parse_address("10.65.1.0"), 1480))
+        assert list(hooks.get("eth0", "ingress", name=NAME)) == [kind]
+        line = [sys.executable, "-m", "tortie.cli.main", "node", "stop", "--run-dir", str(run_dir), "--uninstall"]
+        run_blocking(line, netns_path=netns.path_of(space)).check()
+        assert hooks.get("eth0", "ingress", name=NAME) == {}
+    assert "tunl0" not in ip(space, "-o", "link")
+    assert b"clsact" not in run_blocking(["tc", "qdisc"], netns_path=netns.path_of(space)).check().stdout
 
 
 def test_without_uninstall_the_kernel_keeps_everything(space: str, run_dir: Path) -> None:

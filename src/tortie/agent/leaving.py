@@ -5,6 +5,7 @@ name and protocol alone (decisions.md, "ownership"); nothing else is touched.
 """
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from tortie.bgp.errors import BgpError
 from tortie.dataplane.render.config import WireguardConfig
 from tortie.dataplane.render.tunnels import DEVICES
 from tortie.intent.routes import Way
+from tortie.kernel.bpf.build import object_file
+from tortie.kernel.bpf.tunnel import BpfIpip
+from tortie.kernel.ipip import KernelIpip
 from tortie.kernel.link import Links
 from tortie.kernel.nft.objects import TableFamily
 from tortie.kernel.nft.table import NftTable
@@ -97,6 +101,7 @@ async def uninstall(run_dir: Path, *, netns_fd: int | None = None) -> Removed:
     await _remove_wireguard(run_dir, netns_fd)
     routes = await asyncio.to_thread(_remove_routes, netns_fd)
     await asyncio.to_thread(_remove_vxlan, netns_fd)
+    await asyncio.to_thread(_remove_ipip, netns_fd)
     return Removed(routes)
 
 
@@ -125,6 +130,13 @@ def _remove_vxlan(netns_fd: int | None) -> None:
         for (way, _), name in DEVICES.items():
             if way is Way.VXLAN:
                 links.delete(name)
+
+
+def _remove_ipip(netns_fd: int | None) -> None:
+    """Whoever carried it; the device of the kernel's own module cannot go, and is left as the kernel makes it."""
+    with Links(netns_fd) as links, contextlib.closing(BpfIpip(object_file(), netns_fd)) as ebpf:
+        for carrier in (KernelIpip(links), ebpf):
+            carrier.retire()
 
 
 def _remove_routes(netns_fd: int | None) -> tuple[Route, ...]:
