@@ -226,14 +226,17 @@ from tortie.kernel.bpf.tunnel import BpfIpip
 from tortie.kernel.ipip import IpipEnd
 carrier = BpfIpip(Path(sys.argv[1]))
 print(carrier.why_not())
-carrier.apply(IpipEnd(parse_address("192.0.1.2"), parse_address("10.65.1.0"), 1480))
+if sys.argv[2] == "apply":
+    carrier.apply(IpipEnd(parse_address("192.0.1.2"), parse_address("10.65.1.0"), 1480))
+else:
+    carrier.retire()
 """
 
 
-def carry(machine: Machine, rights: str) -> "subprocess.CompletedProcess[str]":
+def carry(machine: Machine, rights: str, what: str = "apply") -> "subprocess.CompletedProcess[str]":
     """What an agent with these capabilities does."""
     words = ["ip", "netns", "exec", machine.space, "setpriv", f"--bounding-set=-all,{rights}", sys.executable, "-c", CARRY]
-    return subprocess.run([*words, str(object_file())], capture_output=True, text=True)
+    return subprocess.run([*words, str(object_file()), what], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -248,11 +251,12 @@ def test_two_capabilities_are_enough_and_three_are_better(pair: Cluster, rights:
     assert [list(kinds) for kinds in hanging(one).values()] == [[kind] if kind else []] * 2
 
 
+@pytest.mark.parametrize("what", ["apply", "retire"])
 @on("tcx")
-def test_an_agent_that_may_not_see_what_its_forerunner_left_says_so(pair: Cluster) -> None:
+def test_an_agent_that_may_not_see_what_its_forerunner_left_says_so(pair: Cluster, what: str) -> None:
     one, two, _ = pair
     before = hanging(one)
-    done = carry(one, "+net_admin,+bpf")
+    done = carry(one, "+net_admin,+bpf", what)
     assert done.returncode
     assert "CAP_SYS_ADMIN is needed" in done.stderr
     assert hanging(one)["tunl0"]["tcx"] == before["tunl0"]["tcx"]

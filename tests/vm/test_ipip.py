@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.kernel.ipip_stage import (
     Wire,
     cluster,
     datagram,
+    hanging,
     is_ipip,
     reaches,
     rfc2003,
@@ -67,6 +70,14 @@ def test_streams_cross_whole_both_ways(pair: Cluster) -> None:
     one, two, _ = pair
     assert transfers(one, two, size=2 << 20)
     assert transfers(two, one, size=2 << 20)
+
+
+def test_programs_hang_where_this_kernel_has_a_place_for_them(pair: Cluster) -> None:
+    """TCX is not looked for by a version; here the version tells what must have been found."""
+    _, two, _ = pair
+    release = tuple(int(number) for number in re.findall(r"\d+", platform.release())[:2])
+    kinds = [] if two.carrier == "kernel" else ["tcx"] if release >= (6, 6) else ["clsact"]
+    assert [list(each) for each in hanging(two).values()] == [kinds, kinds]
 
 
 def test_both_put_the_same_bytes_on_the_wire(pair: Cluster) -> None:

@@ -91,9 +91,12 @@ class BpfIpip:
 
     def retire(self) -> None:
         """Out of use: nothing hangs anywhere, no device. Nothing there is fine."""
+        link = self._links.find(DEVICE)
+        if link is not None and link.kind == KIND:
+            # First, so that it is told, and all stays as it is, if our own are not told from others' here.
+            self._hooks.remove(DEVICE, "egress", name=NAME)
         for device in self._hooks.devices("ingress", name=NAME):
             self._hooks.remove(device, "ingress", name=NAME)
-        link = self._links.find(DEVICE)
         if link is not None and link.kind == KIND:
             self._links.delete(DEVICE)
         for descriptor in (*self._programs.values(), *self._maps.values()):
