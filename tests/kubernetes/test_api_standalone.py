@@ -144,12 +144,12 @@ def test_unknown_fields_are_refused_warned_of_or_passed_over(api: Api, name: str
 
 
 def test_a_field_that_nobody_acts_on_is_stored_and_warned_of(api: Api, name: str) -> None:
-    pool = {"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": name}}
-    done = api.run("create", "-f", "-", stdin=json.dumps(pool | {"spec": {"cidr": "10.99.0.0/24", "ipipMode": "Always"}}))
+    own = {"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration", "metadata": {"name": f"node.{name}"}}
+    done = api.run("create", "-f", "-", stdin=json.dumps(own | {"spec": {"bpfEnabled": True}}))
     assert done.returncode == 0
     assert done.stderr.startswith("Warning: stored, but not enforced by this release of Tortie")
-    assert "spec.ipipMode" in done.stderr
-    api.kubectl("delete", "ippool", name)
+    assert "spec.bpfEnabled" in done.stderr
+    api.kubectl("delete", "felixconfiguration", f"node.{name}")
 
 
 def test_what_is_invalid_is_a_status_with_a_cause_for_each_field(api: Api, name: str) -> None:
