@@ -56,6 +56,21 @@ def test_kinds_that_others_write_are_refused_by_name(backend: Backend, tortie: T
             assert answer.code == 0
 
 
+def test_a_node_goes_with_all_that_is_its_own_or_not_at_all(backend: Backend, tortie: Tortie) -> None:
+    peers = [{"metadata": {"name": name}, "spec": {"node": name, "peerIP": "192.0.2.9", "asNumber": 64512}} for name in "ab"]
+    documents = [{"apiVersion": "projectcalico.org/v3", "kind": "BGPPeer"} | peer for peer in peers]
+    assert tortie("apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, documents))).code == 0
+    if "Node" in backend.read_only:
+        answer = tortie("delete", "node", "a")
+        assert "operation delete is not supported on Node(a): Kubernetes' nodes come and go with their kubelets" in answer.err
+        assert tortie("get", "bgppeer", "a").code == 0, "nothing was deleted"
+        return
+    assert tortie("apply", "-f", "-", stdin=NODE.replace("nowhere", "a")).code == 0
+    assert tortie("delete", "node", "a").out == "Deleted with node a: 1 BGPPeer\nSuccessfully deleted 1 'Node' resource(s)\n"
+    assert tortie("get", "bgppeer", "a").code == 1
+    assert tortie("get", "bgppeer", "b").code == 0
+
+
 def test_what_a_file_of_sqlite_holds_is_the_same_afterwards(
     backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,9 +16,11 @@ from tortie.base.errors import TortieError
 from tortie.base.net import parse_prefix
 from tortie.cli.completing import complete_kind, complete_name
 from tortie.cli.files import InputError, checked, namespace_of, read_documents
-from tortie.cli.session import config_option, namespace_option, with_client
+from tortie.cli.node_deletion import delete_with_node
+from tortie.cli.session import config_option, environment, namespace_option, with_client
 from tortie.datastore import operations
 from tortie.datastore.client import Client
+from tortie.datastore.config import is_kubernetes
 from tortie.datastore.errors import AlreadyExists, DoesNotExist
 from tortie.datastore.initialize import ensure_initialized
 
@@ -138,16 +140,24 @@ def delete(
     config: str,
     skip_not_exists: bool,
 ) -> None:
-    """Delete resources: KIND NAME..., or everything that the files of -f name."""
+    """Delete resources: KIND NAME..., or everything that the files of -f name.
+
+    A pool gives its blocks back first. With a Node go its addresses and blocks, its workload and host endpoints, and the BGP
+    peers and configurations that are its alone.
+    """
     keys = _keys_to_delete(kind, names, read_documents(files, recursive=recursive, namespace=namespace), namespace)
+    in_kubernetes = is_kubernetes(environment(), config)
 
     async def work(client: Client) -> list[tuple[Key, TortieError | None]]:
         results: list[tuple[Key, TortieError | None]] = []
+        went_along: set[Key] = set()
         for key in keys:
             try:
+                if key.kind == "Node" and not in_kubernetes:
+                    await delete_with_node(client, key.name, went_along.add)
                 await _delete(client, key)
             except DoesNotExist as error:
-                results.append((key, None if skip_not_exists else error))
+                results.append((key, None if skip_not_exists or key in went_along else error))
             except TortieError as error:
                 results.append((key, error))
             else:

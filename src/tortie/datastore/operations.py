@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from tortie.api.bgp import BGPPeer
+from tortie.api.bgp import BGPConfiguration, BGPPeer
+from tortie.api.endpoint import WorkloadEndpoint
+from tortie.api.felix import FelixConfiguration
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.api.ipam import IPAMBlock
 from tortie.api.ippool import IPPool
 from tortie.api.policy import DEFAULT_TIER, GlobalNetworkPolicy, NetworkPolicy
@@ -34,6 +37,8 @@ _TIERED = (NetworkPolicy, GlobalNetworkPolicy, StagedNetworkPolicy, StagedGlobal
 _FROM_KUBERNETES = "knp.default."
 _ORDER = ("Namespace", "Tier", "IPPool", "BGPFilter")
 """Kinds that others refer to: created first, deleted last."""
+NODE_KINDS = ("WorkloadEndpoint", "BGPPeer", "FelixConfiguration", "BGPConfiguration", "HostEndpoint")
+"""Kinds whose resources may be of one node, in the order in which they go with it."""
 
 
 async def create(client: Client, resource: Resource) -> Resource:
@@ -116,6 +121,20 @@ async def delete(client: Client, key: Key, *, revision: str = "") -> Resource:
     if key.kind == "Tier":
         await _refuse_needed_tier(client, key.name)
     return await client.delete(key, revision=revision)
+
+
+async def of_node(client: Client, node: str, kinds: Sequence[str]) -> list[Resource]:
+    """The resources of some of the NODE_KINDS that mean nothing without this node."""
+    return [item for item in (await client.list_many(kinds)).whole() if _is_of_node(item, node)]
+
+
+def _is_of_node(resource: Resource, node: str) -> bool:
+    match resource:
+        case WorkloadEndpoint() | BGPPeer() | HostEndpoint():
+            return resource.spec.node == node
+        case FelixConfiguration() | BGPConfiguration():
+            return resource.metadata.name == f"node.{node}"
+    return False
 
 
 async def check_references(client: Client, resources: Sequence[Resource]) -> None:

@@ -8,5 +8,5 @@ In reading order: errors, blocks (a block's arithmetic), pools (which pools, whi
 retries on conflicts), handles, affinities (claims of blocks by nodes), assignment (one family of one request), release,
 allocator (the class that callers use), split (one pool becomes several), check (is it all consistent),
 repair (mending what check finds), moving (from one pool to another), usage (figures for
-people), borrowed (addresses from other nodes' blocks).
+people), borrowed (addresses from other nodes' blocks), leaving (what a node that is deleted gives back).
 """

@@ -127,9 +127,9 @@ class Ipam:
         """Give back all that a handle has, and return it. An unknown handle has nothing; repeating is fine."""
         return await self._releaser.handle(handle)
 
-    async def release_node(self, node: str) -> None:
-        """The node is gone: give up its blocks. Addresses in use stay assigned."""
-        await self._releaser.node(node)
+    async def release_node(self, node: str) -> tuple[Prefix, ...]:
+        """The node is gone: give up its blocks, and return them. Addresses in use stay assigned."""
+        return await self._releaser.node(node)
 
     async def release_pool(self, cidr: Prefix) -> None:
         """The pool is going: give up all blocks in it."""

@@ -126,7 +126,7 @@ def release(spec: IPAMBlockSpec, requests: Iterable[ReleaseRequest], *, now: flo
             raise ReleaseConflict(
                 f"IP address {request.address} was assigned anew (sequence number {stored}) and is not released"
             )
-        if request.handle and _plain(request.handle) != _plain(attribute.handle_id):
+        if request.handle and plain_handle(request.handle) != plain_handle(attribute.handle_id):
             raise ReleaseConflict(
                 f"IP address {request.address} is not released: held by handle {attribute.handle_id!r}, not {request.handle!r}"
             )
@@ -139,7 +139,7 @@ def release_handle(spec: IPAMBlockSpec, handle: str, *, now: float) -> Released:
     indexes = {
         index
         for index, attribute in enumerate(spec.attributes)
-        if attribute.released_at is None and attribute.handle_id and _plain(attribute.handle_id) == _plain(handle)
+        if attribute.released_at is None and attribute.handle_id and plain_handle(attribute.handle_id) == plain_handle(handle)
     }
     return _released(spec, [ordinal for ordinal, index in enumerate(spec.allocations) if index in indexes], now)
 
@@ -210,6 +210,6 @@ def _released(spec: IPAMBlockSpec, ordinals: list[int], now: float) -> Released:
     return Released(spec, counts, tuple(address_of(cidr, ordinal) for ordinal in ordinals))
 
 
-def _plain(handle: str) -> str:
+def plain_handle(handle: str) -> str:
     """Text after a carriage return is a remark of an old release, and no part of the handle."""
     return handle.partition("\r")[0]

@@ -67,10 +67,12 @@ class Releaser:
                 continue
         return tuple(released)
 
-    async def node(self, node: str) -> None:
-        """Give up all blocks of a node. Addresses in use stay assigned, in blocks without an owner."""
-        for affinity in await self._store.affinities(node, kind="host"):
+    async def node(self, node: str) -> tuple[Prefix, ...]:
+        """Give up all blocks of a node; return them. Addresses in use stay assigned, in blocks without an owner."""
+        claims = await self._store.affinities(node, kind="host")
+        for affinity in claims:
             await self._give_up(affinity)
+        return tuple(parse_prefix(affinity.spec.cidr) for affinity in claims)
 
     async def pool(self, cidr: Prefix) -> None:
         """Give up all blocks inside a pool that is being deleted."""
