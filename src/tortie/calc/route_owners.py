@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tortie.api.ipam import BlockAffinity
 from tortie.api.resource import Key
-from tortie.base.net import Prefix, parse_prefix
+from tortie.base.net import Address, Prefix, parse_prefix, single
 from tortie.calc.prefix_index import AddressGrid, PrefixIndex
 
 
@@ -114,6 +114,15 @@ class RouteOwners:
     def holders(self, dst: Prefix) -> tuple[Key, ...]:
         """The resources that say they have this address, sorted: several are one too many."""
         return tuple(sorted(self._holders.get(dst, ())))
+
+    def has_in_vain(self, address: Address, node: str) -> bool:
+        """True if another of the nodes that have this address as their tunnel's comes first, in the order of `owner`."""
+        dst = single(address)
+        nodes = {key.name for key in self._holders.get(dst, ()) if key.kind == "Node"} | {node}
+        if self._node in nodes:
+            return node != self._node
+        in_block_of = self._blocks.covering(dst)
+        return node != (in_block_of if in_block_of in nodes else min(nodes))
 
     def block_owner(self, dst: Prefix) -> str | None:
         """The node that has claimed exactly this."""

@@ -308,7 +308,8 @@ class Routes:
         if name == self._node:
             return
         facts = self._nodes.get(name)
-        ends = {each.family: each for each in vteps(facts, self._overlay)} if facts is not None else {}
+        known = vteps(facts, self._overlay) if facts is not None else ()
+        ends = {each.family: each for each in known if not self._owners.has_in_vain(each.address, name)}
         for family in FAMILIES:
             self._emit.vtep(name, family, ends.get(family))
             found = None

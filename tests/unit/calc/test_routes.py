@@ -419,6 +419,25 @@ def test_vteps_are_other_nodes_complete_ends() -> None:
     assert not cluster.tell(pool()).state.vteps
 
 
+def test_of_two_nodes_with_one_vxlan_address_the_one_whose_block_it_is_in_is_reached() -> None:
+    """The stale one may be the first by name."""
+    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
+    assert min(FAR, NEAR) == FAR
+    before = cluster.state.vteps[NEAR, Family.V4]
+    stale = node(FAR, "198.51.100.3/24", vxlan=str(before.address), mac="66:00:00:00:00:03")
+    assert cluster.tell(stale).state.vteps == {(NEAR, Family.V4): before}
+    assert str(before.address) in cluster.problem("Node", FAR)
+    cluster.forget(block(NEAR, BLOCK_NEAR))
+    assert set(cluster.state.vteps) == {(FAR, Family.V4)}, "in nobody's block: the first by name"
+    cluster.tell(block(NEAR, BLOCK_NEAR))
+    assert set(cluster.state.vteps) == {(NEAR, Family.V4)}
+    cluster.forget(stale)
+    assert set(cluster.state.vteps) == {(NEAR, Family.V4)}
+    own = next(each.address for each in cluster.state.overlay.tunnels) if cluster.state.overlay is not None else None
+    cluster.tell(node(NEAR, "192.0.2.2/24", vxlan=str(own), mac="66:00:00:00:00:02"))
+    assert not cluster.state.vteps, "this node's own comes before all"
+
+
 def test_this_nodes_ends_name_the_pools_that_their_addresses_come_from() -> None:
     cluster = Cluster(
         node(HERE, "192.0.2.1/24", vxlan="10.0.0.1", labels={"rack": "a"}),
