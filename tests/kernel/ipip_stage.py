@@ -321,6 +321,13 @@ def sends(fd: int, packet: bytes) -> None:
         raw.sendto(packet, (socket.inet_ntoa(packet[16:20]), 0))
 
 
+def sends_frame(fd: int, device: str, target: str, packet: bytes) -> None:
+    """An IPv4 packet to this MAC with just these bytes: through `sends` the kernel puts length and checksum right."""
+    with netns.in_netns(fd, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as raw:
+        raw.bind((device, 0))
+        raw.send(bytes.fromhex(target.replace(":", "")) + bytes(6) + b"\x08\x00" + packet)
+
+
 def is_ipip(packet: bytes) -> bool:
     return packet[9] == IPIP
 

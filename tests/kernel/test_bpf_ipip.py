@@ -25,6 +25,7 @@ from tests.kernel.ipip_stage import (
     reaches,
     rfc2003,
     sends,
+    sends_frame,
     transfers,
     without_id,
     without_offload,
@@ -66,11 +67,14 @@ everywhere = pytest.mark.parametrize("fresh", [ORDER, ("clsact",)], indirect=Tru
 """Where programs hang if they can, and where they always can."""
 
 
-def arrives(two: Machine, router: int, inner: bytes, outer: bytes) -> bytes | None:
+def arrives(two: Machine, router: int, inner: bytes, outer: bytes, *, framed: bool = False) -> bytes | None:
     """A forged packet from the router: what the pod of n2 gets of it, from its IPv4 header on."""
     with Wire(two.pod_fd, "eth0") as wire:
         wire.patience = ANSWER
-        sends(router, outer)
+        if framed:
+            sends_frame(router, "eth2", two.links.get("eth0").mac, outer)
+        else:
+            sends(router, outer)
         try:
             return wire.packets(lambda packet: packet[12:16] == inner[12:16] and packet[20:] == inner[20:])[0]
         except TimeoutError:
@@ -204,6 +208,42 @@ def test_no_tunnel_in_a_tunnel_is_opened(shared: Cluster) -> None:
     assert arrives(two, router, inner, twice) is None
 
 
+@everywhere
+def test_a_header_with_a_wrong_checksum_is_dropped(fresh: Cluster) -> None:
+    """RFC 1122, 3.2.1.2. Each word of the header in turn, by one bit that nothing else looks at."""
+    one, two, router = fresh
+    inner = to_pod(two)
+    outer = rfc2003(inner, one.uplink.address, two.uplink.address)
+    assert arrives(two, router, inner, outer, framed=True) is not None
+    for place in (1, 4, 8, 10, 11):  # DSCP, identification, time to live, the sum itself
+        wrong = outer[:place] + bytes([outer[place] ^ 0x40]) + outer[place + 1 :]
+        assert arrives(two, router, inner, wrong, framed=True) is None, place
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("says", "filling"), [(10, 0), (1, 0), (-5, 0), (-5, 40), (-30, 40), (-53, 40)], ids=lambda number: f"{number:+}"
+)
+def test_a_packet_that_is_not_whole_is_dropped(fresh: Cluster, says: int, filling: int) -> None:
+    """The outer header says more than there is, or less than the inner one."""
+    one, two, router = fresh
+    inner = to_pod(two)
+    outer = header(one.uplink.address, two.uplink.address, size=len(inner) + says, protocol=IPIP)
+    assert arrives(two, router, inner, outer + inner + bytes(filling), framed=True) is None
+
+
+@everywhere
+@pytest.mark.parametrize("body", [0, 1, 2, 5])
+def test_what_fills_a_short_frame_does_not_reach_a_pod(fresh: Cluster, body: int) -> None:
+    """Ethernet sends nothing under 60 bytes."""
+    one, two, router = fresh
+    inner = header(parse_address("10.65.1.5"), two.workload, size=body, protocol=253) + b"x" * body
+    outer = rfc2003(inner, one.uplink.address, two.uplink.address)
+    got = arrives(two, router, inner, outer + b"\xee" * (46 - len(outer)), framed=True)
+    assert got is not None
+    assert got[20:] == b"x" * body
+
+
 _ECN = {0: "not-ECT", 1: "ECT(1)", 2: "ECT(0)", 3: "CE"}
 
 
@@ -292,6 +332,25 @@ def test_a_filter_of_somebody_else_stays(fresh: Cluster) -> None:
     assert reaches(two, one)
     one.stop()
     assert "u32" in one.run("tc", "filter", "show", "dev", "eth0", "ingress")
+
+
+@pytest.mark.parametrize("fresh", [("clsact",)], indirect=True, ids="-".join)
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "an operator's"])
+def test_a_queue_goes_when_it_is_out_of_use_if_and_only_if_it_is_ours(fresh: Cluster, ours: bool) -> None:
+    """Also in the eyes of the next agent, which has made none."""
+    one, two, _ = fresh
+    if not ours:
+        one.stop()
+        one.run("tc", "qdisc", "add", "dev", "eth0", "clsact")
+        one.tell(two)
+    assert reaches(one, two)
+    for _ in range(2):
+        one.new_life()
+        one.tell(two)
+    assert reaches(one, two)
+    one.stop()
+    assert hanging(one) == {"eth0": {}, "tunl0": {}}
+    assert ("clsact" in one.run("tc", "qdisc", "show", "dev", "eth0")) is not ours
 
 
 def test_a_block_that_moves_is_taken_from_its_new_node_alone(fresh: Cluster) -> None:

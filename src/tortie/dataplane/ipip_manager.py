@@ -112,6 +112,7 @@ class IpipManager:
         if self._end() is None:
             self._ready, self._carrier = False, None
             self._retire(self._carriers + self._excluded)
+            self._problem = ""
         self._unretired = False
 
     def route(self, route: ClusterRoute) -> Route | None:
@@ -161,13 +162,17 @@ class IpipManager:
 
     def _retire(self, carriers: Sequence[Carrier]) -> None:
         failures: list[Exception] = []
+        reasons: list[str] = []
         for carrier in carriers:
             try:
                 carrier.retire()
             except KernelError as error:
                 failures.append(error)
+                reasons.append(f"{carrier.name}: {error}")
         if failures:
-            raise ExceptionGroup("IPIP that is not in use could not be removed", failures)
+            trouble = "IPIP that is not in use could not be removed"
+            self._problem = f"{trouble}: {'; '.join(reasons)}"
+            raise ExceptionGroup(trouble, failures)
 
     def _end(self) -> IpipEnd | None:
         """None while IPIP is not in use, or this node has no IPv4 address. Pods' packets do not wait for the tunnel's own."""

@@ -27,6 +27,7 @@ class Carried:
         self.name, self.reason, self.failure = name, reason, failure
         self.end: IpipEnd | None = None
         self.retired = 0
+        self.left = ""
 
     def why_not(self) -> str:
         return self.reason
@@ -37,6 +38,8 @@ class Carried:
         self.end = end
 
     def retire(self) -> None:
+        if self.left:
+            raise Overflow(self.left)
         self.end = None
         self.retired += 1
 
@@ -94,6 +97,38 @@ def test_one_that_is_excluded_is_not_asked_but_leaves_nothing() -> None:
     manager.on_update(overlay())
     turn(manager)
     assert (manager.carrier, kernel.retired) == ("ebpf", 1)
+
+
+def test_what_another_one_has_left_and_cannot_be_removed_is_told() -> None:
+    kernel, ebpf = Carried("kernel"), Carried("ebpf")
+    for refused, excluded in ((ebpf, ()), (kernel, (kernel,))):
+        manager = manager_of(*(each for each in (kernel, ebpf) if each not in excluded), excluded=excluded)
+        manager.on_update(overlay())
+        refused.left = "programs are in the way"
+        with pytest.raises(ExceptionGroup):
+            asyncio.run(manager.apply())
+        told = f"IPIP that is not in use could not be removed: {refused.name}: programs are in the way"
+        assert manager.problems == {"tunl0": told}
+        assert manager.describe() == {"carrier": "", "problem": told}
+        refused.left = ""
+        turn(manager)
+        assert manager.problems == {}
+
+
+def test_what_cannot_be_removed_out_of_use_is_told_until_it_is() -> None:
+    carrier = Carried("ebpf")
+    manager = manager_of(carrier)
+    manager.on_update(overlay())
+    turn(manager)
+    carrier.left = "busy"
+    manager.on_update(overlay(used=False))
+    for _ in range(2):
+        with pytest.raises(ExceptionGroup):
+            turn(manager)
+        assert manager.problems == {"tunl0": "IPIP that is not in use could not be removed: ebpf: busy"}
+    carrier.left = ""
+    turn(manager)
+    assert manager.problems == {}
 
 
 def test_where_none_can_be_had_each_says_why_and_no_route_is_made() -> None:

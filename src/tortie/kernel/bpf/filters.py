@@ -2,7 +2,8 @@
 
 A filter holds its program, and the program its maps: all of it outlives whoever made it, goes with the device or the
 namespace, and is replaced in one step, so that no packet meets neither the old nor the new. Ours are recognised by priority
-and name. Linux 4.5 has all of it. The price: with a device's first filter comes its queue, and with its last the queue goes,
+and name; by its handle each tells, also to who comes after us, whether the queue is ours or was there before. Linux 4.5 has
+all of it. The price: with a device's first filter comes its queue, and with its last the queue goes,
 and for either the kernel stops the device until all processors have taken notice. TCX (tcx.py) has no such moment.
 """
 
@@ -39,12 +40,13 @@ _TCA_KIND, _TCA_OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_ID = 6, 7, 8, 11
 _DIRECT_ACTION = 1
 _ETH_P_ALL_BIG_ENDIAN = 0x0300
-_HANDLE = 1
+_HANDLE_IN_ANOTHERS_QUEUE, _HANDLE_IN_OUR_QUEUE = 1, 2
 
 
 class _Filter(NamedTuple):
     name: str
     program: int
+    handle: int
 
 
 class Filters:
@@ -63,32 +65,33 @@ class Filters:
         """Put a program (a descriptor) into the way, in place of one of ours that is there; it may be there already. Raises
         NotFound, and AlreadyExists where the device has a queue of kind ingress, which takes clsact's place."""
         index = self._links.get(device).index
-        if self.get(device, side, name=name) == program_id(program):
+        there = self._find(index, side, name)
+        if there is not None and there.program == program_id(program):
             return
-        self._ensure_queue(index, device)
+        handle = there.handle if there is not None else self._ensure_queue(index, device)
         options = nested(_TCA_OPTIONS, u32(_BPF_FD, program), text(_BPF_NAME, name), u32(_BPF_FLAGS, _DIRECT_ACTION))
-        body = self._header(index, side, handle=_HANDLE) + text(_TCA_KIND, "bpf") + options
+        body = self._header(index, side, handle=handle) + text(_TCA_KIND, "bpf") + options
         action = f"put BPF program {name} on {side} of {device}"
         self._socket.request(Request(_RTM_NEWTFILTER, NLM_F_CREATE, body), action=action)
 
     def get(self, device: str, side: Side, *, name: str) -> int | None:
         """The number of our program there; None if there is none, or no such device."""
         link = self._links.find(device)
-        if link is None or self._queue_kind(link.index) != "clsact":
-            return None
-        return next((found.program for found in self._ours(link.index, side) if found.name == name), None)
+        found = self._find(link.index, side, name) if link is not None else None
+        return found.program if found is not None else None
 
     def remove(self, device: str, side: Side, *, name: str) -> bool:
-        """Take our filter out of the way, and the queue if nothing else uses it. True if it was there."""
+        """Take our filter out of the way, and the queue if it is ours and nothing else uses it. True if it was there."""
         link = self._links.find(device)
-        if link is None or self.get(device, side, name=name) is None:
+        found = self._find(link.index, side, name) if link is not None else None
+        if link is None or found is None:
             return False
-        body = self._header(link.index, side, handle=_HANDLE) + text(_TCA_KIND, "bpf")
+        body = self._header(link.index, side, handle=found.handle) + text(_TCA_KIND, "bpf")
         try:
             self._socket.request(Request(_RTM_DELTFILTER, 0, body), action=f"remove our filter on {side} of {device}")
         except NotFound:
             return False
-        if not any(self._list(link.index, each) for each in _SIDES):
+        if found.handle == _HANDLE_IN_OUR_QUEUE and not any(self._list(link.index, each) for each in _SIDES):
             self._delete_queue(link.index, device)
         return True
 
@@ -104,7 +107,13 @@ class Filters:
                 found.update(names[index] for each in self._ours(index, side) if each.name == name)
         return frozenset(found)
 
-    def _ensure_queue(self, index: int, device: str) -> None:
+    def _find(self, index: int, side: Side, name: str) -> _Filter | None:
+        if self._queue_kind(index) != "clsact":
+            return None
+        return next((found for found in self._ours(index, side) if found.name == name), None)
+
+    def _ensure_queue(self, index: int, device: str) -> int:
+        """The handle that a filter in it must have."""
         body = _HEADER.pack(AF_UNSPEC, index, _CLSACT_HANDLE, _CLSACT_PARENT, 0) + text(_TCA_KIND, "clsact")
         try:
             self._socket.request(Request(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body), action=f"add clsact to {device}")
@@ -113,6 +122,9 @@ class Filters:
                 raise AlreadyExists(
                     f"{device} has a queue of kind {kind} in clsact's place: remove it (tc qdisc delete dev {device} ingress)"
                 ) from None
+            handles = {each.handle for side in _SIDES for each in self._ours(index, side)}
+            return _HANDLE_IN_OUR_QUEUE if _HANDLE_IN_OUR_QUEUE in handles else _HANDLE_IN_ANOTHERS_QUEUE
+        return _HANDLE_IN_OUR_QUEUE
 
     def _queue_kind(self, index: int) -> str:
         body = _HEADER.pack(AF_UNSPEC, index, 0, 0, 0)
@@ -136,7 +148,7 @@ class Filters:
         except (NotFound, Invalid):  # no such queue any more
             return []
 
-    def _ours(self, index: int, side: Side) -> list["_Filter"]:
+    def _ours(self, index: int, side: Side) -> list[_Filter]:
         return [each for each in map(_parse, self._list(index, side)) if each is not None]
 
     def _header(self, index: int, side: Side, *, handle: int) -> bytes:
@@ -146,8 +158,12 @@ class Filters:
 def _parse(message: Message) -> _Filter | None:
     _, _, handle, _, info = _HEADER.unpack_from(message.body)
     found = parse_attributes(message.body, _HEADER.size)
-    if handle != _HANDLE or info >> 16 != PRIORITY or string(found.get(_TCA_KIND, b"")) != "bpf":
+    if (
+        handle not in (_HANDLE_IN_ANOTHERS_QUEUE, _HANDLE_IN_OUR_QUEUE)
+        or info >> 16 != PRIORITY
+        or string(found.get(_TCA_KIND, b"")) != "bpf"
+    ):
         return None
     options = parse_attributes(found.get(_TCA_OPTIONS, b""))
     number = unpack_u32(options[_BPF_ID]) if _BPF_ID in options else 0
-    return _Filter(string(options.get(_BPF_NAME, b"")), number)
+    return _Filter(string(options.get(_BPF_NAME, b"")), number, handle)

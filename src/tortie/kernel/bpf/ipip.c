@@ -16,6 +16,8 @@
 #define INLINE static inline __attribute__((always_inline))
 #define be16(number) __builtin_bswap16(number)  // the machines that this is built for are little-endian
 
+#define LONGEST 0xffff  // what a header can say
+
 #define ECN_MASK 3
 #define ECN_ECT1 1
 #define ECN_ECT0 2
@@ -65,9 +67,12 @@ INLINE struct own_end *own_end(void)
 	return map_lookup(&own, &first);
 }
 
+typedef __u16 __attribute__((may_alias)) word;
+
+// Over a header without its sum: the sum. Over one with it: 0 if it is right.
 INLINE __u16 header_sum(struct iphdr *header)
 {
-	__u16 *words = (__u16 *)header;
+	word *words = (word *)header;
 	__u32 sum = 0;
 
 #pragma unroll
@@ -101,7 +106,8 @@ int encapsulate(struct __sk_buff *skb)
 	outer.version = 4;
 	outer.ihl = sizeof(outer) / 4;
 	outer.tos = inner.tos & ECN_MASK;  // RFC 6040, normal mode; as with the kernel's tunl0, the rest stays inside
-	outer.tot_len = be16((__u16)(skb->len - ETH_HLEN));
+	if (skb->len - ETH_HLEN <= LONGEST)  // else 0: so the kernel has it in super-packets that are too long for the field
+		outer.tot_len = be16((__u16)(skb->len - ETH_HLEN));
 	outer.frag_off = inner.frag_off & be16(0x4000);
 	outer.id = (__u16)random();
 	outer.ttl = inner.ttl;
@@ -146,6 +152,19 @@ INLINE int take_over_congestion(struct __sk_buff *skb, __u8 outer, __u8 inner)
 	return !replace_sum(skb, sum, be16(inner), be16(now), 2) && !store_bytes(skb, tos, &now, sizeof(now), 0);
 }
 
+// True if header and lengths are whole (RFC 1122, 3.2.1.1). What follows the packet (Ethernet fills frames up to 60 bytes) is
+// cut off where tunl0's packets are received, by the inner length: hence nothing inside may be longer than the outer one says.
+INLINE int is_whole(struct __sk_buff *skb, struct iphdr *outer, struct iphdr *inner)
+{
+	__u32 there = skb->len - ETH_HLEN, length = be16(outer->tot_len);
+
+	if (!length && skb->gso_size && there > LONGEST)
+		length = there;
+	if (header_sum(outer) || length > there || length < 2 * sizeof(*outer))
+		return 0;
+	return be16(inner->tot_len) <= length - sizeof(*outer);
+}
+
 // What arrives on an uplink. All but IP in IP to this node goes on untouched.
 SECTION("tc/decapsulate")
 int decapsulate(struct __sk_buff *skb)
@@ -168,6 +187,8 @@ int decapsulate(struct __sk_buff *skb)
 	if ((sender != outer.saddr && sender != EXTERNAL) || sender == end->address)  // only nodes are their own owners
 		return TC_ACT_SHOT;
 	if (load_bytes(skb, ETH_HLEN + sizeof(outer), &inner, sizeof(inner)) || inner.version != 4)
+		return TC_ACT_SHOT;
+	if (!is_whole(skb, &outer, &inner))
 		return TC_ACT_SHOT;
 	// What a node sends may be from its own pods, from itself, or from outside of the cluster; not from another node's.
 	origin = owner_of(inner.saddr);
