@@ -1,16 +1,21 @@
 """What goes wrong around a node, with counted traffic through all of it: the kernel goes on, and all converges after."""
 
+import asyncio
 import contextlib
 import json
 import os
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from tests.lab.faults_stage import SOAK, FaultyLab, eventually, faulty_lab, is_running, mounted_over, policy
+
+from tortie.base.net import parse_address
+from tortie.datastore.sqlite.client import SqliteClient
+from tortie.ipam.allocator import Ipam
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(900 if SOAK else 120)]
 
@@ -80,6 +85,57 @@ def test_an_older_copy_of_the_same_cluster_is_followed(lab: FaultyLab) -> None:
         lab.move_database(copy, lab.database)
         lab.eventually_enforced("n2", "not-in-the-copy", enforced=False)
         lab.follows_changes("after-roll-back")
+
+
+def test_a_living_pod_that_the_older_copy_does_not_know_is_written_into_it_and_loses_nothing(lab: FaultyLab) -> None:
+    copy, newer = lab.folder / "copy" / "tortie.sqlite", lab.folder / "newer" / "tortie.sqlite"
+    with newer_pod(lab, copy) as (name, addresses), lab.traffic("newer"):
+        lab.move_database(lab.database, newer)
+        lab.move_database(copy, lab.database)
+        eventually(lambda: "newer" in lab.tortie("get", "workloadendpoint", "-A", "-o", "json").ok().out, f"{name} is back")
+        eventually(lambda: not any(key.startswith("WorkloadEndpoint") for key in lab.status("n2")["problems"]), "n2 is content")
+        time.sleep(6)  # no hold of another node's things is left then
+        for address in addresses:
+            assert "newer" in lab.tortie("ipam", "show", f"--ip={address}").ok().out, f"{address} is not booked"
+            assert address in lab.routes("n2")
+        lab.follows_changes("after-rescue")
+
+
+def test_a_living_pod_whose_address_the_older_copy_gives_to_another_yields(lab: FaultyLab) -> None:
+    copy, newer = lab.folder / "copy" / "tortie.sqlite", lab.folder / "newer" / "tortie.sqlite"
+    with newer_pod(lab, copy) as (name, addresses), lab.traffic():
+        asyncio.run(book(copy, addresses))
+        lab.move_database(lab.database, newer)
+        lab.move_database(copy, lab.database)
+        eventually(lambda: not any(address in lab.routes("n2") for address in addresses), f"{name} has no route any more")
+        eventually(lambda: any("newer" in key for key in lab.status("n2")["problems"]), "n2 says so")
+        told = [text for key, text in lab.status("n2")["problems"].items() if "newer" in key]
+        assert "is of somebody.else now" in told[0]
+        assert "newer" not in lab.tortie("get", "workloadendpoint", "-A", "-o", "json").ok().out
+        lab.follows_changes("after-yielding")
+    eventually(lambda: not any("newer" in key for key in lab.status("n2")["problems"]), "it is forgotten with its pod")
+
+
+@contextlib.contextmanager
+def newer_pod(lab: FaultyLab, copy: Path) -> Iterator[tuple[str, list[str]]]:
+    """A copy of the datastore, and then a pod on n2, `default/newer`, that it does not know; its addresses."""
+    lab.copy_database(copy)
+    lab.lab("pod add", "default/newer", "--node", "n2", "--labels", "app=open").ok()
+    try:
+        ips = lab.pods()["default/newer"]["result"]["ips"]
+        yield "default/newer", [entry["address"].partition("/")[0] for entry in ips]
+    finally:
+        lab.lab("pod rm", "default/newer").ok()
+
+
+async def book(database: Path, addresses: Sequence[str]) -> None:
+    """As another node would have booked them."""
+    client = SqliteClient(str(database))
+    try:
+        for address in addresses:
+            await Ipam(client).assign_ip(parse_address(address), "somebody.else", attributes={"node": "n1"}, node="n1")
+    finally:
+        await client.close()
 
 
 def test_a_datastore_that_became_read_only_changes_nothing(lab: FaultyLab) -> None:

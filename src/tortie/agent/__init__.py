@@ -2,7 +2,8 @@
 
 In reading order: options (what it is told), parameter_types, parameters, parameter_table and settings (Calico's parameters, and
 which are in force), guard (one agent a node, no live Felix), start (waiting for the datastore), autodetect, node and addresses
-(this node's resource, its addresses, sysctls), garbage (the collector does not hold the loop), pipeline (datastore to intent),
+(this node's resource, its addresses, sysctls), garbage (the collector does not hold the loop), endpoint_rescue
+(living pods that an older datastore has forgotten), pipeline (datastore to intent),
 applier (intent to kernel, and who waits for it), overlays (VXLAN and its like), wireguard_keys (its own, for others),
 tunnel_addresses (this node's own inside them), mtu (how large packets of pods may be), gate (when a pod may begin),
 notifications (what others do to the kernel), pod_upkeep (endpoints true to their pods), secrets (passwords), bird (BIRD's

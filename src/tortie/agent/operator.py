@@ -15,6 +15,7 @@ from tortie.agent.addresses import NodeAddresses
 from tortie.agent.applier import Applier
 from tortie.agent.bird_keeper import BirdKeeper
 from tortie.agent.census import Census
+from tortie.agent.endpoint_rescue import EndpointRescue
 from tortie.agent.endpoint_status import EndpointStatusFiles
 from tortie.agent.health import Condition, Health
 from tortie.agent.http import Address, Answer, Page, TextServer
@@ -55,6 +56,7 @@ class Parts:
     syncer: Syncer
     identity: Identity
     pipeline: Pipeline
+    rescue: EndpointRescue | None
     graph: Graph
     applier: Applier
     dataplane: LinuxDataplane
@@ -255,6 +257,8 @@ class Operator:
             key = str(Key("HostEndpoint", "", host.name))
             found[key] = "; ".join(part for part in (found.get(key, ""), text) if part)
         found |= self._parts.dataplane.overlay_problems
+        if self._parts.rescue is not None:
+            found |= self._parts.rescue.problems
         if self._parts.tunnels.problem:
             found["tunnel addresses"] = self._parts.tunnels.problem
         if not self._has_node:

@@ -30,6 +30,9 @@ class Pipeline:
         self.seen_at = 0.0
         """When the batch that is being worked on came, on the loop's clock."""
         self._busy_since: float | None = None
+        self._batches = 0
+        """How many are being worked on or wait for that: one after the other, in the order in which they came."""
+        self._one = asyncio.Lock()
         self._turn = asyncio.Condition()
 
     @property
@@ -39,11 +42,16 @@ class Pipeline:
 
     async def on_batch(self, batch: Batch) -> None:
         """Feed one batch; hand over what follows from it."""
-        self.seen_at = self._busy_since = asyncio.get_running_loop().time()
+        self._batches += 1
         try:
-            await self._take(batch)
+            async with self._one:
+                self.seen_at = self._busy_since = asyncio.get_running_loop().time()
+                try:
+                    await self._take(batch)
+                finally:
+                    self._busy_since = None
         finally:
-            self._busy_since = None
+            self._batches -= 1
             async with self._turn:
                 self._turn.notify_all()
 
@@ -54,7 +62,7 @@ class Pipeline:
 
     async def settled(self) -> None:
         """Return once all that was reported so far has been handed over."""
-        await self.wait_for(lambda: self._busy_since is None)
+        await self.wait_for(lambda: not self._batches)
 
     async def _take(self, batch: Batch) -> None:
         if not self.in_sync:

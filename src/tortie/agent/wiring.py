@@ -1,8 +1,8 @@
 """All of the agent in one visible table.
 
-    datastore --syncer--> pipeline (calc) --messages--> applier --> LinuxDataplane --> kernel
-                                        \\--BgpUpdate--> bird keeper --> BIRD
-                                         \\--OverlayUpdate--> tunnel addresses --> ipam, datastore
+    datastore --syncer--> endpoint rescue --> pipeline (calc) --messages--> applier --> LinuxDataplane --> kernel
+                                                            \\--BgpUpdate--> bird keeper --> BIRD
+                                                             \\--OverlayUpdate--> tunnel addresses --> ipam, datastore
     tortie-cni --socket--> cni server --> ipam, wiring, datastore --(waits for)--> applier
     nft and link notifications ----------> applier (repair, retry)
     nflog -------------------------------> packet log
@@ -26,6 +26,7 @@ from tortie.agent.applier import Applier
 from tortie.agent.bird import Bird
 from tortie.agent.bird_farewell import BirdFarewell
 from tortie.agent.bird_keeper import BirdKeeper
+from tortie.agent.endpoint_rescue import EndpointRescue, attached
 from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
@@ -143,6 +144,7 @@ class Agent:
         self._on_kubernetes = is_kubernetes(options.environment, options.environment.get("CALICO_CONFIG_FILE"))
         self._pipeline = Pipeline(self._graph, self._metrics, self._deliver)
         self._identity = identity
+        self._rescue = self._endpoint_rescue()
         # Profiles are read from the same namespaces and service accounts there: once is enough.
         kinds = [kind for kind in KINDS if not (self._on_kubernetes and kind in ("Namespace", "ServiceAccount"))]
         self._syncer = Syncer(client, kinds, convert=convert_update, identity=identity)
@@ -169,6 +171,12 @@ class Agent:
         self._operator = Operator(options.node, settings, metrics=self._metrics, parts=self._operated())
         self._reported_routes = RouteReport(options.node, options.run_dir)
         self._status = StatusFile(options.run_dir, self._report)
+
+    def _endpoint_rescue(self) -> EndpointRescue | None:
+        if self._on_kubernetes:  # there pods are the API server's
+            return None
+        sink = self._pipeline.on_batch
+        return EndpointRescue(self._client, self._options.node, identity=self._identity, attached=attached, sink=sink)
 
     def _wireguard_keys(self) -> WireguardKeys:
         options, manager = self._options, self._overlays.wireguard
@@ -202,6 +210,7 @@ class Agent:
             syncer=self._syncer,
             identity=self._identity,
             pipeline=self._pipeline,
+            rescue=self._rescue,
             graph=self._graph,
             applier=self._applier,
             dataplane=self._dataplane,
@@ -254,7 +263,7 @@ class Agent:
     def _parts(self) -> dict[str, Any]:
         """Every task of the agent, by name."""
         parts = {
-            "syncer": self._syncer.run(self._pipeline.on_batch),
+            "syncer": self._syncer.run(self._pipeline.on_batch if self._rescue is None else self._rescue.on_batch),
             "applier": self._applier.run(),
             "nft notifications": follow_table(NftMonitor(own_ports=[self._table.port_id]), self._applier),
             "nft notifications, arp": follow_table(NftMonitor(family="arp", own_ports=[self._arp.port_id]), self._applier),
@@ -285,6 +294,8 @@ class Agent:
             asked = Syncer(self._client, node_reports.KINDS, convert=lambda update: update, identity=self._identity)
             parts["node status, asked"] = asked.run(self._node_reports.on_batch)
             parts["node status"] = self._node_reports.run()
+        if self._rescue is not None:
+            parts["endpoint rescue"] = self._rescue.run()
         if not self._on_kubernetes:
             pods = pod_upkeep.PodUpkeep(self._client, self._options.node)
             stored = Syncer(self._client, pod_upkeep.KINDS, convert=lambda update: update, identity=self._identity)

@@ -93,10 +93,7 @@ class Sources:
 
     async def _from_pools(self, request: Request, config: Config, wish: Wish) -> tuple[Address, ...]:
         handle = handle_of(config, request.container_id)
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")
-        attributes = {"node": self._node, "timestamp": now}
-        if request.pod:
-            attributes |= {"pod": request.pod, "namespace": request.namespace}
+        attributes = booking(self._node, pod=request.pod, namespace=request.namespace)
         for address in wish.addresses:
             await self._ipam.assign_ip(address, handle, attributes=attributes, node=self._node, use=_USE)
         if wish.addresses:
@@ -184,7 +181,18 @@ class Sources:
 
 def handle_of(config: Config, container_id: str) -> str:
     """What an attachment's addresses are booked under."""
-    return f"{config.name}.{container_id}"
+    return handle_in(config.name, container_id)
+
+
+def handle_in(network: str, container_id: str) -> str:
+    """The same, by the network's name alone."""
+    return f"{network}.{container_id}"
+
+
+def booking(node: str, *, pod: str, namespace: str) -> dict[str, str]:
+    """What IPAM remembers with an address that is booked now."""
+    attributes = {"node": node, "timestamp": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f +0000 UTC")}
+    return attributes | {"pod": pod, "namespace": namespace} if pod else attributes
 
 
 def find_delegate(path: str) -> Path:

@@ -22,10 +22,16 @@ Convert = Callable[[Update], Update]
 
 
 class Batch(NamedTuple):
-    """Changes of the state. Exactly one batch of a syncer's life, an empty one, has in_sync: the first listing is complete."""
+    """Changes of the state. Exactly one batch of a syncer's life, an empty one, has in_sync: the first listing is complete.
+
+    `went_back`: the changes follow from a listing of a store that is older than what was seen of it before (an older copy was
+    put back). So what is gone there was not deleted; it is not known any more. Kubernetes, where each kind has moments of its
+    own, says nothing of this.
+    """
 
     updates: tuple[Update, ...]
     in_sync: bool = False
+    went_back: bool = False
 
 
 Sink = Callable[[Batch], Awaitable[None]]
@@ -49,6 +55,8 @@ class Syncer:
         self._known: dict[Key, Resource] = {}
         self._unreadable: dict[Key, str] = {}
         self._in_sync = False
+        self._newest = 0
+        """The revision of the last listing, or of the last event after it."""
         self._connected = False
         self.failure = ""
         """Why the datastore was not followed when that was tried last; "" while it is."""
@@ -104,14 +112,25 @@ class Syncer:
                 value = self._believed(broken)
                 if value is not None:
                     listed[broken.key] = value
+        went_back = self._went_back(listing.revision, listed)
         changed = [Update(key, item) for key, item in listed.items() if self._known.get(key) != item]
         changed += [Update(key, None) for key in self._known if key not in listed]
         self._known = listed
         for at in range(0, len(changed), _BATCH):
-            await sink(Batch(tuple(map(self._convert, changed[at : at + _BATCH]))))
+            await sink(Batch(tuple(map(self._convert, changed[at : at + _BATCH])), went_back=went_back))
         if not self._in_sync:
             self._in_sync = True
             await sink(Batch((), in_sync=True))
+
+    def _went_back(self, revision: str, listed: Mapping[Key, Resource]) -> bool:
+        """Whether a listing is older than what was seen before: by the store's revision, or, where writers have made up for
+        that meanwhile, by the revision of something that is in both."""
+        before, self._newest = self._newest, _number(revision)
+        known = ((self._known.get(key), item) for key, item in listed.items())
+        return self._newest < before or any(
+            old is not None and _number(item.metadata.resource_version) < _number(old.metadata.resource_version)
+            for old, item in known
+        )
 
     async def _follow(self, revision: str, sink: Sink, backoff: Backoff) -> None:
         # Backends write their watch as an async generator; closing it at once gives its descriptors back.
@@ -122,6 +141,7 @@ class Syncer:
                 for event in events:  # before any of them is believed: a store that is emptied says so somewhere in the batch
                     if event.key == KEY and event.unreadable is None:
                         self._identity.admit(guid_of(event.value))
+                self._newest = max(self._newest, *(_number(event.revision) for event in events))
                 updates = [Update(event.key, self._known.get(event.key)) for event in events if self._learn(event)]
                 if updates:
                     await sink(Batch(tuple(map(self._convert, updates))))
@@ -147,3 +167,8 @@ class Syncer:
         self._unreadable[broken.key] = f"{broken.reason}; until it is repaired {instead}"
         _log.error("%s", self._unreadable[broken.key])
         return value
+
+
+def _number(revision: str) -> int:
+    """Revisions of sqlite and etcd count up; others tell nothing."""
+    return int(revision) if revision.isdecimal() else 0

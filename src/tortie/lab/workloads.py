@@ -1,6 +1,7 @@
 """Namespaces and pods of a lab without Kubernetes: objects in the datastore, and the lab's own hand that wires and unwires."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from tortie.base import process
 from tortie.base.net import Family
 from tortie.datastore import operations
 from tortie.datastore.client import Client
+from tortie.datastore.errors import DoesNotExist
 from tortie.kernel import netns
 from tortie.lab.names import LabNames
 from tortie.lab.runtime import Runtime, Sandbox
@@ -52,7 +54,8 @@ class StoredWorkloads:
             await process.stop(state.server_pid)
         await self._runtime.delete(state.sandbox)
         netns.delete(state.netns)
-        await operations.delete(self._client, Key("Pod", state.namespace, state.pod))
+        with contextlib.suppress(DoesNotExist):  # an older copy of the datastore may not know it
+            await operations.delete(self._client, Key("Pod", state.namespace, state.pod))
 
     async def remove_all(self, states: Sequence[PodState]) -> None:
         """Remove pods one after the other, up to the first failure: what failed it would fail the others too."""
