@@ -37,10 +37,15 @@ from tortie.api import (
 from tortie.api.defaults import DEFAULT_CONTROLLERS_METRICS_PORT
 from tortie.api.errors import FieldError, Path, field_path
 from tortie.api.resource import Metadata, Resource
+from tortie.dataplane.render.config import ConfigError, parse
 
 RELEASE = "0.1"
 _STORE = "pass --allow-unenforced to store it anyway"
 REASON = f"not enforced by this release of Tortie ({RELEASE}); {_STORE}"
+
+
+_WIREGUARD_ON = {"WireguardEnabled": "true", "WireguardEnabledV6": "true"}
+"""Its other parameters are read only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Coverage:
 
 
 def unenforced(resource: Resource) -> list[FieldError]:
-    """Every field of `resource` that is set and that this release does not act on."""
+    """Every field of `resource` that is set and that this release does not act on, or cannot."""
     return list(_walk(resource, ()))
 
 
@@ -94,11 +99,25 @@ def _felix(spec: felix.FelixConfigurationSpec, path: Path) -> Iterator[FieldErro
     raw = felix_params.raw_values(spec)
     for known in msgspec.structs.fields(spec):
         content = getattr(spec, known.name)
-        if content is None or known.name in _FELIX_ENFORCED:
+        parameter = felix_params.BY_FIELD.get(known.encode_name)
+        if content is None or parameter is None:
             continue
-        parameter = felix_params.BY_FIELD[known.encode_name]
-        if raw.get(parameter.name, "").lower() != parameter.default.lower():
+        if known.name in _FELIX_ENFORCED:
+            reason = _impossible(parameter.name, raw.get(parameter.name, ""))
+            if reason:
+                yield FieldError(field_path((*path, known.encode_name)), _shown(content), reason)
+        elif raw.get(parameter.name, "").lower() != parameter.default.lower():
             yield FieldError(field_path((*path, known.encode_name)), _shown(content), REASON)
+
+
+def _impossible(name: str, text: str) -> str:
+    """Why no agent could act on a value that Calico's API takes; all of them would keep what they had, and not be ready."""
+    in_use = _WIREGUARD_ON if name.startswith("Wireguard") else {}
+    try:
+        parse({**in_use, name: text})
+    except ConfigError as error:
+        return f"nothing that an agent can do: {error.__cause__ or error}; {_STORE}"
+    return ""
 
 
 def _default(known: msgspec.structs.FieldInfo) -> Any:

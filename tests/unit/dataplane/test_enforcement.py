@@ -250,3 +250,33 @@ def test_defaults_that_we_fill_in_ourselves_are_never_refused() -> None:
     for kind in ("NetworkPolicy", "GlobalNetworkPolicy", "Tier", "IPPool", "FelixConfiguration", "BGPConfiguration", "Node"):
         resource = decode({"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata})
         assert unenforced(with_defaults(resource)) == [], kind
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fix"),
+    [
+        ("vxlanVNI", 1 << 24, "use 1 to 16777215"),
+        ("vxlanVNI", 0, "use 1 to 16777215"),
+        ("vxlanPort", 65536, "use 1 to 65535"),
+        ("wireguardListeningPort", 0, "use 1 to 65535"),
+        ("wireguardListeningPortV6", -1, "use 1 to 65535"),
+        ("vxlanMTU", -1, "use 0 (found by itself), or"),
+        ("ipipMTU", 70000, "use 0 (found by itself), or"),
+        ("wireguardMTU", -1500, "use 0 (found by itself), or"),
+        ("deviceRouteProtocol", 256, "use a number from 3 to 255"),
+    ],
+)
+def test_a_value_that_would_make_every_agent_not_ready_is_refused_with_what_is_possible(
+    field: str, value: int, fix: str
+) -> None:
+    """Calico's API takes any number there, so ours does; the command line is where somebody reads why it is none."""
+    spec = msgspec.convert({field: value}, FelixConfigurationSpec)
+    (error,) = unenforced(FelixConfiguration(metadata=Metadata(name="default"), spec=spec))
+    assert str(error).startswith(f"spec.{field}")
+    assert fix in str(error)
+    assert "--allow-unenforced" in str(error)
+
+
+def test_values_at_the_limits_are_accepted() -> None:
+    spec = FelixConfigurationSpec(vxlan_vni=(1 << 24) - 1, vxlan_port=65535, vxlan_mtu=0, device_route_protocol=255)
+    assert unenforced(FelixConfiguration(metadata=Metadata(name="default"), spec=spec)) == []

@@ -313,7 +313,7 @@ def _service_loop(text: str) -> ServiceLoop:
 
 def _wireguard_ports(read: _Reader) -> tuple[tuple[Family, int], ...]:
     return tuple(
-        (family, read(f"WireguardListeningPort{suffix}", int, port))
+        (family, read(f"WireguardListeningPort{suffix}", _port, port))
         for family, suffix, port in zip(FAMILIES, ("", "V6"), (51820, 51821), strict=True)
         if read(f"WireguardEnabled{suffix}", _boolean, False)
     )
