@@ -31,13 +31,12 @@ from tests.kernel.wireguard_stage import (
 
 from tortie.agent import leaving
 from tortie.base import process
-from tortie.base.net import Family, parse_address, parse_interface, parse_prefix
+from tortie.base.net import Family, parse_interface, parse_prefix
 from tortie.dataplane import wireguard_manager
 from tortie.dataplane.render.config import parse
-from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate, WireguardPeerUpdate
-from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way, WireguardPeer
+from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
+from tortie.intent.routes import ClusterRoute, Overlay, Owner, Way
 from tortie.kernel import netns, sysctl
-from tortie.kernel.route import GUARD_PROTOCOL
 from tortie.kernel.rule import Rule
 
 pytestmark = pytest.mark.kernel
@@ -148,40 +147,6 @@ def test_a_node_that_loses_its_key_is_reached_in_clear(nodes: tuple[Node, Node],
     assert "has no key: it is reached in clear" in one.manager.problems[f"{DEVICES[family]} node-2"]
     two.tell(two.own(families=()))
     exchange(nodes, family)
-
-
-@pytest.mark.parametrize("family", [V4, V6])
-def test_strict_lets_nothing_out_to_a_node_that_loses_its_key_but_to_the_node_itself(
-    nodes: tuple[Node, Node], family: Family
-) -> None:
-    meet(nodes, strict=True, host=True)
-    settle(nodes, family)
-    one, two = nodes
-    one.tell(two.as_peer(family, "", host=True))
-    node, block = str(parse_prefix(NODES[family].format(2))), BLOCKS[family].format(2)
-    assert one.table(family) == {block: "unreachable", node: "throw"}
-    with one.udp(PODS[family].format(1)) as ours, pytest.raises(OSError, match=r"[Uu]nreachable|No route"):
-        ours.sendto(b"secret", (PODS[family].format(2), 4000))
-    assert "it is not reached (strict)" in one.manager.problems[f"{DEVICES[family]} node-2"]
-
-
-def test_strict_never_waits_in_clear(nodes: tuple[Node, Node]) -> None:
-    one, two = nodes
-    one.tell(one.own(families=(V4,), strict=True), two.as_peer(V4, two.wireguard_key()))
-    assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
-
-
-def test_strict_lets_nothing_new_out_while_the_device_cannot_be_asked(nodes: tuple[Node, Node]) -> None:
-    meet(nodes, strict=True)
-    one, two = nodes
-    (one.folder / "wireguard" / f"{DEVICES[V4]}.sock").unlink()
-    new = WireguardPeer("node-3", V4, two.wireguard_key(), parse_address("172.30.9.3"), 51820, (parse_prefix("10.65.3.0/26"),))
-    with pytest.raises(ExceptionGroup):
-        one.tell(WireguardPeerUpdate("node-3", V4, new))
-    held = one.routes.list(
-        table=1, families=(V4,), protocol=GUARD_PROTOCOL
-    )  # wireguard-go may notice, and take the device along
-    assert {str(each.dst): each.kind for each in held} == {BLOCKS[V4].format(2): "blackhole", "10.65.3.0/26": "blackhole"}
 
 
 def test_two_nodes_with_one_key_are_no_peers(nodes: tuple[Node, Node]) -> None:
@@ -463,15 +428,6 @@ def test_without_any_wireguard_it_is_said_and_the_network_stays(
     assert not one.has_rule(V4)
     assert one.manager.public_keys[V4] == ""
     exchange(nodes, V4)
-
-
-def test_without_any_wireguard_strict_sends_nothing_in_clear(nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tortie.kernel.wireguard.userspace._PROGRAM", "no-such-wireguard-go")
-    one, two = nodes
-    one.tell(one.own(families=(V4,), strict=True), two.as_peer(V4, two.wireguard_key()))
-    assert one.table(V4) == {BLOCKS[V4].format(2): "unreachable"}
-    with one.udp(PODS[V4].format(1)) as ours, pytest.raises(OSError, match=r"[Uu]nreachable|No route"):
-        ours.sendto(b"secret", (PODS[V4].format(2), 4000))
 
 
 @pytest.mark.parametrize("strict", [False, True])

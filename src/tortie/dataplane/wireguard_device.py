@@ -46,6 +46,8 @@ class WireguardDevice:
         self._threaded = False
         self.remark = ""
         """What could not be done, though the device works."""
+        self.is_readdressed = False
+        """An address came or went. Without its last one the kernel drops an IPv4 device's routes, and says nothing."""
         self._new: set[str] = set()
         """Peers that are still to be spoken to."""
         self._later: dict[str, float] = {}
@@ -215,9 +217,11 @@ class WireguardDevice:
         found = [each.interface for each in self._links.addresses(self.name) if each.is_global]
         if own is not None and own not in found:
             self._links.add_address(self.name, own)
+            self.is_readdressed = True
         for other in found:
             if other != own:
                 self._links.delete_address(self.name, other)
+                self.is_readdressed = True
 
 
 def _grows(actual: Peer | None, wanted: Peer) -> bool:

@@ -10,7 +10,7 @@ What once was encrypted goes nowhere in clear while its node has a key.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +31,11 @@ from tortie.kernel.wireguard.devices import WireguardDevices
 from tortie.kernel.wireguard.key_files import KeyFiles
 
 SESSION_SECONDS = 3.0
-"""So long packets take the way without WireGuard while there is no session yet with a node that has a key."""
+"""So long packets take the way without WireGuard (strict: none) while there is no session yet with a node that has a key."""
 LINGER_SECONDS = 3.0
 """So long a device that is switched off still takes packets."""
 _PATIENCE = 3
+_FEW = 3
 _UNREACHABLE = "unreachable"
 
 
@@ -182,9 +183,11 @@ class WireguardManager:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By device, and by device and node."""
+        """By device, by device and node, and by device and table."""
         found = dict(self._problems)
         for family, state in self._families.items():
+            if state.routes.strangers:
+                found[f"{state.place.device} table {state.place.table}"] = _told(state.routes.strangers)
             if state.device.silence and self._end(family) is not None:
                 found.setdefault(state.place.device, state.device.silence)
             for line in self._peer_lines(family, state):
@@ -298,6 +301,9 @@ class WireguardManager:
             if not end.strict:
                 return [error]  # what the kernel has stays: an agent before us may have left it working
             failures.append(error)  # and nothing new may go in clear: what the device does not know yet it drops
+        if state.device.is_readdressed:
+            state.device.is_readdressed = False
+            state.routes.link_changed(state.place.device)
         if adopted and state.available:  # an agent before us may have led packets into it: that is not taken back
             found = state.device.found
             state.ready |= {peer.node for key, peer in usable.items() if key in found or guarded.intersection(peer.allowed)}
@@ -365,12 +371,12 @@ class WireguardManager:
         state = self._families[family]
         table, device, source = state.place.table, state.place.device, self._source(family, end)
         for node, peer in sorted(self._peers[family].items()):
-            enters = state.available and is_usable(peer) and (end.strict or node in state.ready)
+            enters = state.available and is_usable(peer) and node in state.ready
             for dst in peer.allowed:
                 if enters:
                     yield Route(dst=dst, device=device, table=table, scope=SCOPE_LINK, source=source)
                 elif end.strict and dst != single(peer.endpoint):
-                    yield Route(dst=dst, kind=_UNREACHABLE, table=table)
+                    yield Route(dst=dst, kind=_UNREACHABLE, table=table)  # packets that both sent would make handshakes cross
                 else:  # a node that has no key could not even hand one in if it were not reached in clear
                     yield Route(dst=dst, kind=THROW, table=table)
         for dst in sorted(self._local[family]):
@@ -421,3 +427,12 @@ class WireguardManager:
     @staticmethod
     def _lingers(state: _Family) -> bool:
         return state.off_since is not None and time.monotonic() - state.off_since < LINGER_SECONDS
+
+
+def _told(strangers: Sequence[Route]) -> str:
+    """What others' routes in a table of ours do, and what can be done about them."""
+    listed = ", ".join(map(str, strangers[:_FEW])) + (f" and {len(strangers) - _FEW} more" if len(strangers) > _FEW else "")
+    return (
+        f"others have routes in WireGuard's table, and all packets of this node that match follow them: {listed}: "
+        "remove them, or give routeTableRanges indices that nobody else uses"
+    )

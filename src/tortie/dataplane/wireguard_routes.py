@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tortie.base.net import Family, Prefix
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, Route, Routes
+from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, THROW, Route, Routes
 from tortie.kernel.route_table import RouteTable
 from tortie.kernel.rule import Rule, Rules, RuleTable
 
@@ -29,6 +29,9 @@ class WireguardRoutes:
         self._guards = RouteTable(routes, table=table, protocol=GUARD_PROTOCOL)
         self._rule = RuleTable(rules, family=family, priority=priority, table=table)
         self._swept = False
+        self._looked = False
+        self.strangers: tuple[Route, ...] = ()
+        """Others' routes in the table, as found when it was last read back: they take packets that are not theirs to take."""
 
     def want(self, routes: Iterable[Route], *, mark: int) -> None:
         """These routes, for all packets without the mark."""
@@ -48,6 +51,10 @@ class WireguardRoutes:
         """Bring the kernel to it. Raises an ExceptionGroup or a KernelError."""
         if not self._swept:
             self._sweep()
+        if not self._routes.desired:
+            self.strangers, self._looked = (), False
+        elif not self._looked:
+            self._look_for_strangers()
         if self._routes.desired:
             self._guards.apply()
             self._routes.apply()
@@ -67,10 +74,21 @@ class WireguardRoutes:
         self._routes.distrust()
         self._guards.distrust()
         self._rule.distrust()
+        self._looked = False
 
     def link_changed(self, device: str) -> None:
         """The kernel may have dropped routes of this device."""
         self._routes.link_changed(device)
+
+    def _look_for_strangers(self) -> None:
+        """The rule leads all of the node's packets here; what others' routes take does not go on to the main table."""
+        ours = (PROTOCOL, GUARD_PROTOCOL)
+        try:
+            found = self._kernel.list(table=self._table, families=(self._family,))
+        except KernelError:
+            return  # the next `apply` tries again
+        self.strangers = tuple(route for route in found if route.protocol not in ours and route.kind != THROW)
+        self._looked = True
 
     def _sweep(self) -> None:
         """An agent before us may have had another priority: its rules go, by our protocol, their table and form."""

@@ -76,7 +76,7 @@ def report(peer: WireguardPeer, end: WireguardEnd, seen: Seen) -> PeerReport:
         public_key=peer.public_key,
         endpoint=f"{host}:{peer.port}",
         networks=len(peer.allowed),
-        encrypted=usable and (end.strict or peer.node in seen.ready),
+        encrypted=usable and peer.node in seen.ready,
         handshake=0.0 if known is None else known.last_handshake,
         handshake_age=age,
         received_bytes=0 if known is None else known.received_bytes,
