@@ -36,6 +36,9 @@ IPIP, UDP = 4, 17
 POOL = parse_prefix("10.65.0.0/16")
 _MTU_DISCOVER, _PROBE, _DONT = 10, 3, 0
 _SIOCETHTOOL = 0x8946
+_RTM_NEWLINK, _REQUEST_ACK = 16, 5
+_SIZES_OF_SUPER_PACKETS = (41, 58, 63, 64)  # what is cut (GSO) and what is put together (GRO); the same of IPv4 alone
+_RECEIVE_BUFFER = 33  # SO_RCVBUFFORCE
 _OFFLOADS = (0x1F, 0x24, 0x2C, 0x17)  # TSO, GSO, GRO, checksums of what is sent
 
 
@@ -294,6 +297,7 @@ class Wire:
 
     def __init__(self, fd: int, device: str) -> None:
         self._socket = netns.in_netns(fd, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)))
+        self._socket.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER, 1 << 26)
         self._socket.bind((device, ETH_P_ALL))
         self.patience = 2.0
 
@@ -330,6 +334,19 @@ def sends_frame(fd: int, device: str, target: str, packet: bytes) -> None:
 
 def is_ipip(packet: bytes) -> bool:
     return packet[9] == IPIP
+
+
+def with_super_packets(fd: int, device: str, *, size: int) -> None:
+    """Let a device of a namespace have packets of this size, of IPv4 too (Linux 6.3)."""
+
+    def work() -> None:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
+            sizes = b"".join(struct.pack("=HHI", 8, kind, size) for kind in _SIZES_OF_SUPER_PACKETS)
+            body = struct.pack("=BxHiII", 0, 0, socket.if_nametoindex(device), 0, 0) + sizes
+            asking.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWLINK, _REQUEST_ACK, 1, 0) + body)
+            assert struct.unpack_from("=i", asking.recv(4096), 16)[0] == 0
+
+    netns.in_netns(fd, work)
 
 
 def without_offload(fd: int, device: str) -> None:

@@ -27,6 +27,7 @@ from tests.kernel.ipip_stage import (
     sends,
     sends_frame,
     transfers,
+    with_super_packets,
     without_id,
     without_offload,
 )
@@ -133,6 +134,21 @@ def test_streams_cross_whole_where_devices_leave_segments_and_checksums_to_the_k
         assert transfers(two, one, size=4 << 20)
         if place != "pods":
             assert max(len(packet) for packet in wire.packets(is_ipip, count=50)) == 1500
+
+
+@everywhere
+def test_streams_cross_whole_in_packets_longer_than_a_header_can_say(fresh: Cluster) -> None:
+    """What people call BIG TCP: the kernel has 0 for their length."""
+    one, two, router = fresh
+    devices = [(router, "eth1"), (router, "eth2")]
+    for machine in (one, two):
+        devices += [(machine.fd, "eth0"), (machine.fd, "cali1"), (machine.fd, "tunl0"), (machine.pod_fd, "eth0")]
+    for fd, device in devices:
+        with_super_packets(fd, device, size=150_000)
+    with Wire(router, "eth2") as wire:
+        assert transfers(one, two, size=32 << 20)
+        longest = wire.packets(lambda packet: is_ipip(packet) and len(packet) > 0xFFFF)[0]
+    assert longest[2:4] == b"\0\0"
 
 
 def test_what_is_on_the_wire_is_what_rfc_2003_says(shared: Cluster) -> None:
