@@ -1,20 +1,28 @@
 """How one node reaches what the others have, and who programs it: rule by rule."""
 
-import base64
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 import pytest
+from tests.unit.calc.routes_ground import (
+    BLOCK_FAR,
+    BLOCK_NEAR,
+    FAR,
+    HERE,
+    NEAR,
+    VXLAN_NODES,
+    WG_NODES,
+    Cluster,
+    bgp,
+    block,
+    felix,
+    node,
+    pod,
+    pool,
+)
 
-from tortie.api.bgp import BGPConfiguration
-from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
-from tortie.api.felix import FelixConfiguration
-from tortie.api.ipam import BlockAffinity, BlockAffinitySpec
-from tortie.api.ippool import IPPool
+from tortie.api.ipam import BlockAffinity
 from tortie.api.node import Node
-from tortie.api.resource import Metadata, Resource, Update
-from tortie.base.net import Family, parse_address, parse_prefix
+from tortie.api.resource import Update
+from tortie.base.net import parse_prefix
 from tortie.calc.graph import Graph
 from tortie.intent.messages import (
     ClusterRouteUpdate,
@@ -25,96 +33,8 @@ from tortie.intent.messages import (
     VtepUpdate,
     WireguardPeerUpdate,
 )
-from tortie.intent.routes import ClusterRoute, Owner, TunnelEnd, Way
+from tortie.intent.routes import Owner, Way
 from tortie.intent.state import State
-
-HERE, NEAR, FAR = "here", "near", "far"
-BLOCK_NEAR, BLOCK_FAR = "10.0.1.0/26", "10.0.2.0/26"
-
-
-def key(letter: str) -> str:
-    return base64.b64encode(letter.encode() * 32).decode()
-
-
-class Cluster:
-    """A graph and the state that its messages lead to. Three nodes: this one, one in its subnet, one in another."""
-
-    def __init__(self, *resources: Resource, backend: str = "bird", **overrides: str) -> None:
-        self.graph = Graph(HERE, backend=backend, overrides=overrides)
-        self.state = State()
-        self.last: list[Message] = []
-        self.graph.on_in_sync()
-        self.tell(node(HERE, "192.0.2.1/24"), node(NEAR, "192.0.2.2/24"), node(FAR, "198.51.100.3/24"))
-        self.tell(block(HERE, "10.0.0.0/26"), block(NEAR, BLOCK_NEAR), block(FAR, BLOCK_FAR), *resources)
-
-    def tell(self, *resources: Resource) -> "Cluster":
-        self.graph.on_updates([Update(each.key, each) for each in resources])
-        return self._flush()
-
-    def forget(self, *resources: Resource) -> "Cluster":
-        self.graph.on_updates([Update(each.key, None) for each in resources])
-        return self._flush()
-
-    def _flush(self) -> "Cluster":
-        self.last = self.graph.flush()
-        self.state.apply_all(self.last)
-        return self
-
-    def __getitem__(self, dst: str) -> ClusterRoute:
-        return self.state.cluster_routes[parse_prefix(dst)]
-
-    def way(self, dst: str) -> tuple[Way, Owner, str]:
-        route = self[dst]
-        return route.way, route.owner, "" if route.next_hop is None else str(route.next_hop)
-
-    def destinations(self) -> set[str]:
-        return {str(dst) for dst in self.state.cluster_routes}
-
-    def problem(self, kind: str, name: str) -> str:
-        return "; ".join(text for each, text in self.graph.problems.items() if (each.kind, each.name) == (kind, name))
-
-
-def node(name: str, ipv4: str = "", ipv6: str = "", **fields: Any) -> Node:
-    """`fields`: vxlan, vxlan6, mac, ipip, wg, key, key6, labels."""
-    spec: dict[str, Any] = {
-        "bgp": {"ipv4Address": ipv4, "ipv6Address": ipv6, "ipv4IPIPTunnelAddr": fields.get("ipip", "")},
-        "ipv4VXLANTunnelAddr": fields.get("vxlan", ""),
-        "ipv6VXLANTunnelAddr": fields.get("vxlan6", ""),
-        "vxlanTunnelMACAddr": fields.get("mac", ""),
-        "wireguard": {"interfaceIPv4Address": fields.get("wg", "")},
-    }
-    status = {"wireguardPublicKey": fields.get("key", ""), "wireguardPublicKeyV6": fields.get("key6", "")}
-    metadata = {"name": name, "labels": fields.get("labels", {})}
-    return msgspec.convert({"metadata": metadata, "spec": spec, "status": status}, Node)
-
-
-def block(owner: str, cidr: str, state: Any = "confirmed", kind: str = "host", *, deleted: bool = False) -> BlockAffinity:
-    spec = BlockAffinitySpec(state=state, node=owner, cidr=cidr, type=kind, deleted=deleted)
-    return BlockAffinity(metadata=Metadata(name=f"{owner}-{cidr}"), spec=spec)
-
-
-def pool(cidr: str = "10.0.0.0/16", name: str = "pool", **spec: Any) -> IPPool:
-    return msgspec.convert({"metadata": {"name": name}, "spec": {"cidr": cidr} | spec}, IPPool)
-
-
-def pod(name: str, owner: str, *nets: str) -> WorkloadEndpoint:
-    spec = WorkloadEndpointSpec(orchestrator="k8s", node=owner, pod=name, endpoint="eth0", ip_networks=nets)
-    return WorkloadEndpoint(metadata=Metadata(name=f"{owner}-k8s-{name}-eth0", namespace="ns"), spec=spec)
-
-
-def felix(annotations: Mapping[str, str] = {}, **spec: Any) -> FelixConfiguration:
-    return msgspec.convert({"metadata": {"name": "default", "annotations": annotations}, "spec": spec}, FelixConfiguration)
-
-
-def bgp(programs: str) -> BGPConfiguration:
-    return msgspec.convert({"metadata": {"name": "default"}, "spec": {"programClusterRoutes": programs}}, BGPConfiguration)
-
-
-VXLAN_NODES = (
-    node(HERE, "192.0.2.1/24", vxlan="10.0.0.1"),
-    node(NEAR, "192.0.2.2/24", vxlan="10.0.1.1"),
-    node(FAR, "198.51.100.3/24", vxlan="10.0.2.1", mac="66:00:00:00:00:03"),
-)
 
 
 def test_without_encapsulation_bird_programs_what_bgp_has_learned() -> None:
@@ -407,146 +327,6 @@ def test_the_end_of_a_tunnel_in_a_foreign_block_has_a_route_of_its_own() -> None
     cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES, node(FAR, "198.51.100.3/24", vxlan="10.0.1.60"))
     assert cluster.way("10.0.1.60/32") == (Way.VXLAN, Owner.AGENT, "10.0.1.60")
     assert "10.0.1.60/32" not in cluster.tell(VXLAN_NODES[2]).destinations()
-
-
-def test_vteps_are_other_nodes_complete_ends() -> None:
-    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
-    near, far = (cluster.state.vteps[each, Family.V4] for each in (NEAR, FAR))
-    assert (str(far.address), far.mac, str(far.underlay)) == ("10.0.2.1", "66:00:00:00:00:03", "198.51.100.3")
-    assert near.mac == "66:d8:c4:66:83:a8"
-    assert set(cluster.state.vteps) == {(NEAR, Family.V4), (FAR, Family.V4)}
-    assert set(cluster.tell(node(FAR, "198.51.100.3/24")).state.vteps) == {(NEAR, Family.V4)}
-    assert not cluster.tell(pool()).state.vteps
-
-
-def test_of_two_nodes_with_one_vxlan_address_the_one_whose_block_it_is_in_is_reached() -> None:
-    """The stale one may be the first by name."""
-    cluster = Cluster(pool(vxlanMode="Always"), *VXLAN_NODES)
-    assert min(FAR, NEAR) == FAR
-    before = cluster.state.vteps[NEAR, Family.V4]
-    stale = node(FAR, "198.51.100.3/24", vxlan=str(before.address), mac="66:00:00:00:00:03")
-    assert cluster.tell(stale).state.vteps == {(NEAR, Family.V4): before}
-    assert str(before.address) in cluster.problem("Node", FAR)
-    cluster.forget(block(NEAR, BLOCK_NEAR))
-    assert set(cluster.state.vteps) == {(FAR, Family.V4)}, "in nobody's block: the first by name"
-    cluster.tell(block(NEAR, BLOCK_NEAR))
-    assert set(cluster.state.vteps) == {(NEAR, Family.V4)}
-    cluster.forget(stale)
-    assert set(cluster.state.vteps) == {(NEAR, Family.V4)}
-    own = next(each.address for each in cluster.state.overlay.tunnels) if cluster.state.overlay is not None else None
-    cluster.tell(node(NEAR, "192.0.2.2/24", vxlan=str(own), mac="66:00:00:00:00:02"))
-    assert not cluster.state.vteps, "this node's own comes before all"
-
-
-def test_this_nodes_ends_name_the_pools_that_their_addresses_come_from() -> None:
-    cluster = Cluster(
-        node(HERE, "192.0.2.1/24", vxlan="10.0.0.1", labels={"rack": "a"}),
-        pool(vxlanMode="CrossSubnet", nodeSelector="rack == 'a'"),
-        pool("10.2.0.0/16", "other-rack", vxlanMode="Always", nodeSelector="rack == 'b'"),
-        pool("10.3.0.0/16", "no-tunnels", vxlanMode="Always", allowedUses=["Workload"]),
-        pool("10.4.0.0/16", "ipip", ipipMode="Always"),
-        pool("fd00:10::/48", "six", vxlanMode="Always"),
-    )
-    overlay = cluster.state.overlay
-    assert overlay is not None
-    assert str(overlay.ipv4) == "192.0.2.1/24"
-    vxlan = TunnelEnd(
-        Way.VXLAN,
-        Family.V4,
-        parse_address("10.0.0.1"),
-        (parse_prefix("10.0.0.0/16"),),
-        "66:01:54:c0:da:be",
-        keeps=tuple(parse_prefix(f"10.{number}.0.0/16") for number in (0, 2, 3)),
-    )
-    assert overlay.tunnel(Way.VXLAN, Family.V4) == vxlan
-    ipip = (parse_prefix("10.4.0.0/16"),)
-    assert overlay.tunnel(Way.IPIP, Family.V4) == TunnelEnd(Way.IPIP, Family.V4, None, ipip, keeps=ipip)
-    assert overlay.tunnel(Way.VXLAN, Family.V6) is None, "the node has no IPv6 address"
-    assert cluster.forget(node(HERE)).state.overlay is None
-
-
-WG_NODES = (
-    node(HERE, "192.0.2.1/24", key=key("a")),
-    node(NEAR, "192.0.2.2/24", key=key("b"), wg="10.0.1.63"),
-    node(FAR, "198.51.100.3/24"),
-)
-
-
-def test_wireguard_lies_on_top_of_every_way_between_nodes_that_have_keys() -> None:
-    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), pod("p", NEAR, "10.0.2.7/32"))
-    assert (cluster[BLOCK_NEAR].encrypted, cluster[BLOCK_FAR].encrypted, cluster["10.0.0.0/26"].encrypted) == (
-        True,
-        False,
-        False,
-    )
-    near, far = (cluster.state.wireguard_peers[each, Family.V4] for each in (NEAR, FAR))
-    assert (near.public_key, str(near.endpoint), near.port, near.problem) == (key("b"), "192.0.2.2", 51820, "")
-    assert list(map(str, near.allowed)) == [BLOCK_NEAR, "10.0.1.63/32", "10.0.2.7/32"]
-    assert (far.public_key, list(map(str, far.allowed))) == ("", [BLOCK_FAR])
-    assert (HERE, Family.V4) not in cluster.state.wireguard_peers
-    cluster.tell(felix(wireguardEnabled=False))
-    assert not cluster.state.wireguard_peers
-    assert not cluster[BLOCK_NEAR].encrypted
-
-
-def test_nothing_is_encrypted_before_this_node_has_a_key() -> None:
-    cluster = Cluster(pool(), *WG_NODES[1:], felix(wireguardEnabled=True))
-    assert not cluster[BLOCK_NEAR].encrypted
-    assert cluster.state.overlay is not None
-    assert cluster.state.overlay.wireguard[0].pools == ()
-    overlay = cluster.tell(WG_NODES[0]).state.overlay
-    assert overlay is not None
-    assert cluster[BLOCK_NEAR].encrypted
-    assert list(map(str, overlay.wireguard[0].pools)) == ["10.0.0.0/16"]
-
-
-@pytest.mark.parametrize("twin", [HERE, NEAR])
-def test_a_key_that_two_nodes_have_is_nobodys(twin: str) -> None:
-    letter = "a" if twin == HERE else "b"
-    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), node(FAR, "198.51.100.3/24", key=key(letter)))
-    assert not cluster[BLOCK_FAR].encrypted
-    assert not cluster[BLOCK_NEAR].encrypted
-    assert cluster.state.wireguard_peers[FAR, Family.V4].problem.endswith(f"is also that of node {twin}")
-    assert "is also that of node far: nothing is encrypted with it" in cluster.problem("Node", twin)
-    cluster.tell(node(FAR, "198.51.100.3/24", key=key("c")))
-    assert cluster[BLOCK_FAR].encrypted
-    assert cluster[BLOCK_NEAR].encrypted
-    assert not cluster.graph.problems
-
-
-def test_what_is_no_key_is_reported_and_not_used() -> None:
-    for text in ("c2hvcnQ=", "A" * 42 + "B="):  # the latter is another spelling of a key of zeros
-        cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True), node(FAR, "198.51.100.3/24", key=text))
-        assert not cluster[BLOCK_FAR].encrypted
-    problem = "status.wireguardPublicKey of node far is no WireGuard key: nothing is encrypted with it"
-    assert cluster.problem("Node", FAR) == problem
-
-
-def test_with_host_encryption_nodes_themselves_are_encrypted_and_need_no_address_of_a_pool() -> None:
-    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True, wireguardHostEncryptionEnabled=True))
-    assert "192.0.2.2/32" in map(str, cluster.state.wireguard_peers[NEAR, Family.V4].allowed)
-    overlay = cluster.state.overlay
-    assert overlay is not None
-    end = overlay.wireguard[0]
-    assert (end.address, end.pools, end.host_encryption, end.strict) == (None, (), True, False)
-
-
-def test_strict_encryption_is_asked_for_by_annotation_and_may_be_changed_alone() -> None:
-    cluster = Cluster(pool(), *WG_NODES, felix(wireguardEnabled=True, wireguardListeningPort=7))
-    assert cluster.state.wireguard_peers[NEAR, Family.V4].port == 7
-    cluster.tell(felix({"tortie.io/wireguard-strict": "Enabled"}, wireguardEnabled=True, wireguardListeningPort=7))
-    assert cluster.state.overlay is not None
-    assert cluster.state.overlay.wireguard[0].strict
-
-
-def test_a_wish_for_strict_encryption_that_cannot_be_read_is_told_and_granted() -> None:
-    cluster = Cluster(*WG_NODES, felix({"tortie.io/wireguard-strict": "yes"}, wireguardEnabled=True))
-    overlay = cluster.state.overlay
-    assert overlay is not None
-    assert overlay.wireguard[0].strict
-    assert "must be Enabled or Disabled; it counts as Enabled" in cluster.problem("FelixConfiguration", "default")
-    cluster.tell(felix({"tortie.io/wireguard-strict": "disabled"}, wireguardEnabled=True))
-    assert not cluster.graph.problems
 
 
 def test_one_flush_tells_ends_before_routes_and_takes_routes_before_ends() -> None:
