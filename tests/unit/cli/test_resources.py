@@ -338,6 +338,7 @@ def test_watch_streams_changes_until_it_is_interrupted(tortie: Tortie) -> None:
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
     )
     try:
         assert process.stdout is not None
