@@ -46,7 +46,7 @@ class TextServer:
         self._pages = pages
         self._wanted: Address | None = None
         self._changed = asyncio.Event()
-        self._connections = 0
+        self._connections: set[socket.socket] = set()
         self.bound: tuple[Address, ...] = ()
         self.failure = ""
 
@@ -85,26 +85,34 @@ class TextServer:
                     listener.close()
 
     async def _serve_until_changed(self, sockets: Iterable[socket.socket]) -> None:
-        async with asyncio.TaskGroup() as group:
-            tasks = {group.create_task(self._accept(listener, group)) for listener in sockets}
-            await self._changed.wait()
-            for task in tasks:
-                task.cancel()
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {group.create_task(self._accept(listener, group)) for listener in sockets}
+                await self._changed.wait()
+                for task in tasks:
+                    task.cancel()
+        finally:
+            while self._connections:  # a task that is cancelled before it begins closes nothing
+                self._connections.pop().close()
 
     async def _accept(self, listener: socket.socket, group: asyncio.TaskGroup) -> None:
-        """Without end. asyncio's own servers log a hundred tracebacks a second when descriptors run out."""
-        loop = asyncio.get_running_loop()
+        """Without end. asyncio's own servers log a hundred tracebacks a second when descriptors run out; and its sock_accept,
+        cancelled just when somebody came, keeps him waiting on a connection that nobody has."""
         while True:
+            await _somebody_at(listener)
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+            except BlockingIOError:  # gone again
+                continue
             except OSError as error:
                 _log.error("%s: cannot accept, will be tried again: %s", self._name, error.strerror)
                 await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
                 continue
-            if self._connections >= _CONNECTIONS:
+            if len(self._connections) >= _CONNECTIONS:
                 connection.close()
             else:
-                self._connections += 1
+                self._connections.add(connection)
                 group.create_task(self._serve(connection))
 
     async def _serve(self, connection: socket.socket) -> None:
@@ -123,7 +131,7 @@ class TextServer:
         except Exception:  # or the server would end, and the agent with it
             _log.exception("%s: a request failed in a way that nobody foresaw", self._name)
         finally:
-            self._connections -= 1
+            self._connections.discard(connection)
             connection.close()
 
     def _response(self, request: bytes) -> bytes:
@@ -154,6 +162,17 @@ class TextServer:
         except Exception:
             _log.exception("%s: page %s failed", self._name, path)
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the page failed; the agent's log says why\n")
+
+
+async def _somebody_at(listener: socket.socket) -> None:
+    """Return once there is a connection to accept, or one was."""
+    loop = asyncio.get_running_loop()
+    came = asyncio.Event()
+    loop.add_reader(listener, came.set)
+    try:
+        await came.wait()
+    finally:
+        loop.remove_reader(listener)
 
 
 async def _listen(address: Address) -> list[socket.socket]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
@@ -101,6 +102,31 @@ def test_it_stops_and_moves_when_told() -> None:
             assert (await ask(server, b"GET /page HTTP/1.1\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
     asyncio.run(run())
+
+
+def test_who_comes_in_the_moment_in_which_it_stops_is_not_left_waiting() -> None:
+    """The agent loads without the garbage collector: what is lost then stays open."""
+
+    async def comes(turns: int) -> bytes:
+        async with served() as server:
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(server.bound[0])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(2):
+                return await asyncio.get_running_loop().sock_recv(client, 1)
+        except ConnectionError:
+            return b""
+        finally:
+            client.close()
+
+    gc.disable()
+    try:
+        assert [asyncio.run(comes(turns)) for turns in range(6)] == [b""] * 6
+    finally:
+        gc.enable()
 
 
 def test_a_port_that_is_taken_is_told_and_tried_again() -> None:
