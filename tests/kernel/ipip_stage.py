@@ -193,6 +193,17 @@ def reaches(one: Machine, other: Machine, *, size: int = 100, may_fragment: bool
             return False
 
 
+def is_repaired(one: Machine, other: Machine, damage: str) -> None:
+    """After a command that harms it the tunnel is as it was once the agent has looked."""
+    one.run(*damage.split())
+    one.repair()
+    assert reaches(one, other, size=1452)
+    assert reaches(other, one, size=1452)
+    shown = one.run("ip", "-o", "-4", "addr", "show", "dev", "tunl0").splitlines()
+    assert [line.split()[3] for line in shown] == ["10.65.1.0/32"]
+    assert one.links.get("tunl0").mtu == 1480
+
+
 @contextlib.contextmanager
 def asking(one: Machine, other: Machine) -> Iterator[list[int]]:
     """One question after the other from pod to pod for the length of a block; afterwards, which of them had no answer."""

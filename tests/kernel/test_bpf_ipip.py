@@ -22,6 +22,7 @@ from tests.kernel.ipip_stage import (
     hanging,
     header,
     is_ipip,
+    is_repaired,
     reaches,
     rfc2003,
     sends,
@@ -314,13 +315,7 @@ def test_nothing_is_written_when_nothing_changed(fresh: Cluster) -> None:
 )
 def test_what_others_break_is_repaired(shared: Cluster, damage: str) -> None:
     one, two, _ = shared
-    one.run(*damage.split())
-    one.repair()
-    assert reaches(one, two, size=1452)
-    assert reaches(two, one, size=1452)
-    shown = one.run("ip", "-o", "-4", "addr", "show", "dev", "tunl0").splitlines()
-    assert [line.split()[3] for line in shown] == ["10.65.1.0/32"]
-    assert one.links.get("tunl0").mtu == 1480
+    is_repaired(one, two, damage)
 
 
 @everywhere

@@ -16,6 +16,7 @@ from tests.kernel.ipip_stage import (
     datagram,
     hanging,
     is_ipip,
+    is_repaired,
     reaches,
     rfc2003,
     sends,
@@ -117,13 +118,7 @@ def test_those_bytes_are_understood(pair: Cluster) -> None:
 )
 def test_what_others_break_is_repaired(by_kernel: Cluster, damage: str) -> None:
     one, two, _ = by_kernel
-    one.run(*damage.split())
-    one.repair()
-    assert reaches(one, two, size=1452)
-    assert reaches(two, one, size=1452)
-    shown = one.run("ip", "-o", "-4", "addr", "show", "dev", "tunl0").splitlines()
-    assert [line.split()[3] for line in shown] == ["10.65.1.0/32"]
-    assert one.links.get("tunl0").mtu == 1480
+    is_repaired(one, two, damage)
 
 
 def test_out_of_use_the_device_is_down_and_has_no_address(by_kernel: Cluster) -> None:

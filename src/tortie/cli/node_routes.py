@@ -1,6 +1,5 @@
 """`tortie node routes`: how this node reaches a pod, a block or everything, who programs that, and why."""
 
-import ipaddress
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import click
 
+from tortie.base.net import parse_prefix
 from tortie.cli import screen
 from tortie.cli.boxes import box
 from tortie.cli.everywhere import global_options
@@ -76,19 +76,17 @@ def _workloads(document: dict[str, Any]) -> list[_Route]:
 def _deciding(routes: Sequence[_Route], workloads: Sequence[_Route], to: str) -> list[_Route]:
     """The narrowest route that contains what was asked for; of a network that is wider than routes are, all within it."""
     try:
-        asked = ipaddress.ip_network(to, strict=False)
+        asked = parse_prefix(to, strict=False)
     except ValueError as error:
         raise InputError(f"{to!r} is neither an address nor a CIDR: {error}") from error
     around, within = [], []
     for route in routes:
-        network = ipaddress.ip_network(route["destination"])
-        if network.version != asked.version:
-            continue
-        if asked.subnet_of(network):  # type: ignore[arg-type]
-            around.append((network.prefixlen, route))
-        elif network.subnet_of(asked):  # type: ignore[arg-type]
+        network = parse_prefix(route["destination"])
+        if network.contains(asked):
+            around.append((network.length, route))
+        elif asked.contains(network):
             within.append(route)
-    here = [each for each in workloads if ipaddress.ip_network(each["destination"]) == asked]
+    here = [each for each in workloads if parse_prefix(each["destination"]) == asked]
     widest = [max(around, key=lambda each: each[0])[1]] if around else []
     return here[:1] or widest + within
 
