@@ -98,11 +98,6 @@ def open_named(name: str) -> int:
     return open_path(path_of(name))
 
 
-def open_current() -> int:
-    """A descriptor of the calling thread's namespace, to be closed by the caller."""
-    return open_path(_OURS)
-
-
 @contextlib.contextmanager
 def opened(name: str) -> Iterator[int]:
     """The descriptor of a named namespace for the length of a block."""

@@ -22,7 +22,6 @@ from tortie.lab.convergence import wait_for_routes
 from tortie.lab.kubernetes_workloads import KubernetesWorkloads
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
-from tortie.lab.runtime import Runtime
 from tortie.lab.spec import LabError, LabSpec, PodSpec, check_pod
 from tortie.lab.state import LabState, PodState, load_kubelet_pods, load_state, read_agent_status, save_state
 from tortie.lab.workloads import StoredWorkloads
@@ -231,10 +230,6 @@ class Lab:
         await self._workloads.remove_pod(self.pod(name))
         del self.state.pods[name]
         save_state(self.names, self.state)
-
-    async def check_pod_wiring(self, name: str) -> None:
-        """CNI CHECK of one pod. Raises LabError when it finds a fault."""
-        await Runtime(self.names, self.families).check(self.pod(name).sandbox)
 
     def pod(self, name: str) -> PodState:
         """A running pod by namespace/name. Raises LabError."""

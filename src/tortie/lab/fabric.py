@@ -103,8 +103,3 @@ def _add_default_routes(leg: int, families: tuple[Family, ...], rack: int) -> No
         ]
         for failure in routes.replace(wanted):
             raise failure.error
-
-
-def remove_namespace(name: str) -> None:
-    """Delete a network namespace and all links in it; one that is gone is fine."""
-    netns.delete(name)
