@@ -127,6 +127,28 @@ def test_the_same_through_vxlan_with_the_smaller_mtu_for_new_pods(lab: BgpLab, t
     eventually(lambda: "mtu 1430" in lab.on("shop/customer", "ip", "-6", "route", "get", web).ok().out, "it knows what fits")
 
 
+@pytest.mark.parametrize("vxlan", ["Never", "Always"])
+def test_the_same_through_wireguard(lab: BgpLab, tmp_path: Path, vxlan: str) -> None:
+    use(lab, vxlan)
+    (web,) = lab.addresses("shop/web")
+
+    def way() -> str:
+        return lab.on("node/n1", "ip", "-6", "route", "get", web).out
+
+    def encrypt(wanted: bool) -> None:
+        spec = {"wireguardEnabledV6": wanted}
+        felix = {"apiVersion": API, "kind": "FelixConfiguration", "metadata": {"name": "default"}, "spec": spec}
+        lab.tortie("apply", "-f", "-", stdin=json.dumps(felix)).ok()
+        eventually(lambda: ("dev wg-v6.cali" in way()) is wanted, "the way is encrypted, or not any more")
+
+    encrypt(True)
+    try:
+        eventually(lambda: talks(lab, tmp_path) == EXPECTED, "policy is in force through WireGuard")
+        assert "wireguard.cali" not in lab.on("node/n1", "ip", "-o", "link").ok().out, "there is no IPv4 to encrypt"
+    finally:
+        encrypt(False)
+
+
 def test_doctor_names_the_pair_whose_way_is_too_narrow(lab: BgpLab) -> None:
     use(lab, "Always")
     eventually(lambda: [(each["name"], each["state"]) for each in pairs(lab)] == [("pairs", "ok")], "the ways are whole")
