@@ -256,8 +256,6 @@ def faulty_lab(datastore: str) -> Iterator[FaultyLab]:
         lab.fill()
         yield lab
     finally:
-        with contextlib.suppress(OSError):
-            (root / "ballast").unlink()
         done = lab.lab("down")
         lab.reap()
         subprocess.run(["umount", "--lazy", str(root)], check=True)

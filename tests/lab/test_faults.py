@@ -149,20 +149,28 @@ def test_a_datastore_that_became_read_only_changes_nothing(lab: FaultyLab) -> No
         lab.follows_changes("after-read-only")
 
 
-def test_a_full_disk_stops_writers_and_nothing_else(lab: FaultyLab) -> None:
-    ballast = lab.folder.parent / "ballast"
-    with lab.traffic():
-        with ballast.open("wb") as file:
-            try:
-                while True:
-                    file.write(b"\0" * 65536)
-            except OSError:
+@contextlib.contextmanager
+def filled(ballast: Path) -> Iterator[None]:
+    """The file system of `ballast` has no byte left while the block runs.
+
+    Unbuffered: a buffer that holds what found no room would be written, and fail, once more at closing.
+    """
+    try:
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"\0" * 65536):
                 pass
-        refused = lab.tortie("apply", "-f", "-", stdin=json.dumps(policy("disk-full")))
-        assert refused.code != 0
-        assert "Traceback" not in refused.err
-        assert is_running(lab.agent("n2"))
+        yield
+    finally:
         ballast.unlink()
+
+
+def test_a_full_disk_stops_writers_and_nothing_else(lab: FaultyLab) -> None:
+    with lab.traffic():
+        with filled(lab.folder.parent / "ballast"):
+            refused = lab.tortie("apply", "-f", "-", stdin=json.dumps(policy("disk-full")))
+            assert refused.code != 0
+            assert "Traceback" not in refused.err
+            assert is_running(lab.agent("n2"))
         lab.follows_changes("after-disk-full")
 
 
