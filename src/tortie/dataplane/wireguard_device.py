@@ -111,6 +111,7 @@ class WireguardDevice:
             return False
         try:
             found = self._wireguard.read(self.name)
+            self._wireguard.widen(self.name)
         except NotFound:
             self._actual, self.states, self.silence = None, _NO_STATES, ""
             return True

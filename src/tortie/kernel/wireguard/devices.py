@@ -80,6 +80,11 @@ class WireguardDevices:
 
         mount.with_sysfs(self._netns_fd, write)
 
+    def widen(self, name: str) -> None:
+        """Room for what comes in while wireguard-go has no processor; the kernel needs none."""
+        if not self.in_kernel(name):
+            self._userspace.widen(name)
+
     def in_kernel(self, name: str) -> bool:
         """True if the kernel itself does the work."""
         found = self._links.find(name)

@@ -17,7 +17,7 @@ from tortie.base.process import ProcessError
 from tortie.kernel import mount
 from tortie.kernel.errors import Busy, KernelError, NotFound, Unsupported, kernel_error
 from tortie.kernel.link import Links, check_name
-from tortie.kernel.wireguard import uapi
+from tortie.kernel.wireguard import receive_buffers, uapi
 from tortie.kernel.wireguard.device import Change, Device
 
 _log = log.get(__name__)
@@ -42,6 +42,8 @@ class UserspaceWireguard:
         self._links = links
         self._folder = folder
         self._netns_path = netns_path
+        self._narrow: set[str] = set()
+        """Devices whose buffers could not be widened; said once."""
 
     async def create(self, name: str) -> None:
         """Start a wireguard-go, or adopt the one that serves the device already."""
@@ -91,6 +93,26 @@ class UserspaceWireguard:
         """All of the change in one request."""
         if change:
             self._ask(name, uapi.set_request(change), action=f"set WireGuard device {name}")
+
+    def widen(self, name: str) -> None:
+        """Room for what comes in while the process has no processor. Its sockets are new with every port and every time the
+        device goes up, at a moment that nobody tells; so this may be called at any time. A process that is gone is fine.
+        """
+        pid = self._pid(name)
+        if pid is None:
+            return
+        try:
+            widened = receive_buffers.widen(pid)
+        except NotFound:
+            return
+        except KernelError as error:
+            if name not in self._narrow:
+                _log.warning("WireGuard device %s will lose packets under load: %s", name, error)
+                self._narrow.add(name)
+            return
+        self._narrow.discard(name)
+        if widened:
+            _log.debug("receive buffers are widened device=%s sockets=%d", name, widened)
 
     def _start(self, name: str) -> int:
         environment = {"PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin", "LOG_LEVEL": "error"}
