@@ -207,6 +207,14 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
+def seconds_without_processor(pid: int) -> float:
+    """How long a process, in its main thread, could have run and had to wait for a processor; 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
 def forget(pid: int) -> None:
     """Stop watching a detached process that is meant to outlive this one."""
     child = _children.pop(pid, None)

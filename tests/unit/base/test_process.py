@@ -88,6 +88,24 @@ def test_lines_are_read_as_they_come_and_the_program_ends_with_the_block() -> No
     assert not process.is_alive(pid)
 
 
+def test_a_process_that_shares_its_processor_is_known_to_wait_for_it() -> None:
+    async def scenario() -> None:
+        (one, *_) = sorted(os.sched_getaffinity(0))
+        rivals = [
+            await process.start_detached(["taskset", "--cpu-list", str(one), "sh", "-c", "while :; do :; done"]) for _ in "ab"
+        ]
+        try:
+            async with asyncio.timeout(30):
+                while not all(process.seconds_without_processor(rival) > 0.05 for rival in rivals):
+                    await asyncio.sleep(0.02)
+        finally:
+            for rival in rivals:
+                await process.stop(rival)
+        assert process.seconds_without_processor(rivals[0]) == 0.0, "of one that is gone nothing is known"
+
+    asyncio.run(scenario())
+
+
 def test_lines_of_a_program_that_fails_end_with_its_own_words() -> None:
     async def scenario(script: str) -> list[bytes]:
         async with process.reading(["sh", "-c", script], line_limit=1000) as lines:
