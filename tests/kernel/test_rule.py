@@ -1,5 +1,6 @@
 """Policy routing rules: what the kernel has is what was wanted, and others' rules are left alone."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ from tortie.base.net import FAMILIES, Family, parse_prefix
 from tortie.base.process import run_blocking
 from tortie.kernel import netns
 from tortie.kernel.errors import KernelError
-from tortie.kernel.rule import Rule, Rules, RuleTable
+from tortie.kernel.rule import Rule, RuleMonitor, Rules, RuleTable
 
 pytestmark = pytest.mark.kernel
 
@@ -116,3 +117,23 @@ def test_a_rule_of_another_place_is_not_taken(rules: Rules) -> None:
     for wrong in (rule(Family.V6), Rule(family=Family.V4, priority=98, table=TABLE)):
         with pytest.raises(KernelError, match="priority 99 and table 1"):
             table.want([wrong])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_others_do_to_rules_is_told_and_what_we_do_is_not(space: str, family: Family) -> None:
+    flag, words = f"-{family.value}", ["priority", "99", "fwmark", "0x10", "lookup", "1"]
+    with (
+        netns.opened(space) as fd,
+        Rules(fd) as rules,
+        contextlib.closing(RuleMonitor(fd, ignore_port=rules.port_id)) as monitor,
+    ):
+        table = RuleTable(rules, family=family, priority=PRIORITY, table=TABLE)
+        for wanted in (some(family)[:5], []):
+            table.want(wanted)
+            table.apply()
+        assert monitor.read() == ()
+        ip_rule(space, flag, "rule", "add", *words)
+        ip_rule(space, flag, "rule", "del", *words)
+        changes = monitor.read()
+    assert [each.present for each in changes] == [True, False]
+    assert {each.found.rule for each in changes} == {rule(family, mark=0x10, mask=0xFFFFFFFF)}

@@ -8,8 +8,6 @@ import signal
 import socket
 import stat
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.kernel.wireguard_stage import (
@@ -26,7 +24,6 @@ from tests.kernel.wireguard_stage import (
     introduce,
     meet,
     settle,
-    two_nodes,
 )
 
 from tortie.agent import leaving
@@ -41,12 +38,6 @@ from tortie.kernel.rule import Rule
 
 pytestmark = pytest.mark.kernel
 V4, V6 = Family.V4, Family.V6
-
-
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
-    with two_nodes(tmp_path) as found:
-        yield found
 
 
 def counts(node: Node, family: Family) -> int:

@@ -1,8 +1,8 @@
-"""WireGuard's table where others lay hands on it: the kernel, and whoever adds a route."""
+"""WireGuard's table and rule where others lay hands on them: the kernel, and whoever adds a route or takes a rule."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.kernel.wireguard_stage import (
@@ -15,21 +15,17 @@ from tests.kernel.wireguard_stage import (
     exchange,
     meet,
     settle,
-    two_nodes,
 )
 
 from tortie.base.net import Family, Interface, parse_address, parse_prefix
+from tortie.base.process import run_blocking
 from tortie.intent.messages import OverlayUpdate
-from tortie.kernel.route import THROW, Route
+from tortie.kernel import netns
+from tortie.kernel.route import THROW, Route, RouteMonitor
+from tortie.kernel.rule import RuleMonitor
 
 pytestmark = pytest.mark.kernel
 V4, V6 = Family.V4, Family.V6
-
-
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
-    with two_nodes(tmp_path) as found:
-        yield found
 
 
 @pytest.mark.parametrize("family", [V4, V6])
@@ -77,3 +73,64 @@ def test_a_device_without_its_address_for_a_while_keeps_its_routes(nodes: tuple[
     one.apply()
     assert one.table(family) == before
     exchange(nodes, family)
+
+
+@contextlib.contextmanager
+def listening(node: Node) -> Iterator[tuple[RuleMonitor, RouteMonitor]]:
+    """As the node's agent listens."""
+    rules = RuleMonitor(node.fd, ignore_port=node.rules.port_id)
+    routes = RouteMonitor(node.fd, ignore_port=node.routes.port_id)
+    with contextlib.closing(rules), contextlib.closing(routes):
+        yield rules, routes
+
+
+def ip(node: Node, family: Family, *words: str) -> str:
+    command = ["ip", f"-{family.value}", *words]
+    return run_blocking(command, netns_path=netns.path_of(node.space)).check().stdout.decode()
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_rule_that_somebody_takes_is_heard_of_and_comes_back_and_others_rules_stay(
+    nodes: tuple[Node, Node], family: Family
+) -> None:
+    one, two = nodes
+    with listening(one) as (rules, _):
+        one.tell(one.own(families=(family,)), two.as_peer(family, two.wireguard_key(), host=True))
+        one.publish()
+        assert one.has_rule(family)
+        assert rules.read() == (), "our own writes are nothing to hear of"
+        for words in (["priority", "99", "lookup", "7"], ["priority", "98", "lookup", str(TABLES[family])]):
+            ip(one, family, "rule", "add", *words)
+        assert not one.manager.rules_changed(rules.read())
+        whole = ip(one, family, "rule", "show")
+        ip(one, family, "rule", "del", "priority", "99", "lookup", str(TABLES[family]))
+        assert not one.has_rule(family)
+        assert one.manager.rules_changed(rules.read())
+        one.apply()
+        assert sorted(ip(one, family, "rule", "show").splitlines()) == sorted(whole.splitlines())
+        ip(one, family, "rule", "del", "priority", "98")
+        assert not one.manager.rules_changed(rules.read()), "neither the repair nor what is another's"
+        one.apply()
+        assert "98:" not in ip(one, family, "rule", "show")
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_table_that_somebody_flushes_is_heard_of_and_comes_back(nodes: tuple[Node, Node], family: Family) -> None:
+    one, two = nodes
+    with listening(one) as (_, routes):
+        one.tell(one.own(families=(family,), strict=True), two.as_peer(family, two.wireguard_key(), host=True))
+        one.publish()
+        one.manager.routes_changed(routes.read())  # the kernel has its own of a device that has come
+        one.apply()
+        assert routes.read() == (), "our own writes are nothing to hear of"
+        before = one.table(family)
+        assert before
+        ip(one, family, "route", "flush", "table", str(TABLES[family]))
+        assert one.table(family) == {}
+        assert one.manager.routes_changed(routes.read())
+        one.apply()
+        assert one.table(family) == before
+        unused = V6 if family is V4 else V4
+        for each, table in ((family, 77), (unused, TABLES[unused])):
+            ip(one, each, "route", "add", "blackhole", BLOCKS[each].format(7), "table", str(table))
+        assert not one.manager.routes_changed(routes.read()), "neither the repair nor other tables"

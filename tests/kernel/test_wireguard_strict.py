@@ -5,8 +5,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.kernel.wireguard_stage import (
@@ -17,7 +15,6 @@ from tests.kernel.wireguard_stage import (
     Node,
     meet,
     settle,
-    two_nodes,
 )
 
 from tortie.base.net import Family, parse_address, parse_prefix
@@ -28,12 +25,6 @@ from tortie.kernel.route import GUARD_PROTOCOL
 
 pytestmark = pytest.mark.kernel
 V4, V6 = Family.V4, Family.V6
-
-
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[tuple[Node, Node]]:
-    with two_nodes(tmp_path) as found:
-        yield found
 
 
 @pytest.mark.parametrize("family", [V4, V6])

@@ -7,11 +7,13 @@ from tortie.agent.applier import Applier
 from tortie.base import log
 from tortie.dataplane.linux import LinuxDataplane
 from tortie.dataplane.vxlan_manager import VxlanManager
+from tortie.dataplane.wireguard_manager import WireguardManager
 from tortie.kernel.errors import Overflow
 from tortie.kernel.link import AddressMonitor, LinkMonitor
 from tortie.kernel.nft.monitor import NftMonitor
 from tortie.kernel.remotes import EntryMonitor
 from tortie.kernel.route import RouteMonitor
+from tortie.kernel.rule import RuleMonitor
 
 _log = log.get(__name__)
 
@@ -54,16 +56,35 @@ async def follow_addresses(monitor: AddressMonitor, dataplane: LinuxDataplane, a
     await _read_forever(monitor, on_readable)
 
 
-async def follow_routes(monitor: RouteMonitor, dataplane: LinuxDataplane, applier: Applier) -> None:
-    """Repair our routes whenever another process took or replaced one, without end."""
+async def follow_routes(
+    monitor: RouteMonitor, dataplane: LinuxDataplane, *, wireguard: WireguardManager, applier: Applier
+) -> None:
+    """Repair our routes, WireGuard's table too, whenever another process took or replaced one, without end."""
 
     def on_readable() -> None:
         try:
-            destinations = [change.route.dst for change in monitor.read()]
+            changes = monitor.read()
         except Overflow:
             applier.wake("route notifications were lost")
             return
-        if dataplane.routes_changed(destinations):
+        concerned = dataplane.routes_changed(change.route.dst for change in changes)
+        if wireguard.routes_changed(changes) or concerned:
+            applier.retry()
+
+    await _read_forever(monitor, on_readable)
+
+
+async def follow_rules(monitor: RuleMonitor, wireguard: WireguardManager, applier: Applier) -> None:
+    """Put WireGuard's rules back whenever another process took one, without end: nobody's packets are encrypted without."""
+
+    def on_readable() -> None:
+        try:
+            changes = monitor.read()
+        except Overflow:
+            applier.wake("rule notifications were lost")
+            return
+        if wireguard.rules_changed(changes):
+            _log.warning("somebody changed WireGuard's rules: what they say is put back")
             applier.retry()
 
     await _read_forever(monitor, on_readable)
@@ -85,7 +106,7 @@ async def follow_entries(monitor: EntryMonitor, vxlan: VxlanManager, applier: Ap
 
 
 async def _read_forever(
-    monitor: LinkMonitor | AddressMonitor | RouteMonitor | EntryMonitor, on_readable: Callable[[], None]
+    monitor: LinkMonitor | AddressMonitor | RouteMonitor | RuleMonitor | EntryMonitor, on_readable: Callable[[], None]
 ) -> None:
     """Call `on_readable` whenever the monitor has something; close it at the end."""
     loop = asyncio.get_running_loop()

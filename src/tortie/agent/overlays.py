@@ -28,6 +28,7 @@ class Overlays:
 
     def __init__(self, links: Links, routes: Routes, *, run_dir: Path, state_dir: Path, ipip: str) -> None:
         self._sockets = contextlib.ExitStack()
+        self.rules = Rules()
         self.wireguard = self._wireguard(links, routes, sockets=folder_of(run_dir), keys=state_dir / "wireguard")
         self.ipip = self._ipip(links, ipip)
         self.vxlan = self._vxlan(links)
@@ -51,8 +52,8 @@ class Overlays:
         return IpipManager(wanted, excluded=[each for each in carriers if each not in wanted])
 
     def _wireguard(self, links: Links, routes: Routes, *, sockets: Path, keys: Path) -> WireguardManager:
-        kernel, rules = KernelWireguard(links), Rules()
-        for each in (kernel, rules):
+        kernel = KernelWireguard(links)
+        for each in (kernel, self.rules):
             self._sockets.callback(each.close)
         devices = WireguardDevices(links, kernel, UserspaceWireguard(links, sockets))
-        return WireguardManager(links, wireguard=devices, files=KeyFiles(keys), routes=routes, rules=rules)
+        return WireguardManager(links, wireguard=devices, files=KeyFiles(keys), routes=routes, rules=self.rules)

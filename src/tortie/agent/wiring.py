@@ -31,7 +31,14 @@ from tortie.agent.gate import Gate
 from tortie.agent.guard import AgentLock, refuse_beside_felix
 from tortie.agent.mtu import CALICO_DIRECTORY_VARIABLE, MtuKeeper
 from tortie.agent.node import prepare_kernel
-from tortie.agent.notifications import follow_addresses, follow_entries, follow_links, follow_routes, follow_table
+from tortie.agent.notifications import (
+    follow_addresses,
+    follow_entries,
+    follow_links,
+    follow_routes,
+    follow_rules,
+    follow_table,
+)
 from tortie.agent.operator import Operator, Parts, while_waiting
 from tortie.agent.options import CALICO_MTU_FILE, AgentOptions, bgp_environment
 from tortie.agent.overlays import Overlays
@@ -73,6 +80,7 @@ from tortie.kernel.qdisc import Shaper
 from tortie.kernel.remotes import EntryMonitor
 from tortie.kernel.route import RouteMonitor, Routes
 from tortie.kernel.route_table import RouteTable
+from tortie.kernel.rule import RuleMonitor
 
 _log = log.get(__name__)
 RESTART = 129
@@ -270,7 +278,13 @@ class Agent:
             "link notifications": follow_links(LinkMonitor(), self._dataplane, self._applier),
             "address notifications": follow_addresses(AddressMonitor(), self._dataplane, self._applier),
             "route notifications": follow_routes(
-                RouteMonitor(ignore_port=self._routes.port_id), self._dataplane, self._applier
+                RouteMonitor(ignore_port=self._routes.port_id),
+                self._dataplane,
+                wireguard=self._overlays.wireguard,
+                applier=self._applier,
+            ),
+            "rule notifications": follow_rules(
+                RuleMonitor(ignore_port=self._overlays.rules.port_id), self._overlays.wireguard, self._applier
             ),
             "vxlan notifications": follow_entries(EntryMonitor(), self._overlays.vxlan, self._applier),
             "mtu": self._mtu.run(LinkMonitor()),

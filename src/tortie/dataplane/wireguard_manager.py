@@ -10,7 +10,7 @@ What once was encrypted goes nowhere in clear while its node has a key.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,9 @@ from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate, W
 from tortie.intent.routes import ClusterRoute, Overlay, Way, WireguardEnd, WireguardPeer
 from tortie.kernel.errors import KernelError, Unsupported
 from tortie.kernel.link import Links
-from tortie.kernel.route import THROW, Route, Routes
+from tortie.kernel.route import THROW, Route, RouteChange, Routes
 from tortie.kernel.rtnetlink import SCOPE_LINK
-from tortie.kernel.rule import Rules
+from tortie.kernel.rule import RuleChange, Rules
 from tortie.kernel.wireguard.device import Peer
 from tortie.kernel.wireguard.devices import WireguardDevices
 from tortie.kernel.wireguard.key_files import KeyFiles
@@ -173,6 +173,19 @@ class WireguardManager:
         used = [family for family in FAMILIES if self._end(family) is not None]
         self._dirty.update(used)
         return bool(used)
+
+    def rules_changed(self, changes: Collection[RuleChange]) -> bool:
+        """Another process touched rules. True if one is ours: without it packets would go past the device, in clear."""
+        concerned = [family for family, state in self._families.items() if state.routes.rules_changed(changes)]
+        self._touch(concerned)
+        return bool(concerned)
+
+    def routes_changed(self, changes: Collection[RouteChange]) -> bool:
+        """Another process touched routes. True if that was in a table that is in use."""
+        used = ((family, state.routes) for family, state in self._families.items() if self._end(family) is not None)
+        concerned = [family for family, routes in used if routes.routes_changed(changes)]
+        self._touch(concerned)
+        return bool(concerned)
 
     def invalidate(self) -> None:
         """Look at everything."""
@@ -420,7 +433,7 @@ class WireguardManager:
         routes = WireguardRoutes(family, self._routes, self._rules, table=place.table, priority=place.priority)
         return _Family(place, device, routes)
 
-    def _touch(self, families: tuple[Family, ...]) -> None:
+    def _touch(self, families: Collection[Family]) -> None:
         self._dirty.update(families)
         self._unretired.update(families)
 

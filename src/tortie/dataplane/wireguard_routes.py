@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from tortie.base.net import Family, Prefix
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, THROW, Route, Routes
+from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, THROW, Route, RouteChange, Routes
 from tortie.kernel.route_table import RouteTable
-from tortie.kernel.rule import Rule, Rules, RuleTable
+from tortie.kernel.rule import Rule, RuleChange, Rules, RuleTable
 
 _GUARD_METRIC = 1 << 20
 
@@ -79,6 +79,19 @@ class WireguardRoutes:
     def link_changed(self, device: str) -> None:
         """The kernel may have dropped routes of this device."""
         self._routes.link_changed(device)
+
+    def rules_changed(self, changes: Iterable[RuleChange]) -> bool:
+        """Another process did this to rules. True if it concerns ours: the next `apply` repairs it."""
+        return self._rule.rules_changed(changes)
+
+    def routes_changed(self, changes: Iterable[RouteChange]) -> bool:
+        """Another process did this to routes. True if it was in our table: it is read back at the next `apply`."""
+        concerned = any((change.route.table, change.route.dst.family) == (self._table, self._family) for change in changes)
+        if concerned:
+            self._routes.distrust()
+            self._guards.distrust()
+            self._looked = False
+        return concerned
 
     def _look_for_strangers(self) -> None:
         """The rule leads all of the node's packets here; what others' routes take does not go on to the main table."""

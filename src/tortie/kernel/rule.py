@@ -1,11 +1,12 @@
-"""Policy routing rules of one network namespace: listing, changing, and a driver that keeps those of one table as desired.
+"""Policy routing rules of one network namespace: listing, changing, hearing of changes, and a driver that keeps those of one
+table as desired.
 
 A rule of ours is recognised by its priority, the table that it leads to, and our protocol number (`ip rule` shows it). One
 without the number is ours where it says what only we and Calico say: all packets without one mark.
 """
 
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from tortie.base.net import FAMILIES, Family, Prefix
@@ -13,7 +14,7 @@ from tortie.kernel import rtnetlink
 from tortie.kernel.errors import Busy, KernelError, NotFound
 from tortie.kernel.netlink import NLM_F_CREATE, Message, Request, attribute, parse_attributes, u8, u32
 from tortie.kernel.route import PROTOCOL
-from tortie.kernel.rtnetlink import AF_INET6, FAMILY_NUMBERS, open_requests, unpack_u32
+from tortie.kernel.rtnetlink import AF_INET6, FAMILY_NUMBERS, open_requests, open_subscription, unpack_u32
 
 _HEADER = struct.Struct("=BBBBBBBBI")  # family, dst length, src length, tos, table, two reserved, action, flags
 _FRA_DST, _FRA_SRC, _FRA_PRIORITY, _FRA_FWMARK = 1, 2, 6, 10
@@ -67,11 +68,20 @@ class FoundRule:
         return self.rule is not None and self.rule.invert and self.rule.mask == self.rule.mark != 0
 
 
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """A rule that another process added or removed."""
+
+    found: FoundRule
+    present: bool
+
+
 class Rules:
     """The rules of one namespace: that of `netns_fd`, or the calling thread's at construction. One thread at a time."""
 
     def __init__(self, netns_fd: int | None = None) -> None:
         self._socket = open_requests(netns_fd)
+        self.port_id = self._socket.port_id
 
     def close(self) -> None:
         """Give back the socket; may be called again."""
@@ -108,6 +118,32 @@ class Rules:
             pass
 
 
+class RuleMonitor:
+    """Notice of rules that others add or remove. Wait for `fileno()`, then `read`; construct it before the first `list`."""
+
+    def __init__(self, netns_fd: int | None = None, *, ignore_port: int | None = None) -> None:
+        """`ignore_port` is the `port_id` of our own Rules."""
+        self._subscription = open_subscription(netns_fd, (rtnetlink.GROUP_IPV4_RULE, rtnetlink.GROUP_IPV6_RULE))
+        self._ignore_port = ignore_port
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable."""
+        return self._subscription.fileno()
+
+    def close(self) -> None:
+        """Give back the socket; may be called again."""
+        self._subscription.close()
+
+    def read(self) -> tuple[RuleChange, ...]:
+        """What happened since the last call, in order. Overflow: some was lost, list the rules again."""
+        kinds = (rtnetlink.RTM_NEWRULE, rtnetlink.RTM_DELRULE)
+        return tuple(
+            RuleChange(_parse(message), message.type == rtnetlink.RTM_NEWRULE)
+            for message in self._subscription.read()
+            if message.type in kinds and (not message.port or message.port != self._ignore_port)
+        )
+
+
 class RuleTable:
     """Our rules of one family, one priority and one table, kept as desired: `want`, then `apply`. May be applied again.
 
@@ -137,6 +173,13 @@ class RuleTable:
         """Read the kernel again at the next `apply`."""
         self._settled = False
 
+    def rules_changed(self, changes: Iterable[RuleChange]) -> bool:
+        """Another process did this. True if it concerns rules of ours: they are read again at the next `apply`."""
+        concerned = any(self._is_ours(change.found) for change in changes)
+        if concerned:
+            self.distrust()
+        return concerned
+
     def apply(self) -> None:
         """Bring the kernel to what is desired, additions first. Raises KernelError; nothing is given up by that."""
         if self._settled:
@@ -160,9 +203,12 @@ class RuleTable:
         raise Busy(f"rules of priority {self._priority}: changed by others during each of {attempts} attempts")
 
     def _ours(self) -> list[FoundRule]:
-        place = (self._priority, self._table)
-        found = [each for each in self._rules.list(families=(self._family,)) if (each.priority, each.table) == place]
-        return [each for each in found if each.protocol == PROTOCOL or each.avoids_a_mark or each.rule in self._desired]
+        return [each for each in self._rules.list(families=(self._family,)) if self._is_ours(each)]
+
+    def _is_ours(self, found: FoundRule) -> bool:
+        if (found.family, found.priority, found.table) != (self._family, self._priority, self._table):
+            return False
+        return found.protocol == PROTOCOL or found.avoids_a_mark or found.rule in self._desired
 
     def _keeps(self, found: FoundRule, kept: set[Rule]) -> bool:
         if found.rule is None or found.rule not in self._desired or found.rule in kept:
