@@ -124,6 +124,14 @@ def masked(address: Address, length: int) -> Prefix:
     return Prefix(address.family, (address.value >> shift) << shift, length)
 
 
+def is_peer_address(address: Address) -> bool:
+    """True if a machine that is more than one hop away can have it: not unspecified, multicast or broadcast, and in IPv6 not
+    link-local, which means nothing without an interface."""
+    if address.family is Family.V4:
+        return address.value >> 24 != 0 and address.value >> 28 != 0xE and address.value != 0xFFFFFFFF
+    return address.value != 0 and address.value >> 120 != 0xFF and address.value >> 118 != 0x3FA
+
+
 def single(address: Address) -> Prefix:
     """The /32 or /128 of one address."""
     return Prefix(address.family, address.value, address.family.bits)

@@ -1,6 +1,6 @@
 """What BIRD cannot be told of one session. One value that it refuses would make it refuse the whole configuration."""
 
-from tortie.base.net import Address, Family, parse_address, parse_prefix
+from tortie.base.net import Address, Family, is_peer_address, parse_address, parse_prefix
 from tortie.intent.routing import Bgp, BgpPeer
 
 _LINK_LOCAL = parse_prefix("fe80::/10")
@@ -16,6 +16,8 @@ def why_refused(bgp: Bgp, peer: BgpPeer) -> str:
     if peer.refused:
         return peer.refused
     where = peer.description
+    if not is_peer_address(peer.address.address):
+        return f"{where}: {peer.address.address} is no address of a peer some hops away (link-local, multicast or unspecified)"
     bounds = (
         ("the port of spec.peerIP", peer.port, (1, 65535)),
         ("spec.ttlSecurity", peer.ttl_security, (0, 255)),

@@ -18,19 +18,24 @@ from tortie.api.node import Node
 from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
 from tortie.api.services import EndpointSlice, Service
-from tortie.base.net import FAMILIES, Family, Interface, Prefix, parse_interface, parse_prefix
+from tortie.base.net import FAMILIES, Family, Interface, Prefix, is_peer_address, parse_interface, parse_prefix
 from tortie.calc.bgp_filters import route_filter
 from tortie.calc.bgp_peers import (
     Cluster,
     Mesh,
     NodeFacts,
     parse_as_number,
-    parse_seconds,
     password_optional,
     password_ref,
     sessions,
 )
-from tortie.calc.bgp_problems import configuration_problems, peer_problems
+from tortie.calc.bgp_problems import (
+    configuration_problems,
+    is_interface_pattern,
+    node_problems,
+    peer_problems,
+    restart_seconds,
+)
 from tortie.calc.bgp_services import ServiceAdvertisements
 from tortie.calc.bgp_settings import NO_BGP_ENVIRONMENT, BgpEnvironment, advertisements, bfd_of, peering_addresses
 from tortie.calc.bgp_workloads import LocalWorkloads
@@ -116,7 +121,9 @@ class BgpStage:
             self._problems.report(key, "bgp", configuration_problems(value))
         elif isinstance(value, BGPPeer):
             self._problems.report(key, "bgp", peer_problems(value))
-        elif key.kind in ("BGPConfiguration", "BGPPeer"):
+        elif isinstance(value, Node):
+            self._problems.report(key, "bgp", node_problems(value))
+        elif key.kind in ("BGPConfiguration", "BGPPeer", "Node"):
             self._problems.report(key, "bgp", ())
 
     def _on_configuration(self, name: str, value: BGPConfiguration | None) -> None:
@@ -185,7 +192,7 @@ class BgpStage:
                 enabled=shared.node_to_node_mesh_enabled is not False,
                 password_ref=password_ref(shared.node_mesh_password),
                 password_optional=password_optional(shared.node_mesh_password),
-                restart_seconds=parse_seconds(shared.node_mesh_max_restart_time),
+                restart_seconds=restart_seconds(shared.node_mesh_max_restart_time),
             ),
             filters=self._filters,
             bfd=bfd_of(self._annotations.get("default", {}), None),
@@ -206,7 +213,7 @@ class BgpStage:
             blocks=_of_families(self._blocks.values(), families),
             pools=_of_families(self._unique_pools(), families),
             peers=peers,
-            ignored_interfaces=tuple(shared.ignored_interfaces),
+            ignored_interfaces=tuple(filter(is_interface_pattern, shared.ignored_interfaces)),
             cluster_id=local.cluster_id,
             ipv4_priority=_priority(shared.ipv4_normal_route_priority),
             ipv6_priority=_priority(shared.ipv6_normal_route_priority),
@@ -275,12 +282,12 @@ def _node_facts(node: Node) -> NodeFacts:
 
 
 def _interface(text: str, family: Family) -> Interface | None:
-    """The address as written; one that cannot be read, or is of the wrong family, counts as none."""
+    """The address as written; one that cannot be read, is of the wrong family, or is no node's, counts as none."""
     try:
         interface = parse_interface(text)
     except ValueError:
         return None
-    return interface if interface.address.family is family else None
+    return interface if interface.address.family is family and is_peer_address(interface.address) else None
 
 
 def _router_id(node: str, ipv4: Interface | None, *, wanted: str) -> str:

@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 
 from tortie.api.bgp import DEFAULT_LISTEN_PORT, BGPPassword, BGPPeer
 from tortie.api.selector import SelectorError, parse_selector
+from tortie.base.decimals import number_up_to
 from tortie.base.net import FAMILIES, Address, Family, Interface, parse_address
 from tortie.calc.bgp_settings import bfd_of
 from tortie.calc.bgp_workloads import LocalWorkloads
 from tortie.intent.route_filter import RouteFilter
 from tortie.intent.routing import Bfd, BgpPeer, LocalWorkload
+
+_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|us|ns|h|m|s)")
+_DURATION = re.compile(f"(?:{_PART.pattern})+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +101,10 @@ def parse_as_number(value: int | str | None) -> int | None:
     if value is None or isinstance(value, int):
         return value if value is not None and 0 < value < 1 << 32 else None
     high, dot, low = value.partition(".")
-    parts = (high, low) if dot else ("0", high)
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        return None
-    if dot and max(int(part) for part in parts) > 0xFFFF:
-        return None
-    number = (int(parts[0]) << 16) + int(parts[1])
-    return number if 0 < number < 1 << 32 else None
+    if not dot:
+        return number_up_to(high, (1 << 32) - 1) or None
+    first, second = number_up_to(high, 0xFFFF), number_up_to(low, 0xFFFF)
+    return None if first is None or second is None else (first << 16 | second) or None
 
 
 def parse_peer_ip(text: str) -> tuple[Address, int | None] | None:
@@ -118,12 +119,10 @@ def parse_peer_ip(text: str) -> tuple[Address, int | None] | None:
 
 def parse_seconds(text: str | None) -> int | None:
     """A duration such as `90s`, `1m30s` or `1500ms`, rounded to seconds. None when unset or not a duration."""
-    if not text:
-        return None
-    if not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|us|ns|h|m|s))+", text):
+    if not text or not _DURATION.fullmatch(text):
         return None
     units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-    return int(sum(float(count) * units[unit] for count, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|us|ns|h|m|s)", text)) + 0.5)
+    return int(sum(float(count) * units[unit] for count, unit in _PART.findall(text)) + 0.5)
 
 
 def password_ref(password: BGPPassword | None) -> tuple[str, str] | None:

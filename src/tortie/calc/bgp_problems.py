@@ -1,11 +1,41 @@
 """What a user wrote about BGP and this release does not do, or cannot read: one sentence a field."""
 
+import re
 from collections.abc import Iterator
 
 from tortie.api.bgp import BGPConfiguration, BGPPeer
+from tortie.api.node import Node
 from tortie.api.selector import SelectorError, parse_selector
-from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip
+from tortie.base.net import is_peer_address, parse_interface
+from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip, parse_seconds
 from tortie.calc.bgp_settings import advertisement_problems, bfd_problems, peering_problems
+
+_INTERFACE = re.compile(r"(?!\*+$)[a-zA-Z0-9_.*-]{1,15}")
+_LONGEST_RESTART = 4095
+"""Seconds; the field on the wire has twelve bits."""
+
+
+def is_interface_pattern(text: str) -> bool:
+    """True for an interface, possibly with *. One that stands for all would leave BIRD no way to any peer."""
+    return _INTERFACE.fullmatch(text) is not None
+
+
+def restart_seconds(text: str | None) -> int | None:
+    """nodeMeshMaxRestartTime; one that no session can have counts as not set, or there would be no mesh."""
+    seconds = parse_seconds(text)
+    return seconds if seconds is not None and seconds <= _LONGEST_RESTART else None
+
+
+def node_problems(node: Node) -> Iterator[str]:
+    """Problems of a Node as a peer."""
+    bgp = node.spec.bgp
+    for field, text in (("ipv4Address", bgp.ipv4_address), ("ipv6Address", bgp.ipv6_address)) if bgp is not None else ():
+        try:
+            usable = not text or is_peer_address(parse_interface(text).address)
+        except ValueError:
+            usable = False
+        if not usable:
+            yield f"spec.bgp.{field} {text!r} is no address that other nodes reach: BGP does without it"
 
 
 def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
@@ -21,6 +51,11 @@ def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:
     for field, metric in (("ipv4", spec.ipv4_normal_route_priority), ("ipv6", spec.ipv6_normal_route_priority)):
         if metric is not None and not 1 <= metric <= (1 << 31) - 2:
             yield f"spec.{field}NormalRoutePriority {metric} is no metric and counts as not set"
+    if spec.node_mesh_max_restart_time and restart_seconds(spec.node_mesh_max_restart_time) is None:
+        yield f"spec.nodeMeshMaxRestartTime must be a duration of at most {_LONGEST_RESTART}s; it counts as not set"
+    for pattern in spec.ignored_interfaces:
+        if not is_interface_pattern(pattern):
+            yield f"spec.ignoredInterfaces {pattern!r} is no interface, possibly with *, and counts as not there"
     yield from advertisement_problems(spec)
     yield from bfd_problems(configuration.metadata.annotations)
 
@@ -45,4 +80,7 @@ def peer_problems(peer: BGPPeer) -> Iterator[str]:
     for field, number in (("asNumber", spec.as_number), ("localASNumber", spec.local_as_number)):
         if number is not None and parse_as_number(number) is None:
             yield f"spec.{field} {number!r} is no AS number"
+    for field, duration in (("maxRestartTime", spec.max_restart_time), ("keepaliveTime", spec.keepalive_time)):
+        if duration and parse_seconds(duration) is None:
+            yield f"spec.{field} {duration[:40]!r} is no duration such as 90s; it counts as not set"
     yield from bfd_problems(peer.metadata.annotations)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from tortie.api.endpoint import IPNAT, QoSControls, WorkloadEndpoint
 from tortie.api.resource import Key
+from tortie.base.decimals import number_up_to
 from tortie.base.net import Address, Prefix, parse_address, single
 from tortie.calc.endpoint_resolver import LocalEndpoint
 from tortie.calc.labelled import Labelled, parse_nets
@@ -109,7 +110,8 @@ def _floating(nats: Sequence[IPNAT], nets: Sequence[Prefix], problems: list[str]
 def dscp_number(value: int | str | None) -> int | None:
     """The number of a DSCP as written, None where that is none."""
     if isinstance(value, str):
-        value = int(value) if value.isdecimal() else DSCP_NAMES.get(value.upper())
+        number = number_up_to(value, _HIGHEST_DSCP)
+        value = number if number is not None else DSCP_NAMES.get(value.upper())
     return value if value is not None and 0 <= value <= _HIGHEST_DSCP else None
 
 

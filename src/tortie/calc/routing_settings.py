@@ -6,6 +6,7 @@ Texts are read leniently: one that cannot be read counts as not set, which is wh
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tortie.base.decimals import number_up_to
 from tortie.base.net import FAMILIES, Family
 from tortie.intent.routes import Owner, Way
 from tortie.intent.routing import AGENT_PROTOCOL
@@ -132,10 +133,9 @@ def _boolean(texts: Mapping[str, str], name: str) -> bool | None:
 
 def _protocol(text: str) -> int:
     """That of hand-made routes (3) is taken for workloads alone, for routes to other nodes could not be told from such."""
-    number = int(text) if text.isdecimal() else AGENT_PROTOCOL
-    return number if 0 < number < 256 and number not in _TAKEN_PROTOCOLS else AGENT_PROTOCOL
+    number = number_up_to(text, 255)
+    return number if number and number not in _TAKEN_PROTOCOLS else AGENT_PROTOCOL
 
 
 def _port(texts: Mapping[str, str], name: str, default: int) -> int:
-    text = texts.get(name, "").strip()
-    return int(text) if text.isdecimal() and 1 <= int(text) <= 65535 else default
+    return number_up_to(texts.get(name, "").strip(), 65535) or default

@@ -7,6 +7,7 @@ import msgspec
 
 from tortie.api.node import Node, NodeAddress, NodeBGP, NodeInterface, NodeSpec, NodeStatus, NodeWireguard, OrchRef
 from tortie.api.resource import Metadata
+from tortie.base.decimals import number_up_to
 from tortie.base.net import FAMILIES, Family, parse_address, parse_interface, parse_prefix
 from tortie.convert.names import KUBERNETES
 from tortie.convert.uid import converted_uid
@@ -60,9 +61,8 @@ def calico_node(
 
 
 def _bgp(notes: Mapping[str, str], *, ipip: str) -> NodeBGP:
-    number = notes.get("ASNumber", "")
     return NodeBGP(
-        as_number=int(number) if number.isdecimal() and int(number) < 1 << 32 else None,
+        as_number=number_up_to(notes.get("ASNumber", ""), (1 << 32) - 1),
         ipv4_address=_interface(notes.get("IPv4Address", ""), Family.V4),
         ipv6_address=_interface(notes.get("IPv6Address", ""), Family.V6),
         ipv4_ipip_tunnel_addr=ipip or _ip(notes.get("IPv4IPIPTunnelAddr", ""), Family.V4),

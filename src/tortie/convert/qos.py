@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from tortie.api.endpoint import QoSControls
+from tortie.base.decimals import number_up_to
 from tortie.convert.errors import ConversionError
 from tortie.convert.quantity import parse_quantity
 
@@ -66,6 +67,7 @@ def _clamped(text: str, limits: tuple[int, int]) -> int:
 
 
 def _dscp(text: str) -> int | str | None:
-    if text.isascii() and text.isdecimal():
-        return int(text) if int(text) <= 63 else None
+    number = number_up_to(text, 63)
+    if number is not None:
+        return number
     return text.upper() if text.upper() in DSCP_NAMES else None

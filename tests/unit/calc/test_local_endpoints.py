@@ -113,7 +113,7 @@ def test_packet_rates_and_connection_limits_are_those_that_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dscp", "number"), [(None, None), (0, 0), ("46", 46), ("cs1", 8), (64, None), ("x", None), (-1, None)]
+    ("dscp", "number"), [(None, None), (0, 0), ("46", 46), ("cs1", 8), (64, None), ("x", None), (-1, None), ("9" * 5000, None)]
 )
 def test_dscp_is_a_number_or_a_name_and_anything_else_is_reported(dscp: int | str | None, number: int | None) -> None:
     recorder = Recorder()

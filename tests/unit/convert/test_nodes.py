@@ -1,5 +1,7 @@
 """Kubernetes Nodes and their annotations."""
 
+import pytest
+
 from tortie.api.node import NodeAddress
 from tortie.api.resource import Metadata
 from tortie.convert.nodes import calico_node
@@ -30,8 +32,9 @@ def test_annotations_become_fields() -> None:
     assert node.spec.orch_refs[0].node_name == "n1"
 
 
-def test_invalid_annotations_count_as_absent() -> None:
-    bad = {P + "IPv4Address": "fd00::1/64", P + "ASNumber": "x", P + "labels": "[", P + "Interfaces": "{}"}
+@pytest.mark.parametrize("number", ["x", "4294967296", "9" * 5000])
+def test_invalid_annotations_count_as_absent(number: str) -> None:
+    bad = {P + "IPv4Address": "fd00::1/64", P + "ASNumber": number, P + "labels": "[", P + "Interfaces": "{}"}
     node = calico_node(Metadata(name="n1", annotations=bad))
     assert node.spec.bgp is None
     assert node.spec.interfaces == ()

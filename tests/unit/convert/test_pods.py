@@ -227,7 +227,7 @@ def test_calicos_bandwidth_comes_before_kubernetes() -> None:
 
 @pytest.mark.parametrize(
     ("text", "mark"),
-    [("0", 0), ("63", 63), ("EF", 46), ("af11", 10), ("CS6", 48), ("CS7", None), ("64", None), ("x", None)],
+    [("0", 0), ("63", 63), ("EF", 46), ("af11", 10), ("CS6", 48), ("CS7", None), ("64", None), ("x", None), ("9" * 5000, None)],
 )
 def test_the_mark_of_a_pod_or_host_endpoint_is_a_number_or_absent(text: str, mark: int | None) -> None:
     assert dscp({QOS + "dscp": text}) == mark
