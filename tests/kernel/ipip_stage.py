@@ -72,6 +72,7 @@ class Machine:
 
     def carried_by(self, *carriers: Carrier, excluded: Sequence[Carrier] = ()) -> IpipManager:
         """The same with carriers of the test's choice."""
+        self.carriers = carriers
         self.manager = IpipManager(carriers, excluded=excluded)
         table = RouteTable(self.routes, workload_prefixes=("none",))
         self.main_table = RouteManager(table, self.conntrack, overlays=(self.manager,), links=self.links)
@@ -231,6 +232,52 @@ def asking(one: Machine, other: Machine) -> Iterator[list[int]]:
         thread.join()
 
 
+def hears(machine: Machine) -> bool:
+    """What the agent does when the network may have said something of the way; true if it makes a difference."""
+    carrier = machine.carriers[0]
+    changed = machine.manager.hear(carrier.path_errors.read()) if isinstance(carrier, BpfIpip) else frozenset()
+    if changed:
+        machine.main_table.ways_changed(changed)
+        machine.apply()
+    return bool(changed)
+
+
+@contextlib.contextmanager
+def hearing(*machines: Machine) -> Iterator[None]:
+    """For the length of a block the machines' agents listen to what the network says."""
+    ended = threading.Event()
+
+    def listen() -> None:
+        while not ended.wait(0.01):
+            for machine in machines:
+                hears(machine)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def narrowed(router: int, mtu: int) -> Iterator[None]:
+    """For the length of a block the router sends nothing longer than this to either node."""
+
+    def limit(mtu: int) -> None:
+        with Routes(router) as routes:
+            for number in (1, 2):
+                subnet = Route(dst=parse_prefix(f"192.0.{number}.0/24"), device=f"eth{number}", protocol=4, mtu=mtu)
+                assert routes.replace([subnet]) == ()
+
+    limit(mtu)
+    try:
+        yield
+    finally:
+        limit(1500)
+
+
 def hanging(machine: Machine) -> dict[str, dict[Kind, int]]:
     """The numbers of our programs at a machine's uplink and tunnel, by kind of place."""
     with contextlib.closing(Hooks(machine.fd)) as hooks:
@@ -289,9 +336,10 @@ def datagram(source: Address, target: Address, port: int, *, tos: int = 0, ttl: 
     return header(source, target, size=len(body), protocol=UDP, tos=tos, ttl=ttl, fragment=fragment) + body
 
 
-def rfc2003(inner: bytes, source: Address, target: Address, *, tos: int | None = None) -> bytes:
-    """What RFC 2003 makes of a packet, with the inner packet's time to live, don't-fragment bit and ECN."""
-    fragment = struct.unpack_from("!H", inner, 6)[0] & 0x4000
+def rfc2003(inner: bytes, source: Address, target: Address, *, tos: int | None = None, may_fragment: bool = False) -> bytes:
+    """What RFC 2003 makes of a packet, with the inner packet's time to live and ECN. Our programs never let it be taken apart,
+    the kernel's device does if what is inside may be; both are allowed."""
+    fragment = struct.unpack_from("!H", inner, 6)[0] & 0x4000 if may_fragment else 0x4000
     outer_tos = inner[1] & 3 if tos is None else tos
     return header(
         source, target, size=len(inner), protocol=IPIP, tos=outer_tos, ttl=inner[8], fragment=fragment

@@ -14,6 +14,7 @@ from tortie.base.net import Family, parse_address
 from tortie.kernel import netns
 from tortie.kernel.bpf.hooks import Hooks
 from tortie.kernel.bpf.tunnel import NAME
+from tortie.lab.fabric import bridge
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
 IPIP: Ways = {("ipip", None)}
@@ -84,6 +85,22 @@ def test_a_killed_agent_loses_no_packet_and_neither_does_its_successor(lab: Tunn
         assert count.sent > 100, count
         assert count.lost == 0, count
     reach_each_other(lab, "default/a", "default/c", expected=IPIP)
+
+
+def test_where_the_network_takes_less_than_the_uplinks_everything_crosses_all_the_same(lab: TunnelLab) -> None:
+    """The fabric says so to the nodes, which tell those who sent too much."""
+    fabric = lab.names.fabric
+    *way, _, _ = subprocess.run(
+        ["ip", "-n", fabric, "-o", "route", "show", "dev", bridge(1)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    words = ["ip", "-n", fabric, "route", "replace", *way, "dev", bridge(1)]
+    subprocess.run([*words, "mtu", "1400"], check=True)
+    try:
+        reach_each_other(lab, "default/a", "default/c", expected=IPIP)
+        if arriving_by(lab, "n1"):
+            assert " mtu 1380 " in lab.run("n1", "ip", "route", "get", str(lab.addresses["default/c", Family.V4])) + " "
+    finally:
+        subprocess.run(words, check=True)
 
 
 def test_policy_holds_for_what_comes_through_it(lab: TunnelLab, tmp_path: Path) -> None:

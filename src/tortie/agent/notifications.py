@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 from tortie.agent.applier import Applier
 from tortie.base import log
+from tortie.base.net import Address
+from tortie.dataplane.ipip_manager import IpipManager
 from tortie.dataplane.linux import LinuxDataplane
 from tortie.dataplane.vxlan_manager import VxlanManager
 from tortie.dataplane.wireguard_manager import WireguardManager
+from tortie.kernel.bpf.path_errors import PathErrors
 from tortie.kernel.errors import Overflow
 from tortie.kernel.link import AddressMonitor, LinkMonitor
 from tortie.kernel.nft.monitor import NftMonitor
@@ -16,6 +19,7 @@ from tortie.kernel.route import RouteMonitor
 from tortie.kernel.rule import RuleMonitor
 
 _log = log.get(__name__)
+_FORGET_SECONDS = 10.0
 
 
 async def follow_table(monitor: NftMonitor, applier: Applier) -> None:
@@ -103,6 +107,24 @@ async def follow_entries(monitor: EntryMonitor, vxlan: VxlanManager, applier: Ap
             applier.retry()
 
     await _read_forever(monitor, on_readable)
+
+
+async def follow_paths(errors: PathErrors, ipip: IpipManager, *, dataplane: LinuxDataplane, applier: Applier) -> None:
+    """Let routes follow what the network says of the size of IPIP's packets, without end."""
+
+    def settle(nodes: frozenset[Address]) -> None:
+        if nodes:
+            dataplane.ways_changed(nodes)
+            applier.retry()
+
+    loop = asyncio.get_running_loop()
+    loop.add_reader(errors.fileno(), lambda: settle(ipip.hear(errors.read())))
+    try:
+        while True:
+            await asyncio.sleep(_FORGET_SECONDS)
+            settle(ipip.forget_paths())
+    finally:
+        loop.remove_reader(errors.fileno())
 
 
 async def _read_forever(

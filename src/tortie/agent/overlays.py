@@ -30,6 +30,9 @@ class Overlays:
         self._sockets = contextlib.ExitStack()
         self.rules = Rules()
         self.wireguard = self._wireguard(links, routes, sockets=folder_of(run_dir), keys=state_dir / "wireguard")
+        self._ebpf = BpfIpip(object_file())
+        self._sockets.callback(self._ebpf.close)
+        self.path_errors = self._ebpf.path_errors
         self.ipip = self._ipip(links, ipip)
         self.vxlan = self._vxlan(links)
         self.managers: tuple[OverlayManager, ...] = (self.vxlan, self.ipip, self.wireguard)
@@ -45,9 +48,7 @@ class Overlays:
         return VxlanManager(links, vxlans=vxlans, remotes=remotes, offload=offload)
 
     def _ipip(self, links: Links, choice: str) -> IpipManager:
-        ebpf = BpfIpip(object_file())
-        self._sockets.callback(ebpf.close)
-        carriers = (KernelIpip(links), ebpf)
+        carriers = (KernelIpip(links), self._ebpf)
         wanted = tuple(each for each in carriers if choice in ("auto", each.name))
         return IpipManager(wanted, excluded=[each for each in carriers if each not in wanted])
 

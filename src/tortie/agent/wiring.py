@@ -35,6 +35,7 @@ from tortie.agent.notifications import (
     follow_addresses,
     follow_entries,
     follow_links,
+    follow_paths,
     follow_routes,
     follow_rules,
     follow_table,
@@ -287,6 +288,9 @@ class Agent:
                 RuleMonitor(ignore_port=self._overlays.rules.port_id), self._overlays.wireguard, self._applier
             ),
             "vxlan notifications": follow_entries(EntryMonitor(), self._overlays.vxlan, self._applier),
+            "path notifications": follow_paths(
+                self._overlays.path_errors, self._overlays.ipip, dataplane=self._dataplane, applier=self._applier
+            ),
             "mtu": self._mtu.run(LinkMonitor()),
             "node addresses": self._addresses.run(),
             "wireguard": self._wireguard.run(),

@@ -6,8 +6,9 @@ a manager promises), quarantine (what the kernel refuses), static_manager (the f
 dispatch), host_manager (host endpoints), nat_manager (pools), floating_manager (floating addresses), dscp_manager (what packets
 carry out of the cluster), device_manager (workloads' devices), bandwidth_manager (their limits), peering_manager (the node's
 address on those that speak BGP to it), arp_manager (what they may be told), overlay (what a manager of tunnels promises),
-vxlan_device and vxlan_manager (VXLAN), ipip_manager (IPIP), wireguard_device, wireguard_routes, wireguard_status and
-wireguard_manager (WireGuard), cluster_routes (what the kernel is to have for the rest of the cluster), hand_over (of routes
-between us and BIRD), route_manager (all of that, and workloads here), reachability_manager (who is answered for), linux
-(messages in, one transaction out), enforcement (which fields of the api this release acts on).
+vxlan_device and vxlan_manager (VXLAN), path_mtus (what the network takes on the way to others) and ipip_manager (IPIP),
+wireguard_device, wireguard_routes, wireguard_status and wireguard_manager (WireGuard), cluster_routes (what the kernel is to
+have for the rest of the cluster), hand_over (of routes between us and BIRD), route_manager (all of that, and workloads here),
+reachability_manager (who is answered for), linux (messages in, one transaction out), enforcement (which fields of the api this
+release acts on).
 """

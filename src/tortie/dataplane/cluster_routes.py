@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from tortie.base import log
 from tortie.base.net import FAMILIES, Address, Family, Prefix
@@ -92,6 +92,10 @@ class ClusterRoutes:
         """Whatever depends on devices may be otherwise."""
         for way in (Way.DIRECT, *self._overlays):
             self._mark(way)
+
+    def ways_changed(self, next_hops: Set[Address]) -> None:
+        """Routes by these next hops may be otherwise."""
+        self._dirty.update(dst for dst, route in self._routes.items() if route.next_hop in next_hops)
 
     def _mark(self, way: Way) -> None:
         for family in FAMILIES:

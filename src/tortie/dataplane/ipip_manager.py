@@ -1,16 +1,22 @@
 """IPIP between the nodes of the cluster: the device tunl0, by the kernel's module or by our own eBPF programs."""
 
-from collections.abc import Mapping, Sequence, Set
+import time
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Protocol
 
+from tortie.base import log
 from tortie.base.net import Address, Family, Prefix, single
+from tortie.dataplane.mtu import overhead
+from tortie.dataplane.path_mtus import PathMtus
 from tortie.dataplane.render.config import Config
 from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate
-from tortie.intent.routes import ClusterRoute, Overlay, Way
+from tortie.intent.routes import ClusterRoute, Overlay, TunnelEnd, Way
+from tortie.kernel.bpf.path_errors import PathError
 from tortie.kernel.errors import KernelError, NotFound
 from tortie.kernel.ipip import DEVICE, IpipEnd
 from tortie.kernel.route import Route
 
+_log = log.get(__name__)
 _HAS_NODES_ADDRESS = (Way.DIRECT, Way.IPIP)
 
 
@@ -53,6 +59,7 @@ class IpipManager:
         self._config = Config()
         self._overlay: Overlay | None = None
         self._routes: dict[Prefix, ClusterRoute] = {}
+        self._paths = PathMtus()
         self._problem = ""
         self._ready = False
         self._dirty = True
@@ -109,7 +116,7 @@ class IpipManager:
         """Remove the tunnel if it is not in use."""
         if not self._unretired:
             return
-        if self._end() is None:
+        if not self._in_use:
             self._ready, self._carrier = False, None
             self._retire(self._carriers + self._excluded)
             self._problem = ""
@@ -117,21 +124,45 @@ class IpipManager:
 
     def route(self, route: ClusterRoute) -> Route | None:
         """By the other node's address, as if it were on the other end of a cable."""
-        if not self._ready or route.next_hop is None or self._end() is None:
+        if not self._ready or route.next_hop is None or not self._in_use:
             return None
-        mtu = self._config.mtus.tunnel(Way.IPIP, Family.V4)
-        return Route(dst=route.dst, via=route.next_hop, device=DEVICE, onlink=True, mtu=mtu)
+        return Route(dst=route.dst, via=route.next_hop, device=DEVICE, onlink=True, mtu=self._mtu_to(route.next_hop))
+
+    def hear(self, errors: Iterable[PathError]) -> frozenset[Address]:
+        """What is said of packets that are too large. Only of ways from this node to others that we tunnel to is it believed;
+        those to which the route is another now."""
+        if (ends := self._ends()) is None:
+            return frozenset()
+        (own, _), now = ends, time.monotonic()
+        nodes = {route.next_hop for route in self._routes.values() if route.way is Way.IPIP}
+        changed: set[Address] = set()
+        for error in errors:
+            if error.source != own or error.target not in nodes:
+                continue
+            before = self._mtu_to(error.target)
+            if self._paths.learn(error.target, error.mtu, now=now) and self._mtu_to(error.target) != before:
+                _log.info("the network takes packets of %d bytes on the way to %s: the route follows", error.mtu, error.target)
+                changed.add(error.target)
+        return frozenset(changed)
+
+    def forget_paths(self) -> frozenset[Address]:
+        """Try anew the ways of which nothing was heard for long. The nodes to which the route is another now."""
+        return self._paths.forget(now=time.monotonic()) if self._in_use else self._paths.clear()
+
+    def _mtu_to(self, node: Address) -> int:
+        mtu, path = self._config.mtus.tunnel(Way.IPIP, Family.V4), self._paths.get(node)
+        return mtu if path is None else min(mtu, path - overhead(Way.IPIP, Family.V4))
 
     def links_changed(self, names: Set[str]) -> bool:
         """The device, and the uplinks that our programs stand at."""
-        if self._end() is None or not any(self._is_concerned_by(name) for name in names):
+        if not self._in_use or not any(self._is_concerned_by(name) for name in names):
             return False
         self.invalidate()
         return True
 
     def addresses_changed(self) -> bool:
         """The node's own address may be on another interface."""
-        if self._end() is None:
+        if not self._in_use:
             return False
         self.invalidate()
         return True
@@ -174,13 +205,23 @@ class IpipManager:
             self._problem = f"{trouble}: {'; '.join(reasons)}"
             raise ExceptionGroup(trouble, failures)
 
-    def _end(self) -> IpipEnd | None:
-        """None while IPIP is not in use, or this node has no IPv4 address. Pods' packets do not wait for the tunnel's own."""
+    @property
+    def _in_use(self) -> bool:
+        return self._ends() is not None
+
+    def _ends(self) -> tuple[Address, TunnelEnd] | None:
+        """This node's own address and its end of the tunnel; None while IPIP is not in use, or there is no such address."""
         overlay = self._overlay
         tunnel = overlay.tunnel(Way.IPIP, Family.V4) if overlay is not None else None
         if overlay is None or tunnel is None or overlay.ipv4 is None:
             return None
-        underlay = overlay.ipv4.address
+        return overlay.ipv4.address, tunnel
+
+    def _end(self) -> IpipEnd | None:
+        """None while IPIP is not in use. Pods' packets do not wait for the tunnel's own address."""
+        if (ends := self._ends()) is None:
+            return None
+        underlay, tunnel = ends
         return IpipEnd(
             underlay=underlay,
             address=tunnel.address,

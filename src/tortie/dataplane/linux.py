@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
 from tortie.base.errors import TortieError
-from tortie.base.net import Prefix
+from tortie.base.net import Address, Prefix
 from tortie.dataplane.arp_manager import ArpManager
 from tortie.dataplane.bandwidth_manager import BandwidthManager
 from tortie.dataplane.device_manager import DeviceManager
@@ -292,6 +292,10 @@ class LinuxDataplane:
         if self._reachability is not None:
             concerned.append(self._reachability.addresses_changed())
         return any((*concerned, *[overlay.addresses_changed() for overlay in self._overlays]))
+
+    def ways_changed(self, next_hops: Set[Address]) -> None:
+        """The ways to these nodes take packets of another size now: the next `apply` has their routes follow."""
+        self._routes.ways_changed(next_hops)
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these. True if one of ours is among them: the next `apply` repairs it."""

@@ -16,6 +16,11 @@ _OVERHEAD = MappingProxyType({(Way.IPIP, Family.V4): 20, (Way.VXLAN, Family.V4):
 _WIREGUARD_OVERHEAD = MappingProxyType({Family.V4: 60, Family.V6: 80})
 
 
+def overhead(way: Way, family: Family) -> int:
+    """By how much longer a packet is in this tunnel."""
+    return _OVERHEAD[way, family]
+
+
 @dataclass(frozen=True, slots=True)
 class Mtus:
     """What there is room for. `host` is found by the agent; the others are set by configuration, 0 where that is silent."""
@@ -30,7 +35,7 @@ class Mtus:
     def tunnel(self, way: Way, family: Family) -> int:
         """The MTU of the device of this overlay, and of routes into it: as configured, else what the uplink leaves."""
         configured = self.ipip if way is Way.IPIP else self.vxlan if family is Family.V4 else self.vxlan_v6
-        return configured or max(SMALLEST, self.host - _OVERHEAD[way, family])
+        return configured or max(SMALLEST, self.host - overhead(way, family))
 
     def wireguard(self, family: Family) -> int:
         """The MTU of WireGuard's device of this family."""

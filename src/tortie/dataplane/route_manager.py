@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from tortie.base.net import Prefix
+from tortie.base.net import Address, Prefix
 from tortie.dataplane.cluster_routes import ClusterRoutes
 from tortie.dataplane.hand_over import HandOver
 from tortie.dataplane.overlay import OverlayManager
@@ -170,6 +170,10 @@ class RouteManager:
     def overlays_changed(self) -> None:
         """An overlay's devices may be others now."""
         self._cluster.ask_again()
+
+    def ways_changed(self, next_hops: Set[Address]) -> None:
+        """The ways to these nodes take packets of another size now."""
+        self._cluster.ways_changed(next_hops)
 
     def routes_changed(self, destinations: Iterable[Prefix]) -> bool:
         """Another process touched routes to these destinations. True if any is one that we want: read it back."""

@@ -90,3 +90,13 @@ def test_who_changes_back_or_goes_away_meanwhile_is_not_waited_for(routes: Clust
     tell(routes, Way.VXLAN)
     tell(routes, None)
     assert (routes.settles(BLOCK), routes.due_in()) == (False, None)
+
+
+def test_where_the_ways_to_nodes_change_their_destinations_are_asked_for_again_and_no_others(routes: ClusterRoutes) -> None:
+    tell(routes, Way.IPIP)
+    routes.take_dirty()
+    routes.kernel_route(BLOCK)
+    routes.ways_changed({parse_address("172.18.0.4")})
+    assert routes.take_dirty() == set()
+    routes.ways_changed({parse_address("172.18.0.3")})
+    assert routes.take_dirty() == {BLOCK}

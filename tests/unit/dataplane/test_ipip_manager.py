@@ -10,6 +10,7 @@ from tortie.dataplane.ipip_manager import IpipManager
 from tortie.dataplane.render.config import Config, parse
 from tortie.intent.messages import ClusterRouteUpdate, OverlayUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Owner, TunnelEnd, Way
+from tortie.kernel.bpf.path_errors import PathError
 from tortie.kernel.errors import NotFound, Overflow
 from tortie.kernel.ipip import IpipEnd
 from tortie.kernel.route import Route
@@ -210,3 +211,29 @@ def test_only_devices_that_matter_are_looked_at_again() -> None:
     assert manager.links_changed({"eth0"})
     assert manager.links_changed({"tunl0", "cali123"})
     assert manager.addresses_changed()
+
+
+def test_a_route_follows_what_the_network_says_of_its_way_alone() -> None:
+    third = ClusterRoute(parse_prefix("10.65.3.0/26"), Way.IPIP, Owner.AGENT, "n3", THIRD)
+    direct = parse_address("192.0.2.4")
+    manager = manager_of(Carried("ebpf"))
+    assert manager.hear([PathError(OWN.address, OTHER, 1400)]) == frozenset(), "nothing is tunnelled yet"
+    manager.on_update(overlay())
+    for each in (TO_OTHER, third, ClusterRoute(parse_prefix("10.65.4.0/26"), Way.DIRECT, Owner.AGENT, "n4", direct)):
+        manager.on_update(ClusterRouteUpdate(each.dst, each))
+    turn(manager)
+    said = [
+        PathError(OWN.address, OTHER, 1400),
+        PathError(OWN.address, OTHER, 1300),
+        PathError(OWN.address, direct, 1300),
+        PathError(THIRD, THIRD, 1300),
+        PathError(OWN.address, THIRD, 1500),
+    ]
+    assert manager.hear(said) == {OTHER}
+    assert [found.mtu for each in (TO_OTHER, third) if (found := manager.route(each))] == [1280, 1480]
+    assert manager.hear(said) == frozenset(), "known already"
+    manager.configure(parse({"IpInIpMtu": "1200"}))
+    assert [found.mtu for each in (TO_OTHER, third) if (found := manager.route(each))] == [1200, 1200]
+    assert manager.forget_paths() == frozenset(), "it was said just now"
+    manager.on_update(overlay(used=False))
+    assert manager.forget_paths() == {OTHER, THIRD}

@@ -108,7 +108,9 @@ int encapsulate(struct __sk_buff *skb)
 	outer.tos = inner.tos & ECN_MASK;  // RFC 6040, normal mode; as with the kernel's tunl0, the rest stays inside
 	if (skb->len - ETH_HLEN <= LONGEST)  // else 0: so the kernel has it in super-packets that are too long for the field
 		outer.tot_len = be16((__u16)(skb->len - ETH_HLEN));
-	outer.frag_off = inner.frag_off & be16(0x4000);
+	// Who receives this cannot put fragments together, and a router that needs them would not say so. What may be taken apart
+	// was taken apart before, to the size of the route into the tunnel.
+	outer.frag_off = be16(0x4000);
 	outer.id = (__u16)random();
 	outer.ttl = inner.ttl;
 	outer.protocol = IPPROTO_IPIP;
@@ -180,7 +182,7 @@ int decapsulate(struct __sk_buff *skb)
 	if (outer.protocol != IPPROTO_IPIP || outer.daddr != end->address)
 		return TC_ACT_UNSPEC;
 
-	// Fragments cannot be put together here: nodes leave room for the header instead.
+	// Fragments cannot be put together here; our programs make none.
 	if (outer.version != 4 || outer.ihl != sizeof(outer) / 4 || outer.frag_off & be16(0x3fff))
 		return TC_ACT_SHOT;
 	sender = owner_of(outer.saddr);

@@ -5,6 +5,8 @@ kernel's. What leaves by it gets its outer header; what comes to an uplink as pr
 
 The programs stay when we end. The next agent makes maps of its own, fills them, and puts its programs in place of the old
 ones, each in one step: at no moment is a packet without the one or the other.
+
+What the network says of packets that are too large is heard while somebody holds this; it is for the routes to follow.
 """
 
 import contextlib
@@ -17,6 +19,7 @@ from tortie.kernel import sysctl
 from tortie.kernel.bpf import syscalls
 from tortie.kernel.bpf.elf import ObjectError, parse
 from tortie.kernel.bpf.hooks import ORDER, Hooks, Kind
+from tortie.kernel.bpf.path_errors import PathErrors
 from tortie.kernel.bpf.tcx import program_name
 from tortie.kernel.errors import AlreadyExists, KernelError, NotFound, Unsupported
 from tortie.kernel.ipip import DEVICE, IpipEnd, settle
@@ -46,6 +49,8 @@ class BpfIpip:
         self._netns_fd = netns_fd
         self._links = Links(netns_fd)
         self._hooks = Hooks(netns_fd, order)
+        self.path_errors = PathErrors(netns_fd)
+        """About what these programs have sent."""
         self._maps: dict[str, int] = {}
         self._programs: dict[str, int] = {}
         self._own = b""
@@ -60,6 +65,7 @@ class BpfIpip:
         self._programs, self._maps = {}, {}
         self._hooks.close()
         self._links.close()
+        self.path_errors.close()
 
     def why_not(self) -> str:
         """Why it cannot carry IPIP here; "" if it can. Asked for, the kernel has taken the programs."""
@@ -87,10 +93,12 @@ class BpfIpip:
             self._hooks.put(DEVICE, "egress", name=NAME, program=self._programs["encapsulate"])
             for other in self._hooks.devices("ingress", name=NAME) - uplinks:
                 self._hooks.remove(other, "ingress", name=NAME)
+            self.path_errors.listen(sorted(uplinks))
             self._uplinks, self._checked = uplinks, state
 
     def retire(self) -> None:
         """Out of use: nothing hangs anywhere, no device. Nothing there is fine."""
+        self.path_errors.listen(())
         link = self._links.find(DEVICE)
         if link is not None and link.kind == KIND:
             # First, so that it is told, and all stays as it is, if our own are not told from others' here.
