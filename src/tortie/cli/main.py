@@ -59,6 +59,12 @@ def run(arguments: list[str]) -> int:
     except TortieError as error:
         click.echo(error, err=True)
         return 1
+    except UnicodeEncodeError:
+        wrong = next((argument for argument in arguments if not _is_text(argument)), None)
+        if wrong is None:
+            raise
+        click.echo(f"argument {wrong!r} is not UTF-8 text", err=True)
+        return 1
     except BaseExceptionGroup as group:
         if group.split(TortieError)[1] is not None:
             raise
@@ -71,6 +77,11 @@ def run(arguments: list[str]) -> int:
 def main() -> None:
     """The entry point of the package."""
     sys.exit(run(sys.argv[1:]))
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it can be written as UTF-8: bytes of the command line that are none arrive as lone surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
 
 
 def _program_name(path: str) -> str:

@@ -172,6 +172,14 @@ def test_json_with_escaped_surrogates_is_read() -> None:
     assert load_documents(text)[0].resource.metadata.annotations == {"a": "\N{CAT FACE}"}
 
 
+def test_json_with_half_a_surrogate_pair_is_refused_with_its_line() -> None:
+    text = (
+        '{"apiVersion": "projectcalico.org/v3", "kind": "Tier",\n "metadata": {"name": "t", "annotations": {"a": "\\ud800"}}}'
+    )
+    with pytest.raises(DocumentError, match=r"t\.json:2: "):
+        load_documents(text, origin="t.json")
+
+
 def test_a_null_in_a_list_is_refused_by_name() -> None:
     rule = {"action": "Deny", "protocol": "TCP", "destination": {"ports": [80, None]}}
     with pytest.raises(ValidationError, match=r"spec\.ingress\[0\]\.destination\.ports\[1\].*must be an integer or text"):

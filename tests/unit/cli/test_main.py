@@ -142,6 +142,18 @@ def test_how_a_command_ends_is_its_exit_code(
     assert (captured.out, captured.err) == ("", message)
 
 
+@pytest.mark.parametrize(
+    "arguments", [["get", "hep", "\udcff"], ["get", "np", "-n", "\udcff"], ["patch", "np", "x", "-p", "\udcff"]]
+)
+def test_an_argument_that_is_no_text_is_named(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATASTORE_TYPE", "sqlite")
+    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "db.sqlite"))
+    assert run(arguments) == 1
+    assert capsys.readouterr().err == "argument '\\udcff' is not UTF-8 text\n"
+
+
 def test_a_defect_is_not_dressed_up_as_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(main_module.COMMANDS, "failing", Command(f"{__name__}:failing", "Fail."))
     with pytest.raises(ExceptionGroup):
