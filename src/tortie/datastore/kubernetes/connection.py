@@ -6,9 +6,11 @@ on; otherwise nobody knows what became of it, and that is what the error says.
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Protocol
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -33,7 +35,9 @@ THROTTLED_SECONDS = 30.0
 SILENCE_SECONDS = 100.0
 """A watch brings a bookmark every minute; one that is silent for longer has no server behind it."""
 _GOODBYE_SECONDS = 0.02
-"""Time for the loop to close the sockets of connections that were broken off; nothing tells when it has."""
+"""Time for whoever reads an answer that is broken off to see that it is."""
+_LEAVE_SECONDS = 1.0
+"""How long at most the loop may take to close the sockets, when all are shut down."""
 _BUFFER = 1 << 20
 _JSON = "application/json"
 
@@ -79,6 +83,7 @@ class Connection:
         self._pair: tuple[bytes, bytes] | None = None
         self._throttle = Throttle(burst=settings.burst, interval=1 / settings.qps) if settings.qps else None
         self._answers: set[aiohttp.ClientResponse] = set()
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._closed = False
 
     @property
@@ -117,12 +122,30 @@ class Connection:
                     _break_off(answer)
                 await asyncio.sleep(_GOODBYE_SECONDS)  # whoever waits for the rest of one wakes up
             await session.close()
-            await asyncio.sleep(_GOODBYE_SECONDS)
+            await self._leave()
 
     def check_open(self) -> None:
         """Raise Unavailable after `close`."""
         if self._closed:
             raise Unavailable(f"the client of {self.server} is closed")
+
+    async def _leave(self) -> None:
+        """Close what the session does not know any more: a request that was given up before its answer came leaves a connection
+        that waits for the server's goodbye to TLS, for as long as that takes."""
+        loop = asyncio.get_running_loop()
+        for one in self._sockets:
+            with suppress(OSError):  # it is closed, or was never connected
+                one.shutdown(socket.SHUT_RDWR)
+        deadline = loop.time() + _LEAVE_SECONDS
+        while any(one.fileno() >= 0 for one in self._sockets) and loop.time() < deadline:
+            await asyncio.sleep(0.001)
+
+    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """As aiohttp would, or as the settings say."""
+        own = self._settings.open_socket
+        opened = socket.socket(*address[:3]) if own is None else own(address)
+        self._sockets.add(opened)
+        return opened
 
     async def _insist(
         self, method: str, path: str, *, query: Mapping[str, str], body: bytes, content_type: str, verb: str, key: Key
@@ -199,9 +222,7 @@ class Connection:
         self._pair = self._credentials.pair
         tls = self._credentials.tls()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=True if tls is None else tls, socket_factory=self._settings.open_socket
-            ),
+            connector=aiohttp.TCPConnector(limit=0, ssl=True if tls is None else tls, socket_factory=self._open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=_BUFFER,
             # The server would spend more time compressing than a network of today needs for the rest.
