@@ -1,8 +1,8 @@
 """The text of files as a world: resources, pod templates, and where each rule is written."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +19,8 @@ from tortie.insight.world import World
 
 _KNOWN_KINDS = frozenset((kind.api_version.partition("/")[0], kind.document_kind) for kind in KINDS.values())
 _OURS = frozenset({"projectcalico.org", "crd.projectcalico.org", "tortie.io", "networking.k8s.io", "policy.networking.k8s.io"})
+
+_T = TypeVar("_T")
 
 
 class Text(NamedTuple):
@@ -49,15 +51,20 @@ class Loaded:
 def load(texts: Iterable[Text]) -> Loaded:
     """Read files and check them as a datastore would. Raises ValidationError (as `check_document` does) and InsightError.
 
-    A resource that stands in two places is an error. So is a kind that we should know and do not.
+    A resource, node or workload that stands in two places is an error. So is a kind that we should know and do not.
     """
     loaded = Loaded()
     for origin, text in texts:
         for raw in _expanded(load_raw(text, origin=origin)):
             if is_workload(raw):
-                loaded.templates.append(template_pod(raw))
+                pod = _read(template_pod, raw, origin)
+                if raw["metadata"].get("name"):  # by generateName any number may be made
+                    _place(loaded, Key(str(raw["kind"]), pod.metadata.namespace, pod.metadata.name), here=origin)
+                loaded.templates.append(pod)
             elif is_kubernetes_node(raw):
-                loaded.nodes.append(node_of(raw))
+                node = _read(node_of, raw, origin)
+                _place(loaded, Key("KubernetesNode", "", node.metadata.name), here=origin)
+                loaded.nodes.append(node)
             elif _is_foreign(raw) and not _is_test(raw):
                 kind = str(raw["kind"])
                 loaded.ignored[kind] = loaded.ignored.get(kind, 0) + 1
@@ -66,21 +73,32 @@ def load(texts: Iterable[Text]) -> Loaded:
     return loaded
 
 
+def _read(reader: Callable[[Mapping[str, Any]], _T], raw: Mapping[str, Any], origin: str) -> _T:
+    try:
+        return reader(raw)
+    except InsightError as error:
+        raise InsightError(f"{origin}: {error}") from error
+
+
 def _add(loaded: Loaded, document: Document) -> None:
-    document = replace(document, resource=_placed(document.resource))
+    document = replace(document, resource=_in_namespace(document.resource))
     resource = check_document(document)
     key = resource.key
-    here = f"{document.origin}:{document.line}"
-    if (key, "") in loaded.locations:
-        raise InsightError(f"{here}: {key} is defined a second time; the first is at {loaded.locations[key, '']}")
-    loaded.locations[key, ""] = here
+    _place(loaded, key, here=f"{document.origin}:{document.line}")
     for path, line in document.positions.items():
         if len(path) == 3 and path[0] == "spec" and path[1] in ("ingress", "egress"):
             loaded.locations[key, f"spec.{path[1]}[{path[2]}]"] = f"{document.origin}:{line}"
     loaded.resources.append(resource)
 
 
-def _placed(resource: Resource) -> Resource:
+def _place(loaded: Loaded, key: Key, *, here: str) -> None:
+    """Say where it stands. Raises InsightError if it stands elsewhere, too."""
+    if (key, "") in loaded.locations:
+        raise InsightError(f"{here}: {key} is defined a second time; the first is at {loaded.locations[key, '']}")
+    loaded.locations[key, ""] = here
+
+
+def _in_namespace(resource: Resource) -> Resource:
     """In namespace `default` where a namespace is missing, as clients do."""
     if resource.metadata.namespace or not KINDS[resource.kind].namespaced:
         return resource

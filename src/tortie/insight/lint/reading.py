@@ -39,11 +39,12 @@ def read(texts: Iterable[Text]) -> Read:
             except (ApiError, InsightError) as error:
                 findings.append(Finding(CHECKS["TL001"], None, "", str(error), CHECKS["TL001"].fix, _first_line(part)))
                 continue
-            twice = [resource.key for resource in loaded.resources if resource.key in seen]
+            here = {key: location for (key, path), location in loaded.locations.items() if not path}
+            twice = [key for key in here if key in seen]
             if twice:
                 findings += (_twice(loaded, key, seen[key]) for key in twice)
                 continue
-            seen |= {resource.key: loaded.locations.get((resource.key, ""), "") for resource in loaded.resources}
+            seen |= here
             good.append(part)
     return Read(load(good), tuple(findings))
 
