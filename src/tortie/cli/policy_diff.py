@@ -9,7 +9,7 @@ from tortie.cli.worlds import NO, YES, inputs, live_resources, live_world, live_
 from tortie.insight.diff import Change, Difference, difference_document, staged_enforced
 from tortie.insight.diff import diff as compare
 from tortie.insight.errors import InsightError
-from tortie.insight.interesting import asked, asks_source_ports
+from tortie.insight.interesting import asked, asks_source_ports, require_named_ports
 from tortie.insight.question import parse_question
 from tortie.insight.subjects import Groups, Name, labels_of
 from tortie.insight.world import World
@@ -51,9 +51,10 @@ def diff(
 
     Exit code: 0 no differences, 2 differences, 1 error.
     """
+    questions = [parse_question(text) for text in ports]
     before, after = _worlds(places, live=live, staged=staged, paths=paths, config_file=config_file)
-    questions = asked([parse_question(text) for text in ports])
-    found = compare(before, after, ports=questions, outside=not pods_only)
+    require_named_ports([before, after], questions)
+    found = compare(before, after, ports=asked(questions), outside=not pods_only)
     if asks_source_ports(before) or asks_source_ports(after):
         click.echo("Note: some rules ask for source ports; packets from port 49152 stand for all.", err=True)
     if output == "json":

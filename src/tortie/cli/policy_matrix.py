@@ -10,6 +10,7 @@ from tortie.cli.worlds import inputs, open_world, staged_option
 from tortie.insight.diff import staged_enforced
 from tortie.insight.ends import End, find, of_workload
 from tortie.insight.errors import InsightError
+from tortie.insight.interesting import require_named_ports
 from tortie.insight.matrix import Matrix, matrix_json, question_text
 from tortie.insight.matrix import matrix as build
 from tortie.insight.question import Question, parse_question
@@ -56,6 +57,7 @@ def matrix(
     asked = Family(int(family)) if family else None
     questions = [parse_question(text, family=asked) for text in ports]
     world = open_world(paths, config_file)
+    require_named_ports([world], questions)
     if staged:
         world = staged_enforced(world)
     outside = [_external(world, text) for text in external]

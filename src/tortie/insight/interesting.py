@@ -6,15 +6,17 @@ Every destination port that is not listed is treated like one that is; every add
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from tortie.api.hostendpoint import HostEndpoint
 from tortie.base.net import FAMILIES, Address, Family, Prefix, parse_address, parse_prefix
 from tortie.insight.classes import Memberships, nets_of, rules_of, settings_in
 from tortie.insight.ends import End
+from tortie.insight.errors import InsightError
 from tortie.insight.matrix import question_text
 from tortie.insight.question import Question
 from tortie.insight.world import World
 from tortie.intent.policy import Icmp, Match, PortRange
 from tortie.intent.sets import PortMember
-from tortie.verdict.packet import ICMP, ICMPV6, IPIP, PROTOCOLS_WITH_PORTS, TCP, UDP, protocol_name
+from tortie.verdict.packet import ICMP, ICMPV6, IPIP, PROTOCOLS_WITH_PORTS, TCP, UDP, protocol_name, protocol_number
 
 _HIGHEST_PORT = 65535
 _NEIGHBOUR_SOLICITATION = 135
@@ -49,6 +51,29 @@ def interests(worlds: Sequence[World]) -> list[Interest]:
 def asked(questions: Iterable[Question]) -> list[Interest]:
     """Questions that a person chose."""
     return [Interest(question, question_text(question)) for question in questions]
+
+
+def require_named_ports(worlds: Iterable[World], questions: Iterable[Question]) -> None:
+    """Raise InsightError for a question about a port that nobody calls so: no table and no difference would ever show it."""
+    known = sorted({port for world in worlds for port in _named_ports(world)})
+    for question in questions:
+        if isinstance(question.port, str) and (question.protocol, question.port) not in known:
+            listed = ", ".join(f"{protocol_name(protocol).lower()}/{name}" for protocol, name in known) or "none"
+            raise InsightError(f"{question_text(question)}: nobody declares a port of that name; named ports: {listed}")
+
+
+def _named_ports(world: World) -> Iterator[tuple[int, str]]:
+    for workload in world.workloads.values():
+        yield from ((port.protocol, port.name) for port in workload.ports)
+    for service in world.services.values():
+        for each in service.ports:
+            if each.name and (number := protocol_number(each.protocol)) is not None:
+                yield number, each.name
+    for update in world.updates:
+        if isinstance(update.value, HostEndpoint):
+            for declared in update.value.spec.ports:
+                if (number := protocol_number(declared.protocol)) is not None:
+                    yield number, declared.name
 
 
 def _protocols(worlds: Iterable[World]) -> set[int]:

@@ -209,22 +209,31 @@ def _assertion(entry: Any, where: str) -> Assertion:
 
 
 def _questions(entry: Mapping[str, Any], where: str) -> Iterator[Question]:
-    """`port: tcp/80`, a list of those, or `port: 80` with (or without) `protocol`."""
+    """`port: tcp/80`, a list of those, `port: 80` with or without `protocol`, or `protocol: 47` alone.
+
+    A number alone is a port, of TCP unless `protocol` says otherwise, whether or not it stands in quotes.
+    """
     protocol = str(entry.get("protocol") or "tcp").lower()
     listed = _listed(entry.get("port", entry.get("ports")))
-    if not listed and "protocol" in entry:
-        listed = (protocol,)
-    if not listed:
+    written = [_written(str(port), protocol, alone="protocol" not in entry) for port in listed]
+    if not written and "protocol" in entry:
+        written = [protocol]
+    if not written:
         raise TestFileError(f"{where}.port: is required: tcp/80, udp/dns, icmp")
     family = entry.get("family")
     if family not in (None, 4, 6):
         raise TestFileError(f"{where}.family: {family!r} must be 4 or 6")
-    for port in listed:
-        written = f"{protocol}/{port}" if isinstance(port, int) or ("protocol" in entry and port != protocol) else str(port)
+    for text in written:
         try:
-            yield parse_question(written, family=Family(family) if family else None)
+            yield parse_question(text, family=Family(family) if family else None)
         except (InsightError, ApiError) as error:
             raise TestFileError(f"{where}.port: {error}") from error
+
+
+def _written(port: str, protocol: str, *, alone: bool) -> str:
+    if port.isdigit():
+        return f"{protocol}/{port}"
+    return port if alone or port.lower().partition("/")[0] == protocol else f"{protocol}/{port}"
 
 
 def _listed(value: Any) -> tuple[Any, ...]:

@@ -88,7 +88,16 @@ def test_files_are_previewed_over_the_datastore(tortie: Tortie, tmp_path: Path) 
     assert tortie("policy", "diff", "--live", "policy.yaml").code == 0
 
 
-@pytest.mark.parametrize("arguments", [["one.yaml"], ["--live"], ["before.yaml", "nowhere.yaml"], ["a", "b", "c"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["one.yaml"],
+        ["--live"],
+        ["before.yaml", "nowhere.yaml"],
+        ["a", "b", "c"],
+        ["before.yaml", "after.yaml", "--port", "tcp/htpp"],
+    ],
+)
 def test_what_cannot_be_compared_is_an_error(tortie: Tortie, arguments: list[str]) -> None:
     answer = tortie("policy", "diff", *arguments)
     assert (answer.code, answer.out) == (1, "")

@@ -80,6 +80,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_says_who_decides(tortie: Tort
         (["--port", "tcp"], "which port"),
         (["--port", "tcp/80", "--from", "a =="], "selector"),
         (["--port", "tcp/80", "--external", "somewhere"], "--external"),
+        (["--port", "tcp/80", "--port", "tcp/htpp"], "tcp/htpp: nobody declares a port of that name"),
         (["--port", "tcp/80", "-f", "missing.yaml"], "missing.yaml"),
     ],
 )

@@ -43,12 +43,21 @@ def test_lists_stand_for_all_of_their_entries(world: World) -> None:
         "{from: dev/client, to: prod/web, port: tcp/8080, expect: allow}\n",
         "- {from: dev/client, to: prod/web, protocol: tcp, port: 8080, expect: allowed}\n",
         "- {from: dev/client, to: prod/web, port: 8080, expect: allow}\n",
+        "- {from: dev/client, to: prod/web, port: '8080', expect: allow}\n",
+        "- {from: dev/client, to: prod/web, protocol: TCP, port: http, expect: allow}\n",
+        "- {from: dev/client, to: prod/web, protocol: tcp, port: tcp/8080, expect: allow}\n",
         "- {from: {selector: app == 'client'}, to: {namespace: prod}, port: TCP/8080, expect: Allow, family: 4}\n",
     ],
 )
 def test_one_thing_can_be_written_in_several_ways(world: World, text: str) -> None:
     (outcome,) = run(world, text)
     assert (outcome.source, outcome.destination, outcome.passed) == ("dev/client", "prod/web", True)
+
+
+@pytest.mark.parametrize("protocol", ["47", "icmp", "udplite"])
+def test_a_protocol_without_ports_is_asked_by_its_name_or_number_alone(world: World, protocol: str) -> None:
+    (outcome,) = run(world, f"- {{from: prod/web, to: dev/client, protocol: {protocol}, expect: allow}}\n")
+    assert (outcome.text, outcome.passed) == (f"prod/web -> dev/client {protocol}", True)
 
 
 def test_a_group_leaves_out_an_end_and_itself(world: World) -> None:
