@@ -17,9 +17,11 @@ from tests.kernel.wireguard_stage import (
     settle,
 )
 
-from tortie.base.net import Family, Interface, parse_address, parse_prefix
+from tortie.base.net import Family, Interface, parse_address, parse_prefix, single
 from tortie.base.process import run_blocking
-from tortie.intent.messages import OverlayUpdate
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.intent.messages import EndpointUpdate, OverlayUpdate
 from tortie.kernel import netns
 from tortie.kernel.route import THROW, Route, RouteMonitor
 from tortie.kernel.rule import RuleMonitor
@@ -134,3 +136,18 @@ def test_a_table_that_somebody_flushes_is_heard_of_and_comes_back(nodes: tuple[N
         for each, table in ((family, 77), (unused, TABLES[unused])):
             ip(one, each, "route", "add", "blackhole", BLOCKS[each].format(7), "table", str(table))
         assert not one.manager.routes_changed(routes.read()), "neither the repair nor other tables"
+
+
+@pytest.mark.parametrize("family", [V4, V6])
+def test_a_pod_here_with_an_address_of_the_other_nodes_block_is_reached_here(nodes: tuple[Node, Node], family: Family) -> None:
+    """Borrowed addresses are what a full block leads to; WireGuard's table, asked first, has the block of who lent it."""
+    meet(nodes)
+    settle(nodes, family)
+    lent = parse_prefix(BLOCKS[family].format(2)).network
+    address = lent._replace(value=lent.value + 9)
+    pod = Endpoint(EndpointId("node-1", "ns", "pod"), "ns/pod", "cali1", addresses=(single(address),), tiers=(), profiles=())
+    assert nodes[0].table(family) == {BLOCKS[family].format(2): DEVICES[family]}
+    nodes[0].tell(EndpointUpdate(pod.id, pod))
+    assert nodes[0].table(family) == {BLOCKS[family].format(2): DEVICES[family], str(single(address)): "throw"}
+    nodes[0].tell(EndpointUpdate(pod.id, None))
+    assert nodes[0].table(family) == {BLOCKS[family].format(2): DEVICES[family]}

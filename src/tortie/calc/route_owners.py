@@ -102,14 +102,18 @@ class RouteOwners:
 
         An address of several nodes belongs to this one, else to the one whose block it is in, else to the first by name.
         """
-        holders = self._holders.get(dst)
-        if holders:
-            nodes = {self._held[key].node for key in holders}
-            has_block = self._blocks.covering(dst)
-            if self._node in nodes:
-                return None
-            return self._blocks.get(dst) if has_block in nodes else min(nodes)
-        return self._blocks.get(dst)
+        node = self.holder(dst)
+        if node == self._node:
+            return None
+        return self._blocks.get(dst) if node is None or node == self._blocks.covering(dst) else node
+
+    def holder(self, dst: Prefix) -> str | None:
+        """The node that has a single address, by the same order; None if none does."""
+        nodes = {self._held[key].node for key in self._holders.get(dst, ())}
+        if not nodes or self._node in nodes:
+            return self._node if nodes else None
+        in_block_of = self._blocks.covering(dst)
+        return in_block_of if in_block_of in nodes else min(nodes)
 
     def holders(self, dst: Prefix) -> tuple[Key, ...]:
         """The resources that say they have this address, sorted: several are one too many."""

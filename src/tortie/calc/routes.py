@@ -314,7 +314,9 @@ class Routes:
             self._emit.vtep(name, family, ends.get(family))
             found = None
             if facts is not None and self._overlay is not None and self._overlay.underlay(family) is not None:
-                networks = self._owned_by.get(name, set())
+                networks = self._owned_by.get(name, set()) | {
+                    each for each in facts.tunnel_addresses(family) if self._owners.holder(each) == name
+                }
                 found = peer(facts, family, keys=self._keys, settings=self._settings, networks=networks)
             self._emit.wireguard_peer(name, family, found)
 

@@ -80,11 +80,14 @@ def _is_key(text: str) -> bool:
 def peer(
     node: NodeFacts, family: Family, *, keys: WireguardKeys, settings: RoutingSettings, networks: Iterable[Prefix]
 ) -> WireguardPeer | None:
-    """Another node in the WireGuard of one family; None where it has no address, or we no WireGuard."""
+    """Another node in the WireGuard of one family; None where it has no address, or we no WireGuard.
+
+    `networks` is all that it alone has: of two peers with one network the device would keep the one that it was told of last.
+    """
     address = node.address(family)
     if address is None or family not in settings.encrypts:
         return None
-    allowed = {each for each in networks if each.family is family} | node.tunnel_addresses(family)
+    allowed = {each for each in networks if each.family is family}
     if settings.host_encryption:
         allowed.add(single(address))
     return WireguardPeer(

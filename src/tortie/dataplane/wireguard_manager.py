@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, S
 from dataclasses import dataclass
 from typing import Any
 
-from tortie.base.net import FAMILIES, Address, Family, Prefix, single
+from tortie.base.net import FAMILIES, Address, Family, single
 from tortie.dataplane.render.config import Config
 from tortie.dataplane.wireguard_device import Wanted, WireguardDevice
-from tortie.dataplane.wireguard_routes import WireguardRoutes
+from tortie.dataplane.wireguard_routes import Here, WireguardRoutes
 from tortie.dataplane.wireguard_status import PeerReport, Seen, is_usable, report
-from tortie.intent.messages import ClusterRouteUpdate, Message, OverlayUpdate, WireguardPeerUpdate
+from tortie.intent.messages import ClusterRouteUpdate, EndpointUpdate, Message, OverlayUpdate, WireguardPeerUpdate
 from tortie.intent.routes import ClusterRoute, Overlay, Way, WireguardEnd, WireguardPeer
 from tortie.kernel.errors import KernelError, Unsupported
 from tortie.kernel.link import Links
@@ -83,7 +83,7 @@ class WireguardManager:
         self._config = Config()
         self._overlay: Overlay | None = None
         self._peers: dict[Family, dict[str, WireguardPeer]] = {family: {} for family in FAMILIES}
-        self._local: dict[Family, set[Prefix]] = {family: set() for family in FAMILIES}
+        self._here = {family: Here() for family in FAMILIES}
         self._published: dict[Family, str] = {}
         self._families = {family: self._build(family) for family in FAMILIES}
         self._leaving: list[_Family] = []
@@ -113,10 +113,10 @@ class WireguardManager:
                     self._peers[family][node] = peer
                 self._dirty.add(family)
             case ClusterRouteUpdate(dst=dst, route=route):
-                local = self._local[dst.family]
-                if (route is not None and route.way is Way.LOCAL) != (dst in local):
-                    local.symmetric_difference_update((dst,))
+                if self._here[dst.family].on_route(dst, route):
                     self._dirty.add(dst.family)
+            case EndpointUpdate(id=endpoint_id, endpoint=endpoint):
+                self._dirty.update(each for each in FAMILIES if self._here[each].on_endpoint(endpoint_id, endpoint, each))
             case _:
                 pass
 
@@ -392,7 +392,7 @@ class WireguardManager:
                     yield Route(dst=dst, kind=_UNREACHABLE, table=table)  # packets that both sent would make handshakes cross
                 else:  # a node that has no key could not even hand one in if it were not reached in clear
                     yield Route(dst=dst, kind=THROW, table=table)
-        for dst in sorted(self._local[family]):
+        for dst in self._here[family].nets({dst for peer in self._peers[family].values() for dst in peer.allowed}):
             yield Route(dst=dst, kind=THROW, table=table)
 
     def _source(self, family: Family, end: WireguardEnd) -> Address | None:

@@ -4,10 +4,13 @@ Behind each route into the device stands a worse one that drops. The kernel take
 wireguard-go that died, a hand that deleted it), and packets would else be looked up in the main table, and leave in clear.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import replace
 
-from tortie.base.net import Family, Prefix
+from tortie.base.net import Family, Prefix, masked
+from tortie.intent.endpoint import Endpoint
+from tortie.intent.keys import EndpointId
+from tortie.intent.routes import ClusterRoute, Way
 from tortie.kernel.errors import KernelError
 from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, THROW, Route, RouteChange, Routes
 from tortie.kernel.route_table import RouteTable
@@ -113,6 +116,44 @@ class WireguardRoutes:
         except KernelError:
             return  # the next `apply` tries again; nothing depends on it
         self._swept = True
+
+
+class Here:
+    """What is on this node, of one family: WireGuard's table is asked before the main one, and must not lead it elsewhere.
+
+    A pod's address may lie in a block that another node has (it is borrowed), or another Node may say that it is its own.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: set[Prefix] = set()
+        self._pods: dict[EndpointId, frozenset[Prefix]] = {}
+        self._elsewhere: Set[Prefix] = frozenset()
+        self._lengths: tuple[int, ...] = ()
+
+    def on_route(self, dst: Prefix, route: ClusterRoute | None) -> bool:
+        """A destination has another way now. True if that changes what is here."""
+        if (route is not None and route.way is Way.LOCAL) == (dst in self._blocks):
+            return False
+        self._blocks.symmetric_difference_update((dst,))
+        return True
+
+    def on_endpoint(self, endpoint_id: EndpointId, endpoint: Endpoint | None, family: Family) -> bool:
+        """A workload came, changed or went. True if that matters to the table as it is."""
+        addresses = endpoint.addresses if endpoint is not None else ()
+        new = frozenset(each for each in addresses if each.family is family)
+        old = self._pods.pop(endpoint_id, frozenset())
+        if new:
+            self._pods[endpoint_id] = new
+        return any(self._is_led_away(each) for each in new ^ old)
+
+    def nets(self, elsewhere: Set[Prefix]) -> list[Prefix]:
+        """What must be said to be here, as long as the table leads to all of `elsewhere`: blocks, and some pods' addresses."""
+        self._elsewhere, self._lengths = elsewhere, tuple(sorted({each.length for each in elsewhere}, reverse=True))
+        return sorted(self._blocks | {each for nets in self._pods.values() for each in nets if self._is_led_away(each)})
+
+    def _is_led_away(self, pod: Prefix) -> bool:
+        there = next((length for length in self._lengths if masked(pod.network, length) in self._elsewhere), -1)
+        return there >= 0 and there >= max((each.length for each in self._blocks if each.contains(pod)), default=-1)
 
 
 def _want(table: RouteTable, wanted: dict[Prefix, Route]) -> None:

@@ -94,3 +94,22 @@ def test_a_wish_for_strict_encryption_that_cannot_be_read_is_told_and_granted() 
     assert "must be Enabled or Disabled; it counts as Enabled" in cluster.problem("FelixConfiguration", "default")
     cluster.tell(felix({"tortie.io/wireguard-strict": "disabled"}, wireguardEnabled=True))
     assert not cluster.graph.problems
+
+
+def allowed(cluster: Cluster, name: str) -> set[str]:
+    return set(map(str, cluster.state.wireguard_peers[name, Family.V4].allowed))
+
+
+def test_a_tunnel_address_that_another_has_too_is_one_peers_alone_and_never_that_of_a_pod_here() -> None:
+    """Who may write a Node must not draw others' packets, nor have its own taken for theirs."""
+    cluster = Cluster(pool(), felix(wireguardEnabled=True), *WG_NODES, pod("mine", HERE, "10.0.0.9/32"))
+    cluster.tell(node(FAR, "198.51.100.3/24", key=key("c"), wg="10.0.1.63"))
+    assert allowed(cluster, NEAR) == {BLOCK_NEAR, "10.0.1.63/32"}
+    assert allowed(cluster, FAR) == {BLOCK_FAR}
+    cluster.tell(node(FAR, "198.51.100.3/24", key=key("c"), wg="10.0.0.9"))
+    assert allowed(cluster, FAR) == {BLOCK_FAR}
+    cluster.forget(pod("mine", HERE, "10.0.0.9/32"))
+    assert allowed(cluster, FAR) == {BLOCK_FAR, "10.0.0.9/32"}
+    cluster.tell(pod("theirs", NEAR, "10.0.2.7/32"), node(FAR, "198.51.100.3/24", key=key("c"), wg="10.0.2.7"))
+    assert allowed(cluster, NEAR) == {BLOCK_NEAR, "10.0.1.63/32"}
+    assert allowed(cluster, FAR) == {BLOCK_FAR, "10.0.2.7/32"}
