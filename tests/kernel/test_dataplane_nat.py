@@ -1,17 +1,34 @@
 """Addresses and ports that packets have behind a translation: natOutgoing as configured, and floating addresses."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 from tests.kernel.dataplane_node import Node, config, endpoint, endpoint_id, node, policy, pool, tier
-from tests.kernel.dataplane_stage import NODE, OUTSIDE, Pod, Stage, open_socket, ping, stage, tcp_passes, tcp_server
+from tests.kernel.dataplane_stage import (
+    NODE,
+    OUTSIDE,
+    Pod,
+    Stage,
+    open_socket,
+    ping,
+    stage,
+    tcp_passes,
+    tcp_server,
+    udp_arrives,
+)
+from tests.kernel.host_ground import gone, hep
 
-from tortie.base.net import FAMILIES, Family, parse_address
+from tortie.base.net import FAMILIES, Family, parse_address, single
+from tortie.insight.ends import find
+from tortie.insight.explain import explain_ends
+from tortie.insight.question import parse_question
+from tortie.insight.world import Workload, World
 from tortie.intent.endpoint import FloatingAddress
-from tortie.intent.messages import EndpointUpdate
+from tortie.intent.messages import EndpointUpdate, Message
 from tortie.intent.policy import Action, Match, PortRange
+from tortie.intent.state import State
 
 pytestmark = pytest.mark.kernel
 
@@ -102,6 +119,77 @@ def test_a_floating_address_leads_to_its_workload_through_its_policy_from_everyw
                     }.get(source)
                     assert expected in (None, peer[1][0]), "only a call to itself has another source"
                 assert not tcp_passes(built.outside, family, FLOATING[family], 8081), "policy is the workload's"
+
+
+def world_of(messages: Sequence[Message], *pods: Pod) -> World:
+    """What `tortie explain` answers from, of these messages."""
+    state = State()
+    state.apply_all(messages)
+    workloads = {}
+    for pod in pods:
+        addresses = tuple(prefix.network for prefix in pod.addresses)
+        workloads["shop", pod.netns] = Workload(endpoint_id(pod), "shop", pod.netns, "node1", addresses)
+    return World(state, workloads)
+
+
+def denied(port: int, *, source: str = "", destination: str = "") -> dict[str, object]:
+    """A rule about one port that denies what comes from, or goes to, one address."""
+    near, far = ((single(parse_address(text)),) if text else () for text in (source, destination))
+    return {
+        "action": Action.DENY,
+        "protocol": 6,
+        "source": Match(nets=near),
+        "destination": Match(nets=far, ports=(PortRange(port, port),)),
+    }
+
+
+def test_explain_says_of_a_floating_address_what_the_kernel_does(built: Stage) -> None:
+    a, b = built.pod(1), built.pod(2)
+    own, external, allow = a.address(Family.V4), FLOATING[Family.V4], {"action": Action.ALLOW}
+    asked = (denied(8080, destination=external), denied(8081, destination=own), denied(8082, source=OUTSIDE[Family.V4]))
+    tiers = (tier(ingress=("in",), egress=("out",)),)
+    claim = floating(a).endpoint
+    assert claim is not None
+    messages = (
+        policy("in", ingress=(*asked, denied(8083, source=own), allow)),
+        policy("out", egress=(denied(8084, destination=external), denied(8085, destination=own), allow)),
+        EndpointUpdate(endpoint_id(a), replace(claim, tiers=tiers)),
+        endpoint(b, *tiers),
+        ENABLED,
+    )
+    world = world_of(messages, a, b)
+    sources = {name: find(world, f"shop/{name}") for name in (a.netns, b.netns)} | {
+        built.outside: find(world, OUTSIDE[Family.V4])
+    }
+    verdicts = []
+    with node(built) as made:
+        made.start(*messages)
+        for port in range(8080, 8086):
+            with tcp_server(a.netns, Family.V4, port):
+                for name, source in sources.items():
+                    said = explain_ends(world, source, find(world, external), question=parse_question(f"tcp/{port}"))
+                    assert tcp_passes(name, Family.V4, external, port) == said.allowed, (name, port, said.deciding.reason)
+                    verdicts.append(said.allowed)
+    assert verdicts.count(False) == 7, "three for 8081, one each for 8082 and 8083, two for 8085"
+
+
+def test_what_untracked_policy_lets_pass_is_not_translated_as_explain_says(built: Stage) -> None:
+    pod, external = built.pod(1), FLOATING[Family.V4]
+    fast = policy("fast", ingress=({"action": Action.ALLOW, "protocol": 17},))
+    open_pod = policy("open", ingress=({"action": Action.ALLOW},))
+    claim = floating(pod).endpoint
+    assert claim is not None
+    update = EndpointUpdate(endpoint_id(pod), replace(claim, tiers=(tier(ingress=("open",)),)))
+    messages = (open_pod, fast, ENABLED, update, hep(untracked=(tier(ingress=("fast",), default_pass=True),)))
+    with node(built) as made:
+        made.start(*messages)
+        for told, arrives in (((), False), ((gone(),), True)):
+            made.tell(*told)
+            world = world_of((*messages, *told), pod)
+            question = parse_question("udp/8080")
+            said = explain_ends(world, find(world, OUTSIDE[Family.V4]), find(world, external), question=question)
+            assert udp_arrives(built.outside, Family.V4, pod.netns, external, 8080) == arrives
+            assert said.allowed == arrives, said.deciding.reason
 
 
 def test_floating_addresses_come_and_go_with_the_configuration_and_have_one_owner(built: Stage) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.kernel.dataplane_node import endpoint, node, policy, tier
+from tests.kernel.dataplane_node import config, endpoint, node, policy, tier
 from tests.kernel.dataplane_stage import NODE, Stage, stage, tcp_passes, tcp_server
 
 from tortie.base.net import FAMILIES, Family, parse_address, parse_interface
@@ -59,6 +59,10 @@ def test_a_workload_that_is_a_peer_reaches_the_node_there_at_that_port_and_no_ot
                 assert not tcp_passes(router.netns, family, VIRTUAL[family], 1791)
                 assert not tcp_passes(router.netns, family, NODE[family], 1790), "the node's own address is not meant"
                 assert not tcp_passes(other.netns, family, VIRTUAL[family], 1790)
+                if family is Family.V4:
+                    made.tell(config(DefaultEndpointToHostAction="ACCEPT"))
+                    assert tcp_passes(other.netns, family, VIRTUAL[family], 1790), "the address is the node's, whoever asks"
+                    made.tell(config())
         assert "scope host" in addresses(built, router.interface), "it must not become the source of other packets"
         assert "169.254" not in addresses(built, other.interface)
 

@@ -3,6 +3,7 @@
 They reach the calculation as they are, under the kinds KubernetesService and KubernetesEndpointSlice.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -46,6 +47,17 @@ class Service(Resource, frozen=True, kw_only=True):
     metadata: Metadata = Metadata()
     spec: ServiceSpec = ServiceSpec()
     status: Any = None
+
+
+def ingress_texts(service: Service) -> Iterator[str]:
+    """The addresses that a load balancer was assigned (status.loadBalancer.ingress), as they are written."""
+    status = service.status if isinstance(service.status, dict) else {}
+    balancer = status.get("loadBalancer")
+    ingress = balancer.get("ingress") if isinstance(balancer, dict) else None
+    for entry in ingress if isinstance(ingress, list | tuple) else ():
+        text = entry.get("ip") if isinstance(entry, dict) else None
+        if isinstance(text, str):
+            yield text
 
 
 class EndpointConditions(Value, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from tortie.api.resource import Key
-from tortie.api.services import SERVICE_NAME_LABEL, EndpointSlice, Service
+from tortie.api.services import SERVICE_NAME_LABEL, EndpointSlice, Service, ingress_texts
 from tortie.base.net import Address, parse_address
 from tortie.calc.multimap import discard
 from tortie.calc.services import ServiceName
@@ -73,14 +73,9 @@ class Balancers:
 
 def _addresses(service: Service) -> Iterator[Address]:
     """What was assigned (status.loadBalancer.ingress, kept as it was stored), and what is asked for."""
-    status = service.status if isinstance(service.status, dict) else {}
-    balancer = status.get("loadBalancer")
-    ingress = balancer.get("ingress") if isinstance(balancer, dict) else None
-    entries = ingress if isinstance(ingress, list | tuple) else ()
-    texts = [entry.get("ip") for entry in entries if isinstance(entry, dict)]
-    for text in (*texts, service.spec.load_balancer_ip):
+    for text in (*ingress_texts(service), service.spec.load_balancer_ip):
         try:
-            if isinstance(text, str) and text:
+            if text:
                 yield parse_address(text)
         except ValueError:
             continue

@@ -96,11 +96,17 @@ def _pending_lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _service_lines(explanation: Explanation) -> Iterator[str]:
-    if explanation.service is None or explanation.service.service is None:
+    if explanation.meaning:
+        yield f"{explanation.meaning}."
+    if explanation.service is None or explanation.service.service is None or explanation.service_port is None:
         return
     made_up = ", worked out from its selector" if explanation.service.service.synthetic else ""
-    count = len(explanation.backends)
-    yield f"{explanation.service.text} leads to {count} backend{'' if count == 1 else 's'}{made_up}:"
+    count, port = len(explanation.backends), explanation.service_port
+    picks = "leads to its one backend" if count == 1 else f"picks one of {count} backends"
+    asked = f"{port.protocol} port {port.port}" + (f" ({port.name})" if port.name else "")
+    own = explanation.service.addresses
+    at = f" at {own[0]}" if len(own) == 1 else ""
+    yield f"{explanation.service.text}{at}, {asked}: kube-proxy {picks}{made_up}:"
     for backend in explanation.backends:
         verdict = "allow" if backend.allowed else "deny"
         where = f"{backend.destination.text} ({backend.packet.destination}, port {backend.packet.destination_port})"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
 from tortie.base.net import FAMILIES, Address, Family, Prefix, masked, single
-from tortie.insight.ends import End
+from tortie.insight.ends import End, node_of
 from tortie.insight.world import World
 from tortie.intent.policy import Match, Policy, Profile, Rule
 from tortie.intent.sets import PortMember
@@ -42,22 +42,25 @@ class Memberships:
             found |= self._by_prefix.get(masked(address, length), set())
         return frozenset(found), frozenset(self._ports.get(address, ()))
 
-    def of_end(self, end: End, *, named_ports: bool = False) -> Hashable:
-        """The end's class. `named_ports`: questions name ports, so that what the end calls its ports counts too."""
+    def of_end(self, end: End, *, named_ports: bool = False, placed: bool = False) -> Hashable:
+        """The end's class. `named_ports`: questions name ports, so that what the end calls its ports counts too. `placed`: so
+        does its node, and what is a BGP peer there (see `depends_on_place`)."""
         addresses: dict[Family, Hashable] = {}
         for address in end.addresses:
             addresses.setdefault(address.family, (address.family, self.of_address(address)))
         where = tuple(addresses.values())
-        if end.service is not None:
-            return end.text  # what stands behind it is nobody else's
+        if end.service is not None or end.floating is not None or end.virtual or end.nowhere:
+            return end.text  # what stands behind it, or why nothing does, is nobody else's
         if end.workload is None:
             return (end.node, where)
         endpoint = self._world.state.endpoints.get(end.workload.id)
         if endpoint is None:
             return (end.workload.id, where)
-        node = end.workload.node if self._world.by_node else self._of_node(end.workload.node)
+        node = end.workload.node if self._world.by_node or placed else self._of_node(end.workload.node)
+        peerings = self._world.peerings(end.workload.node) if placed else ()
+        here = [each for each in peerings if each.interface == endpoint.interface]
         ports = end.workload.ports if named_ports else ()
-        return (endpoint.tiers, endpoint.profiles, endpoint.allowed_source_prefixes, node, ports, where)
+        return (endpoint.tiers, endpoint.profiles, endpoint.allowed_source_prefixes, node, tuple(here), ports, where)
 
     def _of_node(self, name: str) -> Hashable:
         """How rules see the node's addresses, which may stand for a pod's that leaves the cluster."""
@@ -67,9 +70,14 @@ class Memberships:
         return tuple(None if each is None else self.of_address(each.address) for each in (host.ipv4, host.ipv6))
 
 
-def node_of(end: End) -> str:
-    """The node that an end is, or is on; "" outside the cluster."""
-    return end.node if end.workload is None else end.workload.node
+def depends_on_place(destination: End) -> bool:
+    """True for what is another end from each node: backends of the sender's node, its own peering address, several owners."""
+    service, floating = destination.service, destination.floating
+    return (
+        destination.virtual
+        or (service is not None and service.keeps_inside)
+        or (floating is not None and len(floating.owners) > 1)
+    )
 
 
 def on_one_node(source: End, destination: End) -> bool:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tortie.base.net import FAMILIES, Family
-from tortie.insight.classes import Memberships, Numbering, few_of, node_of, on_one_node
+from tortie.insight.classes import Memberships, Numbering, few_of, on_one_node
 from tortie.insight.document import API_VERSION
-from tortie.insight.ends import End, find, of_workload
+from tortie.insight.ends import End, find, node_of, of_workload
 from tortie.insight.interesting import Interest, interests, strangers
 from tortie.insight.matrix import Answer, ask, same_end
 from tortie.insight.sameness import Sameness

@@ -1,6 +1,5 @@
 """An explanation as a JSON document, for other programs."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from tortie.insight.ends import End
@@ -28,15 +27,20 @@ def explanation_document(explanation: Explanation) -> dict[str, Any]:
     }
     if explanation.notes:
         document["assumptions"] = list(explanation.notes)
+    if explanation.meaning:
+        document["meaning"] = explanation.meaning
     if explanation.service is not None:
-        document["service"] = _service(explanation.service, explanation.backends)
+        document["service"] = _service(explanation.service, explanation)
     if explanation.pending is not None:
         document["pending"] = _pending(explanation.pending, differs=explanation.pending.allowed != explanation.allowed)
     return document
 
 
-def _service(end: End, backends: Iterable[Explanation]) -> dict[str, Any]:
+def _service(end: End, explanation: Explanation) -> dict[str, Any]:
     document = _end(end)
+    port = explanation.service_port
+    if port is not None:
+        document["port"] = {"port": port.port, "protocol": port.protocol} | ({"name": port.name} if port.name else {})
     if end.service is not None and end.service.synthetic:
         document["syntheticEndpoints"] = True
     document["backends"] = [
@@ -47,7 +51,7 @@ def _service(end: End, backends: Iterable[Explanation]) -> dict[str, Any]:
             "verdict": _verdict(backend.allowed),
             "reason": backend.deciding.reason,
         }
-        for backend in backends
+        for backend in explanation.backends
     ]
     return document
 

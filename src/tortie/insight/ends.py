@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from tortie.api.hostendpoint import HostEndpoint
 from tortie.base.net import Address, Family, parse_address
 from tortie.insight.errors import NoAddress, UnknownEnd
-from tortie.insight.services import Service, by_address
+from tortie.insight.floating import Floating, floating_at
+from tortie.insight.services import Service, by_address, service_nowhere
 from tortie.insight.world import NamedPort, Workload, World
 from tortie.intent.routing import Host
 from tortie.verdict.packet import protocol_number
@@ -17,7 +18,8 @@ from tortie.verdict.packet import protocol_number
 class End:
     """One end, resolved. At most one of `workload`, `node` and `service` is set; none for a stranger's address.
 
-    The addresses of a service are its own, not its backends'.
+    The addresses of a service are its own, not its backends'; so is a floating address, whose `workload` is the one that it
+    leads to.
     """
 
     text: str
@@ -30,6 +32,12 @@ class End:
     """True for a node whose addresses are made up."""
     node_ports: tuple[NamedPort, ...] = ()
     """What a node's host endpoints call its ports."""
+    floating: Floating | None = None
+    """Set for a floating address that is in force."""
+    virtual: bool = False
+    """True for the address at which workloads that are BGP peers find their own node."""
+    nowhere: str = ""
+    """Of an address that the cluster knows and that leads nowhere: why."""
 
     def address(self, family: Family) -> Address:
         """Its first address of a family. Raises NoAddress."""
@@ -97,6 +105,11 @@ def at_address(world: World, address: Address) -> End:
     return _by_address(world, str(address))
 
 
+def node_of(end: End) -> str:
+    """The node that an end is, or is on; "" outside the cluster."""
+    return end.node if end.workload is None else end.workload.node
+
+
 def common_family(source: End, destination: End) -> Family:
     """IPv4 if both ends have it, else IPv6. Raises NoAddress when they share none."""
     for family in (Family.V4, Family.V6):
@@ -132,16 +145,21 @@ def _by_address(world: World, text: str) -> End:
     for workload in world.workloads.values():
         if address in workload.addresses:
             return End(f"{workload.namespace}/{workload.name}", (address,), workload=workload)
+    # A node translates a floating address even if it is its own. What is a service's is translated before.
+    service, floating = by_address(world.services, address), floating_at(world, address)
+    if floating is not None and floating.owners and service is None:
+        return End(text, (address,), workload=floating.leads_to("")[0], floating=floating)
     for name, host in world.state.hosts.items():
         if address in _host_addresses(host):
             return replace(of_node(world, name), addresses=(address,))
     for endpoint in world.state.host_endpoints.values():
         if address in endpoint.expected_addresses:
             return replace(of_node(world, endpoint.id.node), addresses=(address,))
-    service = by_address(world.services, address)
     if service is not None:
         return replace(of_service(service), addresses=(address,))
-    return End(text, (address,))
+    if address in world.virtual:
+        return End(text, (address,), virtual=True)
+    return End(text, (address,), nowhere=floating.refused if floating is not None else service_nowhere(world.updates, address))
 
 
 def _host_addresses(host: Host) -> tuple[Address, ...]:

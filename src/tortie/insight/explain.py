@@ -1,26 +1,28 @@
 """Why one packet passes or does not: the source's egress, nodes on the way, the destination's ingress, each with its walk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from tortie.base.net import Family
+from tortie.api.services import ServicePort
+from tortie.base.net import Address, Family
 from tortie.insight.bystanders import Bystander, bystanders
-from tortie.insight.ends import End, at_address, common_family, find, of_workload
+from tortie.insight.ends import End, at_address, common_family, find, node_of, of_node, of_workload
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question
 from tortie.insight.route import route
+from tortie.insight.services import Service
 from tortie.insight.world import World
 from tortie.intent.keys import EndpointId, HostEndpointId
 from tortie.intent.policy import Direction
 from tortie.verdict.journey import Hook, Journey, Judge, Step, journey, replies
-from tortie.verdict.judgement import Decider, Judgement
+from tortie.verdict.judgement import Decider, Judgement, denied
 from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOLS_WITH_PORTS, Packet, protocol_name
 
 _ECHO_REQUEST = {ICMP: 8, ICMPV6: 128}
 _TO_ITSELF = "a pod that talks to itself never leaves its own network namespace"
 _NODE_SENDS = frozenset({Hook.RAW_OUTPUT, Hook.FILTER_OUTPUT, Hook.MANGLE_POSTROUTING})
 _NODE_RECEIVES = frozenset({Hook.RAW_PREROUTING, Hook.MANGLE_PREROUTING, Hook.FILTER_INPUT})
-_WITHOUT_POLICY = frozenset({Decider.HOST_ACTION, Decider.NOT_POLICED})
+_WITHOUT_POLICY = frozenset({Decider.HOST_ACTION, Decider.NOT_POLICED, Decider.PEERING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,11 @@ class Explanation:
     """How the first reply fares, where a node knows no connection that it could belong to."""
     service: End | None = None
     """The service that was asked for."""
+    service_port: ServicePort | None = None
     backends: tuple["Explanation", ...] = ()
     """The answers for all backends of that service."""
+    meaning: str = ""
+    """What the address is that was asked for, where that is not simply the destination's."""
     pending: "Explanation | None" = None
     """The answer with staged policies in force; None if there are none."""
 
@@ -104,24 +109,49 @@ def explain_ends(world: World, source: End, destination: End, *, question: Quest
 
     Without `traced` the answer is the same but for the walks, the bystanders and `pending`, and much quicker: for tables.
     """
-    if source.service is not None:
-        raise InsightError(f"{source.text} is a service, which sends nothing: ask for the pods behind it")
+    _refuse_what_sends_nothing(source)
     family = question.family or common_family(source, destination)
+    asked = replace(question, family=family)
     if destination.service is not None:
-        explanation = _to_service(world, source, destination, question=replace(question, family=family), traced=traced)
+        explanation = _to_service(world, source, destination, question=asked, traced=traced)
+    elif destination.floating is not None:
+        explanation = _to_floating(world, source, destination, question=asked, traced=traced)
+    elif destination.virtual:
+        explanation = _to_virtual(world, source, destination, question=asked, traced=traced)
     else:
-        packet = _packet(source, destination, family=family, question=question)
-        explanation = _answer(world, source, destination, packet=packet, before_dnat=None, traced=traced)
+        explanation = _directly(world, source, destination, question=asked, traced=traced)
+    if source.nowhere:
+        note = f"{source.text} counts as an address outside the cluster: {source.nowhere}"
+        explanation = replace(explanation, notes=(*explanation.notes, note))
     pending = world.pending() if traced else None
     if pending is None:
         return explanation
     return replace(explanation, pending=explain_ends(pending, source, destination, question=question))
 
 
+def _refuse_what_sends_nothing(source: End) -> None:
+    if source.service is not None:
+        raise InsightError(f"{source.text} is a service, which sends nothing: ask for the pods behind it")
+    if source.floating is not None:
+        owners = " or ".join(f"{workload.namespace}/{workload.name}" for workload, _ in source.floating.owners.values())
+        raise InsightError(f"{source.text} is a floating address, which nothing is sent from: ask for {owners}, whose it is")
+    if source.virtual:
+        raise InsightError(
+            f"{source.text} is where workloads find their node for BGP, which sends nothing from it: ask for node/NAME"
+        )
+
+
 def _answer(
-    world: World, source: End, destination: End, *, packet: Packet, before_dnat: Packet | None, traced: bool
+    world: World,
+    source: End,
+    destination: End,
+    *,
+    packet: Packet,
+    traced: bool,
+    before_dnat: Packet | None = None,
+    translated_last: bool = False,
 ) -> Explanation:
-    way = route(world, source, destination, packet=packet, before_dnat=before_dnat)
+    way = route(world, source, destination, packet=packet, before_dnat=before_dnat, translated_last=translated_last)
     judge_of: Callable[[str], Judge] = world.judge if traced else world.quick
     judged = journey(way.crossings, judge_of)
     sent, received, rest = _sides(judged.steps, source, destination)
@@ -139,24 +169,113 @@ def _answer(
     )
 
 
+def _directly(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
+    """To an address that is its owner's own."""
+    packet = _packet(source, destination, question=question)
+    explanation = _answer(world, source, destination, packet=packet, traced=traced)
+    notes = []
+    for service in world.services.values() if destination.node else ():
+        what = service.takes_of_nodes(packet.protocol, packet.destination_port, address=packet.destination)
+        if what:
+            name = f"svc/{service.namespace}/{service.name}"
+            port = f"{protocol_name(packet.protocol)} port {packet.destination_port}"
+            notes.append(
+                f"{port} is the {what} of {name}, and kube-proxy leads it there; the answer is about the node: ask for {name}"
+            )
+    return replace(explanation, notes=(*explanation.notes, *notes)) if notes else explanation
+
+
+def _to_floating(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
+    """To the workload behind a floating address, whose own node translates it."""
+    floating = destination.floating
+    assert floating is not None
+    here = node_of(source)
+    workload, own = floating.leads_to(here)
+    end, node = of_workload(workload), f"node/{workload.node}"
+    sent = _packet(source, replace(destination, workload=workload), question=question)
+    answer = _answer(
+        world,
+        source,
+        end,
+        packet=replace(sent, destination=own),
+        before_dnat=sent,
+        translated_last=True,
+        traced=traced,
+    )
+    who = (
+        "policy before translation sees"
+        if here in ("", workload.node)
+        else f"policy before that, {source.text}'s egress too, sees"
+    )
+    meaning = f"{floating.address} is a floating address of {end.text}: {node} translates it to {own}; {who} {floating.address}"
+    notes = []
+    if here != workload.node and not _told_of(world, floating.address):
+        notes.append(
+            f"{floating.address} lies in no pool that other nodes are told of: the network is assumed to lead it to {node}"
+        )
+    if len(floating.owners) > 1:
+        others = ", ".join(
+            f"{each.namespace}/{each.name} on node/{name}" for name, (each, _) in floating.owners.items() if each != workload
+        )
+        notes.append(f"{floating.address} is also a floating address of {others}: which node gets the packet is assumed")
+    return replace(answer, meaning=meaning, notes=(*answer.notes, *notes))
+
+
+def _told_of(world: World, address: Address) -> bool:
+    """True if other nodes learn of an address by BGP."""
+    pools = [pool for pool in world.state.pools.values() if pool.cidr.contains(address)]
+    return bool(pools) and all(pool.ipip_mode == pool.vxlan_mode == "Never" for pool in pools)
+
+
+def _to_virtual(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
+    """To the sender's own node, if it has this address: it does where a workload is its BGP peer."""
+    name, text = node_of(source), destination.text
+    packet = _packet(source, destination, question=question)
+    ports = {end.port for end in world.peerings(name) if end.address == packet.destination}
+    what = f"{text} is where workloads that are BGP peers find their own node"
+    if not ports:
+        whose = (
+            f"and no workload of node/{name} is one (BGPPeer spec.localWorkloadSelector)" if name else "and nobody else does"
+        )
+        nothing = replace(destination, nowhere=f"{what}, {whose}: it leads nowhere")
+        return _answer(world, source, nothing, packet=packet, traced=traced)
+    node = replace(of_node(world, name), addresses=(packet.destination,))
+    meaning = f"{what}: from {source.text} it is node/{name} itself, which speaks BGP there at TCP port {min(ports)}"
+    return replace(_answer(world, source, node, packet=packet, traced=traced), meaning=meaning)
+
+
 def _to_service(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
     """What becomes of a connection to a service: one answer for each backend that it may be led to."""
     service, family = destination.service, question.family
     assert service is not None
     assert family is not None
-    number, backends = service.behind(question.protocol, question.port, family=family)
+    port, backends = service.behind(question.protocol, question.port, family=family)
     own = next((address for address in destination.addresses if address.family is family), None)
     answers = []
     for backend in backends:
         end = at_address(world, backend.address)
-        packet = _packet(source, end, family=family, question=replace(question, port=backend.port))
-        sent = None if own is None else replace(packet, destination=own, destination_port=number)
+        if service.keeps_inside and node_of(source) and node_of(end) != node_of(source):
+            continue
+        packet = _packet(source, end, question=replace(question, port=backend.port))
+        sent = None if own is None else replace(packet, destination=own, destination_port=port.port)
         answers.append(_answer(world, source, end, packet=packet, before_dnat=sent, traced=traced))
+    if not answers:
+        why = f"its internalTrafficPolicy is Local, and no ready backend is on node/{node_of(source)}"
+        raise InsightError(f"nothing answers {source.text} at svc/{service.namespace}/{service.name}: {why}")
     chosen = next((answer for answer in answers if not answer.allowed), answers[0])
-    return replace(chosen, service=destination, backends=tuple(answers))
+    notes = (*chosen.notes, *_comes_in(source, service))
+    return replace(chosen, service=destination, service_port=port, backends=tuple(answers), notes=notes)
 
 
-def _packet(source: End, destination: End, *, family: Family, question: Question) -> Packet:
+def _comes_in(source: End, service: Service) -> Iterator[str]:
+    if not node_of(source):
+        other = "" if service.keeps_outside else "; by another node kube-proxy would give it that node's address"
+        yield f"{source.text} is assumed to come in by the node of each backend{other}"
+
+
+def _packet(source: End, destination: End, *, question: Question) -> Packet:
+    family = question.family
+    assert family is not None
     protocol, port = question.protocol, question.port
     if protocol in (ICMP, ICMPV6):
         protocol = ICMP if family is Family.V4 else ICMPV6  # "icmp" means ping, whatever the family calls it
@@ -218,6 +337,9 @@ def _unasked_egress(source: End, destination: End) -> Half:
 
 
 def _unasked_ingress(source: End, destination: End) -> Half:
+    if destination.nowhere:
+        nothing = denied(Decider.NOWHERE, destination.nowhere)
+        return Half(Direction.INGRESS, destination, False, destination.nowhere, nothing)
     if destination.workload is not None:
         return Half(Direction.INGRESS, destination, True, _TO_ITSELF)
     what = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tortie.insight.classes import Memberships, Numbering, few_of, node_of, on_one_node
+from tortie.insight.classes import Memberships, Numbering, depends_on_place, few_of, on_one_node
 from tortie.insight.document import API_VERSION, half_document
-from tortie.insight.ends import End
+from tortie.insight.ends import End, node_of
 from tortie.insight.errors import InsightError
 from tortie.insight.explain import Explanation, Half, explain_ends
 from tortie.insight.question import Question
@@ -96,7 +96,8 @@ def matrix(world: World, sources: Sequence[End], destinations: Sequence[End], *,
     """Ask all `questions` of every ordered pair of different ends; two addresses outside the cluster are not a pair."""
     numbers, memberships = Numbering(), Memberships(world)
     named = any(isinstance(question.port, str) for question in questions)
-    source_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in sources)
+    placed = any(depends_on_place(end) for end in destinations)
+    source_classes = tuple(numbers[memberships.of_end(end, named_ports=named, placed=placed)] for end in sources)
     destination_classes = tuple(numbers[memberships.of_end(end, named_ports=named)] for end in destinations)
     answers: dict[tuple[int, int, bool, int], Answer | None] = {}
     by_source, by_destination = _by_class(sources, source_classes), _by_class(destinations, destination_classes)

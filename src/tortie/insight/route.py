@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tortie.base.net import Address, Family
-from tortie.insight.ends import End
+from tortie.insight.ends import End, node_of
 from tortie.insight.world import World
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.host_endpoints import EVERY_INTERFACE, resolve
@@ -26,13 +26,22 @@ class Route:
     notes: tuple[str, ...] = ()
 
 
-def route(world: World, source: End, destination: End, *, packet: Packet, before_dnat: Packet | None = None) -> Route:
-    """The way of a packet between two ends. `before_dnat`: as it was sent, if its first node translates the destination.
+def route(
+    world: World,
+    source: End,
+    destination: End,
+    *,
+    packet: Packet,
+    before_dnat: Packet | None = None,
+    translated_last: bool = False,
+) -> Route:
+    """The way of a packet between two ends. `before_dnat`: as it was sent, if a node translates the destination: its first
+    one, or with `translated_last` its last.
 
     An end that talks to itself inside its own network namespace crosses nothing, and so do two strangers.
     """
-    leaving, arriving = _node(source), _node(destination)
-    if source.workload is not None and source.workload == destination.workload:
+    leaving, arriving = node_of(source), node_of(destination)
+    if source.workload is not None and source.workload == destination.workload and before_dnat is None:
         return Route(())
     if leaving and leaving == arriving and not (source.node and destination.node):
         return Route((_crossing(world, leaving, _side(source), _side(destination), packet=packet, before_dnat=before_dnat),))
@@ -47,11 +56,15 @@ def route(world: World, source: End, destination: End, *, packet: Packet, before
     crossings: list[Crossing] = []
     notes: list[str] = []
     if leaving:
+        sent, translated = (before_dnat, None) if before_dnat is not None and translated_last else (packet, before_dnat)
         used = packet.source if source.node else node_address(world, leaving, packet.family)
         out = _interface(world, leaving, used, notes=notes)
-        crossings.append(_crossing(world, leaving, _side(source), out, packet=packet, before_dnat=before_dnat))
-        packet = _masqueraded(world, source, packet)
-        before_dnat = None
+        crossings.append(_crossing(world, leaving, _side(source), out, packet=sent, before_dnat=translated))
+        behind = _masqueraded(world, source, sent)
+        if arriving and behind.source != packet.source:
+            notes.append(f"behind node/{leaving} the packet comes from {behind.source} (natOutgoing)")
+        packet = replace(packet, source=behind.source)
+        before_dnat = behind if before_dnat is not None and translated_last else None
     if arriving:
         used = packet.destination if destination.node else node_address(world, arriving, packet.family)
         into = _interface(world, arriving, used, notes=notes)
@@ -91,7 +104,17 @@ def _crossing(
     world: World, node: str, enters: Side, leaves: Side, *, packet: Packet, before_dnat: Packet | None = None
 ) -> Crossing:
     wildcard = _wildcard(_of_node(world, node)) if world.state.host_endpoints else None
-    return Crossing(node=node, enters=enters, leaves=leaves, packet=packet, wildcard=wildcard, before_dnat=before_dnat)
+    # The node's address for BGP counts only where it is asked for: who has it takes a look at all of the node's workloads.
+    peerings = world.peerings(node) if packet.destination in world.virtual else ()
+    return Crossing(
+        node=node,
+        enters=enters,
+        leaves=leaves,
+        packet=packet,
+        wildcard=wildcard,
+        before_dnat=before_dnat,
+        peerings=peerings,
+    )
 
 
 def _interface(world: World, node: str, address: Address | None, *, notes: list[str]) -> AtInterface:
@@ -118,11 +141,6 @@ def _wildcard(endpoints: Iterable[HostEndpoint]) -> HostEndpoint | None:
 
 def _side(end: End) -> Side:
     return AtNode() if end.workload is None else AtWorkload(end.workload.id)
-
-
-def _node(end: End) -> str:
-    """The node that an end is on, "" for a stranger."""
-    return end.node if end.workload is None else end.workload.node
 
 
 def _masqueraded(world: World, source: End, packet: Packet) -> Packet:

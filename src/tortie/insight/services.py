@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tortie.api.bgp import BGPConfiguration
 from tortie.api.resource import Update
-from tortie.api.services import EndpointSlice, ServicePort
+from tortie.api.services import EndpointSlice, ServicePort, ingress_texts
 from tortie.api.services import Service as ApiService
-from tortie.base.net import Address, Family, parse_address
+from tortie.base.net import Address, Family, parse_address, parse_prefix
+from tortie.calc.config import DEFAULT
 from tortie.insight.errors import InsightError
 from tortie.insight.slices import SERVICE_NAME_LABEL
 from tortie.verdict.packet import protocol_name, protocol_number
@@ -29,14 +31,18 @@ class Service:
     namespace: str
     name: str
     addresses: tuple[Address, ...]
-    """Its own: cluster addresses first. Empty for a headless service."""
+    """Its own: cluster addresses first, then external ones, then its load balancer's. Empty for a headless service."""
     ports: tuple[ServicePort, ...]
     backends: tuple[Backend, ...]
     synthetic: bool = False
     """True if the backends were worked out from its selector."""
+    keeps_inside: bool = False
+    """internalTrafficPolicy Local: senders of a node are led to backends of that node only."""
+    keeps_outside: bool = False
+    """externalTrafficPolicy Local: so are senders outside, by the node that they come in by, under their own address."""
 
-    def behind(self, protocol: int, port: int | str | None, *, family: Family) -> tuple[int, tuple[Backend, ...]]:
-        """The number of the service's port and the backends of one family behind it. Raises InsightError."""
+    def behind(self, protocol: int, port: int | str | None, *, family: Family) -> tuple[ServicePort, tuple[Backend, ...]]:
+        """The service's port and the backends of one family behind it. Raises InsightError."""
         found = self._port(protocol, port)
         name = f"svc/{self.namespace}/{self.name}"
         backends = tuple(
@@ -46,7 +52,17 @@ class Service:
         )
         if not backends:
             raise InsightError(f"{name} has no ready IPv{family.value} backend for port {found.port}: nothing answers there")
-        return found.port, backends
+        return found, backends
+
+    def takes_of_nodes(self, protocol: int, port: int | None, *, address: Address) -> str:
+        """What of a node's own is the service's: "node port", "external address", or "" for nothing."""
+        for each in self.ports:
+            if protocol_number(each.protocol) == protocol and port:
+                if each.node_port == port:
+                    return "node port"
+                if each.port == port and address in self.addresses:
+                    return "external address"
+        return ""
 
     def families(self) -> set[Family]:
         """The families of its backends."""
@@ -81,8 +97,27 @@ def services_of(updates: Iterable[Update], *, synthetic: Iterable[EndpointSlice]
             ports=service.spec.ports,
             backends=tuple(backend for each in slices.get(key, ()) for backend in _backends(each)),
             synthetic=key in made_up,
+            keeps_inside=service.spec.internal_traffic_policy == "Local",
+            keeps_outside=service.spec.external_traffic_policy == "Local",
         )
     return found
+
+
+def service_nowhere(updates: Iterable[Update], address: Address) -> str:
+    """Why an address that no service has leads nowhere; "" if it is none that the cluster keeps for services.
+
+    Of external addresses and of those of load balancers others may have some.
+    """
+    for update in updates:
+        if isinstance(update.value, BGPConfiguration) and update.key.name == DEFAULT:
+            for each in update.value.spec.service_cluster_ips:
+                try:
+                    inside = parse_prefix(each.cidr, strict=False).contains(address)
+                except ValueError:
+                    continue  # conversion tells of it
+                if inside:
+                    return f"{address} lies in serviceClusterIPs {each.cidr} and no service of the input has it"
+    return ""
 
 
 def by_address(services: Mapping[tuple[str, str], Service], address: Address) -> Service | None:
@@ -92,7 +127,9 @@ def by_address(services: Mapping[tuple[str, str], Service], address: Address) ->
 
 def _addresses(service: ApiService) -> tuple[Address, ...]:
     spec = service.spec
-    texts = dict.fromkeys((*spec.cluster_ips, spec.cluster_ip, *spec.external_ips, spec.load_balancer_ip))
+    texts = dict.fromkeys(
+        (*spec.cluster_ips, spec.cluster_ip, *spec.external_ips, *ingress_texts(service), spec.load_balancer_ip)
+    )
     return tuple(address for text in texts if (address := _address(text)) is not None)
 
 

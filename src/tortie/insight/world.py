@@ -16,6 +16,7 @@ from tortie.base.net import Address
 from tortie.calc.graph import Graph
 from tortie.convert.offline import convert_offline
 from tortie.insight.nodes import complete_nodes, configurations
+from tortie.insight.peering import peerings_of, virtual_addresses
 from tortie.insight.services import Service, services_of
 from tortie.insight.slices import derive_slices, with_namespace
 from tortie.insight.synthetic import Supply, place
@@ -23,10 +24,12 @@ from tortie.insight.workloads import without_clashes
 from tortie.insight.written import number_as_written
 from tortie.intent.keys import EndpointId, PolicyId, ProfileId
 from tortie.intent.policy import Direction
+from tortie.intent.routing import WorkloadEnd
 from tortie.intent.state import State
 from tortie.verdict.journey import Judge, ThoroughJudge
 from tortie.verdict.packet import protocol_number
 from tortie.verdict.quick import QuickJudge
+from tortie.verdict.settings import Settings, settings_of
 from tortie.verdict.staged import has_staged, in_force
 
 Locations = Mapping[tuple[Key, str], str]
@@ -87,6 +90,7 @@ class _Asked:
 
     thorough: dict[str, Judge] = field(default_factory=dict)
     quick: dict[str, QuickJudge] = field(default_factory=dict)
+    peerings: dict[str, tuple[WorkloadEnd, ...]] = field(default_factory=dict)
     pending: "World | None" = None
 
 
@@ -110,6 +114,8 @@ class World:
     """Nodes whose addresses are made up."""
     host_pods: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """The node of each pod that is on its node's network, by namespace and name."""
+    virtual: frozenset[Address] = frozenset()
+    """Where workloads that are BGP peers find their own node."""
     _asked: _Asked = field(default_factory=_Asked, compare=False, repr=False)
 
     @classmethod
@@ -190,6 +196,7 @@ class World:
             configs=configurations(known, names),
             synthetic_nodes=made_up.nodes,
             host_pods=made_up.host_pods,
+            virtual=virtual_addresses(known),
         )
 
     @property
@@ -200,6 +207,19 @@ class World:
     def config(self, node: str) -> Mapping[str, str]:
         """The effective configuration of a node."""
         return self.configs.get(node, self.state.config)
+
+    def settings(self, node: str) -> Settings:
+        """What of it decides about packets."""
+        return settings_of(self.config(node))
+
+    def peerings(self, node: str) -> tuple[WorkloadEnd, ...]:
+        """Through which interfaces, and where, workloads of a node that are BGP peers find it."""
+        host = self.state.hosts.get(node)
+        if host is None or not self.virtual:
+            return ()
+        if node not in self._asked.peerings:
+            self._asked.peerings[node] = peerings_of(self.updates, host)
+        return self._asked.peerings[node]
 
     def judge(self, node: str) -> Judge:
         """Who judges, with every reason, what happens on a node."""

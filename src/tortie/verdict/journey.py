@@ -20,6 +20,7 @@ from tortie.base.net import Family, parse_prefix
 from tortie.intent.endpoint import HostEndpoint
 from tortie.intent.keys import EndpointId, HostEndpointId
 from tortie.intent.policy import Direction
+from tortie.intent.routing import WorkloadEnd
 from tortie.intent.state import State
 from tortie.verdict.evaluate import judge, spoofed
 from tortie.verdict.host import HostHook, judge_host
@@ -56,7 +57,8 @@ Side = AtWorkload | AtInterface | AtNode
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crossing:
     """A packet's way through one node. `wildcard` is the node's host endpoint "*", which is also asked about workloads'
-    interfaces. `before_dnat`: the packet as it came, if the node translates its destination; `packet` is what it becomes."""
+    interfaces. `before_dnat`: the packet as it came, if the node translates its destination; `packet` is what it becomes.
+    `peerings`: where workloads that are BGP peers find the node, if that may matter."""
 
     node: str
     enters: Side
@@ -64,6 +66,7 @@ class Crossing:
     packet: Packet
     wildcard: HostEndpoint | None = None
     before_dnat: Packet | None = None
+    peerings: tuple[WorkloadEnd, ...] = ()
 
 
 class Hook(Enum):
@@ -186,12 +189,25 @@ class _Passage:
                 return
             case AtNode(), _:
                 yield from self._output()
-            case _, AtNode():
-                yield from self._prerouting()
-                yield from self._input()
             case _:
                 yield from self._prerouting()
-                yield from self._forward()
+                if self._untranslated:
+                    yield self._lost(Hook.RAW_PREROUTING, Direction.INGRESS)
+                elif isinstance(self._crossing.leaves, AtNode):
+                    yield from self._input()
+                else:
+                    yield from self._forward()
+
+    @property
+    def _untranslated(self) -> bool:
+        return self.untracked and self._crossing.before_dnat is not None
+
+    def _lost(self, hook: Hook, direction: Direction) -> Step:
+        """Translation belongs to connections: without one the packet keeps an address that is nobody's own."""
+        assert self._crossing.before_dnat is not None
+        address = self._crossing.before_dnat.destination
+        reason = f"a packet that is not tracked (doNotTrack) is not translated either: nothing answers at {address}"
+        return self._step(hook, direction, None, judgement=denied(Decider.NOT_TRANSLATED, reason))
 
     def _prerouting(self) -> Iterator[Step]:
         crossing = self._crossing
@@ -255,10 +271,20 @@ class _Passage:
             reason = "the node's loopback addresses are for the node alone"
             yield self._step(hook, Direction.INGRESS, None, judgement=denied(Decider.LOOPBACK, reason))
         yield self._at_workload(hook, Direction.EGRESS, side)
+        if self._opens_bgp(side):
+            reason = "BGP of a workload that is a peer of its node, which listens whatever DefaultEndpointToHostAction says"
+            yield self._step(hook, Direction.INGRESS, None, judgement=passed(Decider.PEERING, reason))
+            return
         action = self._judge.settings.endpoint_to_host
         reason = f"traffic from a pod to its own node: DefaultEndpointToHostAction is {action.capitalize()}"
         verdict = denied if action == "drop" else passed
         yield self._step(hook, Direction.INGRESS, None, judgement=verdict(Decider.HOST_ACTION, reason))
+
+    def _opens_bgp(self, side: AtWorkload) -> bool:
+        endpoint, packet = self._judge.state.endpoints.get(side.endpoint), self._crossing.packet
+        if endpoint is None or packet.protocol != TCP or packet.destination_port is None:
+            return False
+        return WorkloadEnd(endpoint.interface, packet.destination, packet.destination_port) in self._crossing.peerings
 
     def _output(self) -> Iterator[Step]:
         crossing = self._crossing
@@ -271,6 +297,8 @@ class _Passage:
         yield from self._untracked(Hook.RAW_OUTPUT, Direction.EGRESS, crossing.leaves, packet=came)
         host = self._host_at(crossing.leaves)
         tunnel = self._tunnel(inbound=False)
+        if self._untranslated:
+            yield self._lost(Hook.RAW_OUTPUT, Direction.EGRESS)
         if self._accepted:
             return
         if tunnel is not None:

@@ -27,6 +27,10 @@ class Decider(Enum):
     LOOPBACK = "loopback"
     SERVICE_LOOP = "service loop prevention"
     NOT_POLICED = "not policed"
+    PEERING = "BGP of a workload"
+    NOWHERE = "leads nowhere"
+    """An address that the cluster knows, with nothing behind it."""
+    NOT_TRANSLATED = "not translated"
     INVALID = "no connection"
     """A reply that conntrack knows no connection of."""
 

@@ -50,6 +50,8 @@ class Settings:
     wireguard_ports: tuple[tuple[Family, int], ...]
     external_nodes: tuple[Prefix, ...]
     """Machines outside the cluster that may tunnel to a node."""
+    floating: bool
+    """Floating addresses are in force."""
 
 
 def settings_of(config: Mapping[str, str]) -> Settings:
@@ -92,6 +94,7 @@ def _read(config: tuple[tuple[str, str], ...]) -> Settings:
         ipip_enabled=read("IpInIpEnabled", _optional_boolean),
         wireguard_ports=tuple(wireguard),
         external_nodes=read("ExternalNodesCIDRList", _prefixes),
+        floating=read("FloatingIPs", str.lower) == "enabled",
     )
 
 

@@ -103,10 +103,28 @@ def test_a_service_is_followed_to_its_backends_and_drafts_are_previewed(tmp_path
     lines = result.stdout.splitlines()
     assert lines[0] == "ALLOW  node/n2 -> prod/web-1  (TCP 192.0.2.2:49152 -> 10.0.0.1:8080)"
     assert lines[2].startswith("  with staged policies: deny, because ingress of prod/web-1: StagedGlobalNetworkPolicy draft")
-    assert lines[3] == "svc/prod/web leads to 2 backends, worked out from its selector:"
+    assert (
+        lines[3] == "svc/prod/web at 10.96.0.7, TCP port 80: kube-proxy picks one of 2 backends, worked out from its selector:"
+    )
     assert "  allow  prod/web-2 (10.0.0.2, port 8080): a node always reaches its own pods (health checks depend on it)" in lines
     assert any("StagedGlobalNetworkPolicy draft (staged: asked for the record, not enforced)" in line for line in lines)
     assert "Note: traffic of node/n1 is assumed to pass by eth0 (one)." in lines
+
+
+def test_what_a_floating_address_is_stands_before_the_walk_and_one_not_in_force_is_denied(tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    annotated = "annotations: {cni.projectcalico.org/floatingIPs: '[\"203.0.113.7\"]'}, labels"
+    pods = (pod("web", "10.0.0.1").replace("labels", annotated), pod("client", "10.0.0.2"), node("n1", "192.0.2.1"))
+    file.write_text("\n---\n".join((*pods, felix("default", "floatingIPs: Enabled"))))
+    result = run("prod/client", "203.0.113.7", "tcp/80", "-f", str(file))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "ALLOW  prod/client -> prod/web  (TCP 10.0.0.2:49152 -> 10.0.0.1:80)"
+    assert lines[2].startswith("203.0.113.7 is a floating address of prod/web: node/n1 translates it to 10.0.0.1;")
+    file.write_text("\n---\n".join(pods))
+    result = run("prod/client", "203.0.113.7", "tcp/80", "-f", str(file))
+    assert result.exit_code == 2
+    assert "FloatingIPs is Disabled; set floatingIPs: Enabled" in result.stdout.splitlines()[1]
 
 
 def test_annotations_of_rules_are_shown_beside_them(tmp_path: Path) -> None:

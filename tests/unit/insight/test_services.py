@@ -5,7 +5,10 @@ from tests.unit.insight.asking import ask, global_policy, host_endpoint, node, p
 
 from tortie.base.net import Family
 from tortie.insight.document import explanation_document
+from tortie.insight.ends import find
 from tortie.insight.errors import InsightError, NoAddress, UnknownEnd
+from tortie.insight.matrix import matrix
+from tortie.insight.question import parse_question
 
 PODS = (
     pod("web-1", "10.0.0.1", labels="{app: web}"),
@@ -141,3 +144,71 @@ def test_questions_about_services_that_have_no_answer(source: str, destination: 
 def test_a_family_that_no_backend_has_is_refused() -> None:
     with pytest.raises(InsightError, match="no ready IPv6 backend"):
         ask(world_of(*PODS, WEB), "fd00::9", "svc/prod/web", "tcp/80", Family.V6)
+
+
+BALANCED = (
+    WEB.replace("clusterIP: 10.96.0.7", "type: LoadBalancer, clusterIP: 10.96.0.7, externalIPs: [192.0.2.200]")
+    + "status: {loadBalancer: {ingress: [{ip: 203.0.113.80}, {hostname: lb.example}]}}\n"
+)
+
+
+@pytest.mark.parametrize("asked", ["10.96.0.7", "192.0.2.200", "203.0.113.80"])
+@pytest.mark.parametrize("source", ["dev/client", "198.51.100.9"])
+def test_every_address_of_a_service_is_the_services(asked: str, source: str) -> None:
+    answer = ask(world_of(*PODS, BALANCED, NO_CANARY), source, asked, "tcp/80")
+    assert [backend.allowed for backend in answer.backends] == [True, False]
+    assert explanation_document(answer)["service"]["port"] == {"port": 80, "protocol": "TCP", "name": "www"}
+    assert any("198.51.100.9 is assumed to come in by the node of each backend" in note for note in answer.notes) == (
+        source == "198.51.100.9"
+    )
+
+
+def test_a_pod_that_is_led_to_itself_by_its_service_is_asked_both_ways() -> None:
+    shut = global_policy("shut", "app == 'web'", "types: [Egress]\negress: [{action: Deny}]")
+    answer = ask(world_of(PODS[0], PODS[3], WEB, shut), "prod/web-1", "svc/prod/web", "tcp/80")
+    assert not answer.allowed, "it leaves its network namespace and comes back"
+    assert ask(world_of(PODS[0], PODS[3], WEB, shut), "prod/web-1", "10.0.0.1", "tcp/8080").allowed
+
+
+def test_internal_traffic_policy_local_keeps_to_backends_of_the_senders_node() -> None:
+    local = WEB.replace("clusterIP", "internalTrafficPolicy: Local, clusterIP")
+    world = world_of(*PODS, pod("web-3", "10.0.1.3", node="n2", labels="{app: web}"), pod("far", "10.0.2.1", node="n3"), local)
+    assert [each.destination.text for each in ask(world, "dev/client", "svc/prod/web", "tcp/80").backends] == [
+        "prod/web-1",
+        "prod/web-2",
+    ]
+    with pytest.raises(InsightError, match="internalTrafficPolicy is Local, and no ready backend is on node/n3"):
+        ask(world, "prod/far", "svc/prod/web", "tcp/80")
+    questions, sources = [parse_question("tcp/80")], [find(world, name) for name in ("dev/client", "prod/far")]
+    table = matrix(world, sources, [find(world, "svc/prod/web")], questions=questions)
+    assert [table.answer(i, 0, 0) is not None for i in range(2)] == [True, False]
+
+
+NETS = """\
+apiVersion: projectcalico.org/v3
+kind: BGPConfiguration
+metadata: {name: default}
+spec: {serviceClusterIPs: [{cidr: 10.96.0.0/16}]}
+"""
+
+
+@pytest.mark.parametrize("source", ["dev/client", "node/n1", "198.51.100.9"])
+def test_an_address_of_the_service_network_that_no_service_has_leads_nowhere(source: str) -> None:
+    world = world_of(*PODS, WEB, NETS)
+    answer = ask(world, source, "10.96.0.8", "tcp/80")
+    assert not answer.allowed
+    assert "10.96.0.8 lies in serviceClusterIPs 10.96.0.0/16 and no service of the input has it" in answer.ingress.reason
+    assert ("ServiceLoopPrevention is Drop" in answer.deciding.reason) == (source == "dev/client"), (
+        "only what is forwarded is dropped"
+    )
+    assert ask(world, source, "10.96.0.7", "tcp/80").allowed
+    assert ask(world_of(*PODS, WEB), source, "10.96.0.8", "tcp/80").allowed, "nobody says that it is a service's"
+
+
+def test_a_port_of_a_node_that_a_service_takes_is_pointed_at() -> None:
+    taken = BALANCED.replace("{name: www,", "{name: www, nodePort: 30080,").replace("192.0.2.200", "192.0.2.1")
+    world = world_of(*PODS, taken)
+    for port, what in (("tcp/30080", "node port"), ("tcp/80", "external address")):
+        (note,) = ask(world, "198.51.100.9", "node/n1", port).notes
+        assert f"is the {what} of svc/prod/web" in note
+    assert ask(world, "198.51.100.9", "node/n1", "tcp/81").notes == ()
