@@ -103,12 +103,12 @@ def _counted(count: int, severity: Severity) -> str:
 
 def _annotation(finding: Finding) -> str:
     """A workflow command: GitHub shows it beside the line."""
-    file, _, line = finding.location.rpartition(":")
-    place = f" file={_escaped(file)},line={line}," if file else " "
+    file, line = finding.place
+    place = "".join((f"file={_escaped(file)}," if file else "", f"line={line}," if line else ""))
     title = f"title={_escaped(f'{finding.check.id} {finding.check.title}')}"
     text = f"{finding.resource} {finding.field}: {finding.message}. {finding.fix}".strip()
     message = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    return f"::{_GITHUB[finding.check.severity]}{place}{title}::{message}"
+    return f"::{_GITHUB[finding.check.severity]} {place}{title}::{message}"
 
 
 def _escaped(text: str) -> str:

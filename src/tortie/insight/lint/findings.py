@@ -55,6 +55,12 @@ class Finding:
             else f"{self.key.kind} {self.key.name}"
         )
 
+    @property
+    def place(self) -> tuple[str, int | None]:
+        """File and line, "" and None as far as they are not known."""
+        file, _, line = self.location.rpartition(":")
+        return (file, int(line)) if line.isdecimal() else (self.location, None)
+
 
 def findings_document(findings: Iterable[Finding]) -> dict[str, Any]:
     """`kind: PolicyLint`."""
@@ -62,7 +68,7 @@ def findings_document(findings: Iterable[Finding]) -> dict[str, Any]:
 
 
 def _document(finding: Finding) -> dict[str, Any]:
-    file, _, line = finding.location.rpartition(":")
+    file, line = finding.place
     resource = None
     if finding.key is not None:
         resource = {"kind": finding.key.kind, "namespace": finding.key.namespace, "name": finding.key.name}
@@ -75,5 +81,5 @@ def _document(finding: Finding) -> dict[str, Any]:
         "message": finding.message,
         "fix": finding.fix,
         "file": file or None,
-        "line": int(line) if line.isdecimal() else None,
+        "line": line,
     }
