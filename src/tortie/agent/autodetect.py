@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tortie.agent.options import AgentError
-from tortie.base.net import Address, Family, Interface, parse_address, parse_interface, parse_prefix
+from tortie.base.net import Address, Family, Interface, is_peer_address, parse_address, parse_interface, parse_prefix
 from tortie.kernel.link import Links
 
 IP_VARIABLES = {Family.V4: "IP", Family.V6: "IP6"}
@@ -67,7 +67,7 @@ def reach(destination: str, family: Family) -> Address | None:
         with socket.socket(domain, socket.SOCK_DGRAM) as asked:
             asked.connect(socket.getaddrinfo(destination, _PORT, domain, socket.SOCK_DGRAM)[0][4])  # sends nothing
             return parse_address(asked.getsockname()[0].partition("%")[0])
-    except OSError:
+    except (OSError, UnicodeError):  # the latter: what can be no name (a label that is empty or too long)
         return None
 
 
@@ -117,6 +117,8 @@ class Chooser:
             raise AgentError(f"{method}: {error}") from error
         if found.address.family is not family:
             raise AgentError(f"{method}: an IPv{family.value} address is expected")
+        if not is_peer_address(found.address):
+            raise AgentError(f"{method}: no address by which other nodes reach this one (link-local, multicast or unspecified)")
         device = self._device_of(found.address)
         reason = "told so" if device else "told so, and no interface of this machine has it"
         if "/" not in text and device:

@@ -82,6 +82,11 @@ def test_the_kernel_itself_says_how_it_would_speak_to_itself() -> None:
     assert reach("::1", _V4) is None
 
 
+@pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example", "nowhere.invalid"])
+def test_what_can_be_no_name_is_not_reached(name: str) -> None:
+    assert reach(name, _V4) is None
+
+
 @pytest.mark.parametrize(("internal", "expected"), [("203.0.113.1", "203.0.113.1/26"), ("", "None"), ("203.0.113.77", "None")])
 def test_the_internal_address_of_kubernetes_gets_the_subnet_of_its_interface(internal: str, expected: str) -> None:
     choice = choose({"IP_AUTODETECTION_METHOD": "kubernetes-internal-ip"}, internal=internal)
@@ -136,6 +141,8 @@ def test_an_address_that_is_not_found_any_more_is_kept_and_that_is_told() -> Non
     [
         ({"IP": "nonsense"}, "IP=nonsense"),
         ({"IP": "2001:db8::1/64"}, "an IPv4 address is expected"),
+        ({"IP": "0.0.0.0/0"}, "IP=0.0.0.0/0: no address by which other nodes reach this one"),
+        ({"IP": "224.0.0.1"}, "IP=224.0.0.1: no address by which"),
         ({"IP_AUTODETECTION_METHOD": "guess"}, "IP_AUTODETECTION_METHOD='guess'.*first-found, can-reach="),
         ({"IP_AUTODETECTION_METHOD": "interface="}, "use first-found"),
         ({"IP_AUTODETECTION_METHOD": "interface=eth(0"}, "not a regular expression"),
