@@ -14,7 +14,13 @@ settings.load_profile("tortie")
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    """Without root the tests that need it are skipped, with one reason for all of them."""
+    """Without root the tests that need it are skipped, with one reason for all of them.
+
+    Whichever test is the first to want a control plane starts it, for itself or for all, and that takes the time it takes.
+    """
+    for item in items:
+        if item.get_closest_marker("kubernetes") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(150))
     if os.geteuid() == 0:
         return
     skip = pytest.mark.skip(reason="needs root: network namespaces are made")

@@ -8,7 +8,6 @@ import base64
 import http.client
 import json
 import socket
-import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import cache
@@ -80,15 +79,8 @@ def start(stack: ExitStack) -> Server:
 
 def install(cluster: Cluster, places: Iterable[Place]) -> None:
     """CRDs that take anything, served when this returns."""
-    crds = [_crd(place) for place in places]
-    cluster.apply(*crds)
-    names = [crd["metadata"]["name"] for crd in crds]
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", *names)
-    deadline = time.monotonic() + 20
-    for place in places:
-        while cluster.kubectl_process("get", "--raw", f"{place.path()}?limit=1").returncode != 0:
-            assert time.monotonic() < deadline, f"{place.name} is not served"
-            time.sleep(0.1)
+    cluster.apply(*(_crd(place) for place in places))
+    cluster.wait_served()
 
 
 def _crd(place: Place) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from tests.kubernetes.control_plane import Cluster
 
 from tortie.lab.kubernetes_binaries import MissingBinaries, find_binaries
 
-START_SECONDS = 20.0
+START_SECONDS = 40.0
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -45,6 +45,17 @@ class Api:
             self._line(*words, kubeconfig=kubeconfig),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self._environment(),
         )  # fmt: skip
+
+    @contextmanager
+    def watching(self, path: str) -> Iterator[Iterator[Any]]:
+        """The events of a watch, each as it comes; the watch ends with the block."""
+        process = self.process_of("get", "--raw", path)
+        assert process.stdout is not None
+        try:
+            yield map(json.loads, process.stdout)
+        finally:
+            process.kill()
+            process.communicate()
 
     def run(self, *words: str, stdin: str | None = None, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
         """kubectl, whatever comes of it."""
@@ -113,7 +124,7 @@ def stop(process: subprocess.Popen[bytes]) -> int:
     """SIGTERM, and the exit status."""
     process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(15)
+        return process.wait(30)
     finally:
         process.kill()
 
@@ -150,20 +161,16 @@ def behind(cluster: Cluster, folder: Path, *, environment: dict[str, str] | None
     )  # fmt: skip
     try:
         wait_for(folder, process, "ready")
-        cluster.apply(*_services(documents, address, port, (certificates / "ca.crt").read_bytes()))
-        cluster.kubectl("wait", "apiservice/v3.projectcalico.org", "--for=condition=Available", "--timeout=30s")
+        service, endpoints, api_service = _services(documents, address, port, (certificates / "ca.crt").read_bytes())
+        # By the time the APIService comes it should be known where it leads: who asks too early asks again in a minute.
+        cluster.apply(service, endpoints)
+        cluster.apply(api_service)
+        cluster.kubectl("wait", "apiservice/v3.projectcalico.org", "--for=condition=Available", "--timeout=45s")
+        cluster.wait_found("projectcalico.org", "v3", "tiers")
         yield Api(process, folder, cluster.admin, port=port)
     finally:
         cluster.kubectl("delete", "apiservice/v3.projectcalico.org", "--ignore-not-found", "--wait=false", check=False)
         stop(process)
-
-
-def wait_served(cluster: Cluster, name: str) -> None:
-    """Until a CRD's objects can be listed. (`kubectl wait` fails where there is no status yet.)"""
-    deadline = time.monotonic() + 30
-    while (done := cluster.kubectl_process("get", name, "-A")).returncode:
-        assert time.monotonic() < deadline, done.stderr
-        time.sleep(0.2)
 
 
 def needs_kubectl() -> None:

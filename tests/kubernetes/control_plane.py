@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,11 @@ import pytest
 from tortie.lab.kubernetes_binaries import Binaries, MissingBinaries, find_binaries
 from tortie.lab.kubernetes_plane import Command, ControlPlane, environment, memory_folder
 
-START_SECONDS = 40.0
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+START_SECONDS = 60.0
+SETTLE_SECONDS = 40.0
+"""How long a busy machine may take until every part of an API server has seen what was stored. Whoever waits, asks: roles, CRDs
+and what discovery says come to it through watches of its own, some time after the answer to whoever wrote them."""
 
 
 class Cluster:
@@ -90,6 +94,69 @@ class Cluster:
         finally:
             self.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
+    def wait_allowed(self, verb: str, resource: str, *, user: str = "", groups: tuple[str, ...] = (), **where: str) -> None:
+        """Return when the API server knows of a right that was given to a user, or to whoever is in these groups. `where` is
+        what a SubjectAccessReview says besides: `group`, `namespace`, `name`."""
+        spec = {"user": user, "groups": groups, "resourceAttributes": {"verb": verb, "resource": resource, **where}}
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+        opener, path = self._opener(), "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+
+        def allowed() -> bool:
+            return self._ask(opener, path, review)["status"]["allowed"] is True
+
+        self._settled(allowed, lambda: f"{user or groups} may {verb} {resource} {where}")
+
+    def wait_served(self) -> None:
+        """Return when all CRDs that there are can be listed, and are found by whoever looks for them (as kubectl does)."""
+        opener = self._opener()
+        waiting = {
+            (item["spec"]["group"], version["name"], item["spec"]["names"]["plural"])
+            for item in self._ask(opener, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+            for version in item["spec"]["versions"]
+            if version["served"]
+        }
+
+        def served() -> bool:
+            for one in sorted(waiting & self._found(opener)):
+                try:
+                    self._ask(opener, f"/apis/{'/'.join(one)}?limit=1")
+                except urllib.error.HTTPError as error:
+                    error.close()
+                else:
+                    waiting.discard(one)
+            return not waiting
+
+        self._settled(served, lambda: f"served: {sorted(waiting)}")
+
+    def wait_found(self, group: str, version: str, plural: str) -> None:
+        """Return when whoever asks the API server what there is, as kubectl does, is told of a resource."""
+        opener = self._opener()
+        self._settled(lambda: (group, version, plural) in self._found(opener), lambda: f"found: {plural} of {group}/{version}")
+
+    def _found(self, opener: urllib.request.OpenerDirector) -> set[tuple[str, str, str]]:
+        """Group, version and plural of every resource that is not of the core."""
+        return {
+            (entry["metadata"]["name"], version["version"], resource["resource"])
+            for entry in self._ask(opener, "/apis", accept=_AGGREGATED)["items"]
+            for version in entry["versions"]
+            for resource in version.get("resources", ())
+        }
+
+    def _ask(
+        self, opener: urllib.request.OpenerDirector, path: str, body: object = None, *, accept: str = "application/json"
+    ) -> Any:
+        """One answer of the API server, decoded."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Accept": accept, "Content-Type": "application/json"}
+        with opener.open(urllib.request.Request(self.server + path, data=data, headers=headers), timeout=30) as answer:
+            return json.load(answer)
+
+    def _settled(self, holds: Callable[[], bool], what: Callable[[], str]) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not holds():
+            assert time.monotonic() < deadline, f"after {SETTLE_SECONDS:g} s it is still not so: {what()}"
+            time.sleep(0.05)
+
     def audit(self) -> list[dict[str, Any]]:
         """The API server's audit events so far (level Metadata), oldest first."""
         lines = self.plane.audit_log.read_text().splitlines(keepends=True) if self.plane.audit_log.exists() else []
@@ -130,10 +197,7 @@ class Cluster:
         paths = ["/readyz", "/api/v1/namespaces/default"]
         if "controller-manager" in self._processes:
             paths.append("/api/v1/namespaces/default/serviceaccounts/default")
-        tls = ssl.create_default_context(cafile=str(self.ca))
-        pki = self.plane.authority.folder
-        tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
+        opener = self._opener()
         said = "no answer"
         while paths and time.monotonic() < deadline:
             for name, process in self._processes.items():
@@ -147,6 +211,13 @@ class Cluster:
                 time.sleep(0.05)
         if paths:
             raise AssertionError(f"{paths[0]} is not there after {START_SECONDS:g} s: {said}: {self._log_tail('apiserver')}")
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Asks as the administrator, without a process for it."""
+        tls = ssl.create_default_context(cafile=str(self.ca))
+        pki = self.plane.authority.folder
+        tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls))
 
     def _log_tail(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-1500:]

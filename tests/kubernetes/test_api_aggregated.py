@@ -59,6 +59,8 @@ def role(plane: Cluster, user: str, *rules: dict[str, Any]) -> Iterator[Path]:
             "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
         },
     )
+    verb, resource, name = rules[0]["verbs"][0], rules[0]["resources"][0], "".join(rules[0]["resourceNames"][:1])
+    plane.wait_allowed(verb, resource, user=user, group="projectcalico.org", name=name)
     yield plane.kubeconfig(user)
 
 
@@ -78,8 +80,9 @@ def test_kubectl_writes_and_reads_v3_through_kube_apiserver(api: Api) -> None:
     api.kubectl("delete", "gnp", "through")
 
 
+@pytest.mark.timeout(200)
 def test_kubectl_explains_once_kube_apiserver_has_fetched_the_schema(api: Api) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 100  # kube-apiserver asks again after a minute where it was refused once
     while (done := api.run("explain", "globalnetworkpolicies.spec.selector")).returncode and time.monotonic() < deadline:
         time.sleep(1)
     assert "FIELD: selector" in done.stdout, done.stderr

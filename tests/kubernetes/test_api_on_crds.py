@@ -1,13 +1,12 @@
 """tortie apiserver in front of Calico's storage form: Kubernetes asks us, and we keep resources in Kubernetes."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.kubernetes.api_ground import REPOSITORY, behind, needs_kubectl, wait_served
+from tests.kubernetes.api_ground import REPOSITORY, behind, needs_kubectl
 from tests.kubernetes.control_plane import Cluster, running
 
 from tortie.api.kinds import KINDS
@@ -34,8 +33,7 @@ def plane() -> Iterator[Cluster]:
 def test_it_stores_on_kubernetes_itself_with_the_rights_of_the_manifest(plane: Cluster, tmp_path: Path) -> None:
     crds = REPOSITORY / "manifests" / "crds"
     plane.kubectl("apply", *(f"-f={path}" for path in sorted(crds.glob("crd.projectcalico.org_*.yaml"))), "--server-side")
-    for path in crds.glob("crd.projectcalico.org_*.yaml"):
-        wait_served(plane, f"{path.stem.partition('_')[2]}.crd.projectcalico.org")
+    plane.wait_served()
     account = "system:serviceaccount:tortie-system:tortie-apiserver"
     environment = {"DATASTORE_TYPE": "kubernetes", "KUBECONFIG": str(plane.kubeconfig(account))}
     with behind(plane, tmp_path, environment=environment) as api:
@@ -49,15 +47,11 @@ def test_it_stores_on_kubernetes_itself_with_the_rights_of_the_manifest(plane: C
             "kubectl-client-side-apply",
             "kubectl-label",
         }
-        watch = api.process_of(
-            "get",
-            "--raw",
-            "/apis/projectcalico.org/v3/globalnetworkpolicies?watch=1&timeoutSeconds=4&fieldSelector=metadata.name%3Dstored",
-        )
-        time.sleep(1.5)
-        api.kubectl("delete", "gnp", "stored")
-        out, _ = watch.communicate(timeout=20)
-        assert [json.loads(line)["type"] for line in out.splitlines()] == ["ADDED", "DELETED"]
+        path = "/apis/projectcalico.org/v3/globalnetworkpolicies?watch=1&fieldSelector=metadata.name%3Dstored"
+        with api.watching(path) as events:
+            assert next(events)["type"] == "ADDED"
+            api.kubectl("delete", "gnp", "stored")
+            assert next(events)["type"] == "DELETED"
         assert "kns.default" in api.kubectl("get", "profiles.projectcalico.org")
 
 

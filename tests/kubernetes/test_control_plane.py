@@ -29,6 +29,7 @@ def test_roles_count_for_users_and_for_groups(cluster: Cluster) -> None:
     with cluster.namespace() as namespace:
         cluster.kubectl("-n", namespace, "create", "role", "look", "--verb=list", "--resource=pods")
         cluster.kubectl("-n", namespace, "create", "rolebinding", "look", "--role=look", "--group=team/one+two")
+        cluster.wait_allowed("list", "pods", groups=("team/one+two",), namespace=namespace)
         member = cluster.kubeconfig("alice", "team/one+two")
         assert cluster.kubectl("-n", namespace, "get", "pods", "-o", "name", kubeconfig=member) == ""
         assert cluster.kubectl_process("-n", namespace, "get", "secrets", kubeconfig=member).returncode != 0
@@ -36,12 +37,13 @@ def test_roles_count_for_users_and_for_groups(cluster: Cluster) -> None:
 
 def test_controllers_work_so_that_a_pod_finds_its_service_account_and_a_namespace_ends(cluster: Cluster) -> None:
     with cluster.namespace(team="red") as namespace:
-        cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=20s")
+        cluster.kubectl("-n", namespace, "wait", "--for=create", "serviceaccount/default", "--timeout=40s")
         cluster.apply(pod("one", namespace))
         assert cluster.get("-n", namespace, "pod", "one")["spec"]["serviceAccountName"] == "default"
         assert cluster.get("namespace", namespace)["metadata"]["labels"]["team"] == "red"
         cluster.kubectl("-n", namespace, "delete", "pod", "one", "--force", "--grace-period=0")
-        cluster.kubectl("delete", "namespace", namespace, "--timeout=40s")
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+        cluster.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=45s")
     assert "NotFound" in cluster.kubectl_process("get", "namespace", namespace).stderr
 
 

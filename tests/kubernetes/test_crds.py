@@ -31,7 +31,7 @@ def crds() -> Iterator[Cluster]:
     """A plane of its own: its API groups are not those that other tests expect."""
     with running(controllers=False) as cluster:
         cluster.kubectl("create", "-f", str(CRDS))
-        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+        cluster.wait_served()
         yield cluster
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from tortie.api.profile import Profile
 from tortie.api.resource import Key, Metadata, Resource
 from tortie.api.tier import Tier
 from tortie.convert.feed import convert_update
-from tortie.datastore.client import Client
+from tortie.datastore.client import Client, Event
 from tortie.datastore.config import open_client
 from tortie.datastore.errors import DoesNotExist, InvalidRequest, NotSupported, Unauthorized, UpdateConflict
 from tortie.datastore.identity import KEY as CLUSTER_INFORMATION
@@ -43,11 +43,15 @@ CUSTOM = [file for file in sorted(GOLDEN.glob("*.json")) if is_custom(kind := fi
 def served(cluster: Cluster) -> Cluster:
     """The shared cluster with our CRDs, the namespace `shop` and a node."""
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "manifests/crds")
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=40s", "-f", "manifests/crds")
+    cluster.wait_served()
     cluster.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "a"}}},
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "k2-node", "labels": {"rack": "r1"}}},
     )
+    # What controllers add to both: a pod needs the account, and the note on the node is another version of it.
+    cluster.kubectl("wait", "-n", "shop", "--for=create", "serviceaccount/default", "--timeout=40s")
+    ttl = r"jsonpath={.metadata.annotations.node\.alpha\.kubernetes\.io/ttl}"
+    cluster.kubectl("wait", "node/k2-node", f"--for={ttl}", "--timeout=40s")
     return cluster
 
 
@@ -59,7 +63,7 @@ def run(cluster: Cluster, scenario: Callable[[Client], Awaitable[None]], **env: 
     async def main() -> None:
         client = open_client(settings(cluster) | env, None)
         try:
-            await asyncio.wait_for(scenario(client), 50)
+            await asyncio.wait_for(scenario(client), 100)
         finally:
             await client.close()
 
@@ -165,19 +169,20 @@ def test_a_pods_endpoint_is_there_while_it_has_an_address(served: Cluster) -> No
         assert await client.delete(key, revision=created.metadata.resource_version) == created
         with pytest.raises(DoesNotExist):
             await client.get(key)
-        seen = [event async for event in events(client, ["WorkloadEndpoint"], listing.revision, count=2)]
-        assert [(event.key, event.value) for event in seen if event.key == key] == [(key, created), (key, None)]
+        seen = [event async for event in events(client, key, listing.revision, count=2)]
+        assert [event.value for event in seen] == [created, None]
 
     run(served, scenario)
 
 
-async def events(client: Client, kinds: Sequence[str], revision: str, *, count: int) -> AsyncIterator[Any]:
-    """The next so many events."""
-    async with aclosing(client.watch(kinds, revision=revision)) as batches:  # type: ignore[type-var]
+async def events(client: Client, key: Key, revision: str, *, count: int) -> AsyncIterator[Event]:
+    """The next so many events of one key; others have theirs in a shared cluster."""
+    async with aclosing(client.watch([key.kind], revision=revision)) as batches:  # type: ignore[type-var]
         async for batch in batches:
             for event in batch:
-                yield event
-                count -= 1
+                if event.key == key:
+                    yield event
+                    count -= 1
             if count <= 0:
                 return
 
@@ -269,7 +274,7 @@ def test_what_kubectl_makes_reaches_the_agents_feed_and_leaves_it_again(served: 
             news.set()
 
         async def until(condition: Callable[[], bool]) -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while not condition():
                     news.clear()
                     await news.wait()
@@ -285,6 +290,8 @@ def test_what_kubectl_makes_reaches_the_agents_feed_and_leaves_it_again(served: 
             }
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fed"}}
             await asyncio.to_thread(served.apply, namespace)
+            account = ("wait", "-n", "fed", "--for=create", "serviceaccount/default", "--timeout=40s")
+            await asyncio.to_thread(served.kubectl, *account)
             await asyncio.to_thread(served.apply, pod("db-0", "fed", app="db"), policy)
             status = json.dumps({"status": {"podIP": "10.0.0.9", "podIPs": [{"ip": "10.0.0.9"}], "phase": "Running"}})
             patch = ("patch", "pod", "db-0", "-n", "fed", "--subresource=status", "--type=merge", "-p", status)
@@ -351,6 +358,7 @@ def token(cluster: Cluster) -> str:
             "subjects": [{"kind": "ServiceAccount", "name": "k2", "namespace": "shop"}],
         },
     )
+    cluster.wait_allowed("list", "namespaces", user="system:serviceaccount:shop:k2")
     return cluster.kubectl("create", "token", "k2", "-n", "shop").strip()
 
 

@@ -44,6 +44,7 @@ class Follower:
     def __init__(self) -> None:
         self.state: dict[Key, Resource] = {}
         self.gone: list[Key] = []
+        self.in_sync = False
         self._news = asyncio.Event()
 
     async def __call__(self, batch: Batch) -> None:
@@ -53,6 +54,7 @@ class Follower:
                 self.state.pop(key, None)
             else:
                 self.state[key] = value
+        self.in_sync |= batch.in_sync
         self._news.set()
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -108,7 +110,7 @@ def test_a_watch_that_is_cut_all_the_time_loses_nothing_and_costs_little(plane: 
         async with proxy_to(plane.server) as proxy:
             proxied = proxy.url.replace("http://", "https://")
             async with following(opened(plane, K8S_API_ENDPOINT=proxied)) as follower:
-                await follower.until(lambda: len(follower.state) >= 3)
+                await follower.until(lambda: follower.in_sync)
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 kept = await insist(writer, "kept", "10.0.0.0/8")
                 for turn in range(8):
@@ -174,7 +176,7 @@ def test_a_follower_without_credentials_keeps_what_it_knows(plane: Cluster, tmp_
         async with proxy_to(plane.server) as proxy:
             endpoint = {"KUBECONFIG": str(config), "K8S_API_ENDPOINT": proxy.url.replace("http://", "https://")}
             async with following(opened(plane, **endpoint)) as follower:
-                await follower.until(lambda: len(follower.state) >= 3)
+                await follower.until(lambda: follower.in_sync)
                 state = dict(follower.state)
                 await asyncio.to_thread(plane.kubectl, "delete", "clusterrolebinding", "r")
                 proxy.hang_up()

@@ -52,10 +52,11 @@ def test_an_api_server_takes_a_manifest_and_warns_of_nothing(cluster: Cluster, p
 def test_an_administrator_of_ours_is_refused_nothing_by_our_commands_and_all_else_by_the_api_server(cluster: Cluster) -> None:
     for kind in ("crd.projectcalico.org_*.yaml", "tortie.io_*.yaml"):
         cluster.kubectl("apply", "--server-side", *(f"-f={path}" for path in sorted((ROOT / "crds").glob(kind))))
-    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    cluster.wait_served()
     cluster.kubectl("apply", "-f", str(ROOT / "rbac/admin.yaml"))
     binding = ("clusterrolebinding", "tortie-admin-test", "--clusterrole=tortie-admin", "--user=tortie-admin-test")
     cluster.kubectl("create", *binding)
+    cluster.wait_allowed("list", "tiers", user="tortie-admin-test", group=CRD_V1.partition("/")[0])
     config = cluster.kubeconfig("tortie-admin-test")
     try:
         tier = {"apiVersion": V3, "kind": "Tier", "metadata": {"name": "k6"}, "spec": {"order": 5}}

@@ -184,7 +184,8 @@ async def _patiently(connection: Connection) -> tuple[Trust, str]:
         try:
             return await read_trust(connection)
         except DatastoreError as error:
-            if not isinstance(error, Unavailable) or asyncio.get_running_loop().time() > deadline:
+            # kube-apiserver writes down whom it trusts when it has started, and until it has read its roles it forbids all.
+            if not isinstance(error, Unavailable | DoesNotExist) or asyncio.get_running_loop().time() > deadline:
                 raise ApiServerError(f"whom the cluster trusts cannot be read: {error}") from error
             _log.warning("waiting for Kubernetes: %s", error)
         await backoff.wait()

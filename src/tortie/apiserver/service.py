@@ -241,7 +241,7 @@ class _Stream:
             await response.write(self._answers.bookmark(served, subscription.revision, self._shape, initial=True))
 
     async def run(self, request: web.Request, response: web.StreamResponse, subscription: Subscription, seconds: float) -> None:
-        """Until the time is up, the client is gone, the server stops, or the client has to list again."""
+        """Until the time is up (a bookmark says so), the client is gone, the server stops, or the client has to list again."""
         served = self._chosen.served
         loop = asyncio.get_running_loop()
         until, revision, ticks = loop.time() + seconds, subscription.revision, 0
@@ -251,7 +251,7 @@ class _Stream:
                     change = await subscription.next()
             except TimeoutError:
                 ticks += 1
-                if self._bookmarks and revision and (ticks % _BOOKMARK_TICKS == 0 or until - loop.time() <= 0):
+                if self._bookmarks and revision and ticks % _BOOKMARK_TICKS == 0:
                     await response.write(self._answers.bookmark(served, revision, self._shape))
                 continue
             except Refusal as refusal:
@@ -263,6 +263,8 @@ class _Stream:
             told = seen(change, self._chosen.matches)
             if told is not None:
                 await response.write(self._answers.event(served, told.type, told.resource, self._shape, self._include))
+        if self._bookmarks and revision:
+            await response.write(self._answers.bookmark(served, revision, self._shape))
 
 
 # ---- requests and responses ----

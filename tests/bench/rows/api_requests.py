@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 import yaml
 from tests.bench.measuring import Bench, Measure, Pair, Row
-from tests.kubernetes.api_ground import REPOSITORY, standalone, wait_served
+from tests.kubernetes.api_ground import REPOSITORY, standalone
 from tests.kubernetes.control_plane import running
 
 _CONNECTIONS = 8
@@ -95,8 +95,7 @@ async def _stage() -> AsyncIterator[Measure]:
             if one and one["spec"]["group"] == "projectcalico.org"
         ]
         cluster.apply(*definitions)
-        for one in definitions:
-            wait_served(cluster, one["metadata"]["name"])
+        cluster.wait_served()
         ours = _Side(stack.enter_context(standalone(folder)).kubeconfig)
         theirs = _Side(cluster.admin)
         try:
