@@ -96,7 +96,7 @@ _ADVICE: Mapping[str, tuple[str, str]] = {
     ),
     "bgp peer": (
         "routes to and from that peer are missing",
-        "can it be reached on TCP port 179, and do AS number and password agree?",
+        "can it be reached on TCP port 179, and do AS number and password agree? If it is not configured: mend what is named",
     ),
     "clock": (
         "cooling addresses, leases and certificates depend on the time",

@@ -151,7 +151,7 @@ async def _pods(config: str, node: str) -> "list[Check]":
 async def _sessions(run_dir: Path) -> "list[Check]":
     """One answer for each BGP session that is not up, with the reason that the agent or BIRD knows."""
     from tortie.agent.checkup import Check
-    from tortie.cli.node import ask, reason_of
+    from tortie.cli.node import ask, reason_of, withheld
 
     report = await ask(run_dir)
     peers = report.peers or ()
@@ -159,6 +159,10 @@ async def _sessions(run_dir: Path) -> "list[Check]":
         Check("bgp peer", "problem", f"{peer.name} ({peer.address or 'no address'}) is down: {reason_of(report, peer)}")
         for peer in peers
         if not peer.established
+    ]
+    down += [
+        Check("bgp peer", "problem", f"{entry['name']} ({entry['address']}) is not configured: {entry['reason']}")
+        for entry in withheld(report)
     ]
     if down or not peers:
         return down

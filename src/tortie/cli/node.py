@@ -153,7 +153,7 @@ def _lines(report: NodeReport) -> list[str]:
         return [*lines, "The BGP backend process (BIRD) is not running."]
     for family in (4, 6):
         rows = [_row(report, peer) for peer in report.peers if (peer.address.family if peer.address else 4) == family]
-        rows += [_withheld_row(entry) for entry in _withheld(report) if (":" in entry["address"]) == (family == 6)]
+        rows += [_withheld_row(entry) for entry in withheld(report) if (":" in entry["address"]) == (family == 6)]
         lines += ["", f"IPv{family} BGP status"]
         lines += list(box(_HEADER, rows)) if rows else [f"No IPv{family} peers found."]
     return lines
@@ -184,7 +184,7 @@ def _row(report: NodeReport, peer: "PeerStatus") -> tuple[str, ...]:
     )
 
 
-def _withheld(report: NodeReport) -> list[dict[str, Any]]:
+def withheld(report: NodeReport) -> list[dict[str, Any]]:
     """Sessions that are wanted and that BIRD was not given; the agent alone knows of them."""
     entries = report.status.get("bgpPeers", ()) if report.pid is not None else ()
     return [entry for entry in entries if entry.get("state") == "NotConfigured"]
@@ -226,5 +226,5 @@ def _document(report: NodeReport) -> dict[str, Any]:
             }
             for peer in report.peers or ()
         ],
-        "notConfigured": [{key: entry[key] for key in ("name", "address", "reason")} for entry in _withheld(report)],
+        "notConfigured": [{key: entry[key] for key in ("name", "address", "reason")} for entry in withheld(report)],
     }

@@ -154,6 +154,22 @@ def test_each_session_that_is_down_is_a_problem_with_its_reason(monkeypatch: pyt
     assert check.detail == "Node_b (10.0.0.3) is down: Active (Connection refused)"
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_session_that_bird_was_not_given_is_a_problem_however_well_all_others_are(
+    monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    up = PeerStatus("Mesh_a", parse_address("10.0.0.2"), 64512, "Established", "12:00", "", 1, 1)
+    withheld = {"name": "Global_b", "address": "10.0.0.3", "state": "NotConfigured", "reason": "secret 'tor': there is no file"}
+
+    async def ask(_: Path) -> NodeReport:
+        return NodeReport(1, {"bgpPeers": [{"name": "Mesh_a", "state": "Established"}, withheld]}, (up,) * others, True)
+
+    monkeypatch.setattr(node, "ask", ask)
+    (check,) = asyncio.run(_sessions(Path("run")))
+    assert check.state == "problem"
+    assert check.detail == "Global_b (10.0.0.3) is not configured: secret 'tor': there is no file"
+
+
 @pytest.mark.parametrize(
     ("ipip", "state", "words"),
     [
