@@ -54,10 +54,13 @@ def with_nets(resource: Resource, *nets: str) -> Resource:
     return msgspec.structs.replace(resource, spec=netset("x", *nets).spec)
 
 
-async def first_event(client: Client, revision: str) -> Event:
+async def first_event(client: Client, revision: str, *, name: str = "") -> Event:
+    """The first of all, or of what has this name."""
     async with aclosing(client.watch(["NetworkSet"], revision=revision)) as batches:  # type: ignore[type-var]
         async for batch in batches:
-            return batch[0]
+            for event in batch:
+                if name in ("", event.key.name):
+                    return event
     raise AssertionError("the watch ended")
 
 
@@ -384,7 +387,8 @@ def test_users_are_authenticated_and_again_when_their_token_is_forgotten() -> No
         async def scenario(client: Client) -> None:
             await ensure_initialized(client)
             listing = await client.list_many(["NetworkSet", "Pod"])
-            watch = asyncio.ensure_future(first_event(client, listing.revision))
+            watch = asyncio.ensure_future(first_event(client, listing.revision, name="a"))
+            await client.create(netset("before"))  # a watch that has seen nothing does not go on
             await asyncio.sleep(0.2)
             member.kill()  # a member that starts again knows no token
             member.start()

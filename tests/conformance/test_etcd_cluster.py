@@ -119,14 +119,14 @@ def test_concurrent_creates_of_one_key_have_one_winner_while_the_leader_dies(mem
 def test_a_frozen_member_is_noticed_by_requests_and_watches(members: list[Member]) -> None:
     async def scenario(client: Client) -> None:
         listing = await client.list("NetworkSet")
-        created = netset("last").key
+        first, created = (await client.create(netset("first"))).key, netset("last").key
         watching = asyncio.ensure_future(follow(client, listing.revision, created))
         await asyncio.sleep(0.3)
         followers[0].signal(signal.SIGSTOP)  # its connections stay open, nothing comes
         started = time.monotonic()
         await client.create(netset("last"))
         assert time.monotonic() - started < 12
-        assert [event.key for event in await asyncio.wait_for(watching, 25)] == [created]
+        assert [event.key for event in await asyncio.wait_for(watching, 25)] == [first, created]
 
     leader, *followers = leader_first(members)
     backend_of([followers[0], leader, followers[1]]).run(scenario)

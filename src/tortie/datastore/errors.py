@@ -47,6 +47,10 @@ class Compacted(DatastoreError):
     """The history that a watch asked for is gone: list again and watch from there."""
 
 
+class RolledBack(Compacted):
+    """The store is an older copy of what was watched: what it does not know was not deleted."""
+
+
 class Unavailable(DatastoreError):
     """The store cannot be reached, read or written just now; the text says why."""
 

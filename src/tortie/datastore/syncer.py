@@ -10,7 +10,7 @@ from tortie.api.resource import Key, Resource, Update
 from tortie.base import log
 from tortie.base.aio import Backoff
 from tortie.datastore.client import Client, Event, Listing
-from tortie.datastore.errors import Compacted, Replaced, Unavailable
+from tortie.datastore.errors import Compacted, Replaced, RolledBack, Unavailable
 from tortie.datastore.identity import KEY, Identity, guid_of
 from tortie.datastore.unreadable import Unreadable, stand_in
 
@@ -55,6 +55,8 @@ class Syncer:
         self._known: dict[Key, Resource] = {}
         self._unreadable: dict[Key, str] = {}
         self._in_sync = False
+        self._rolled_back = False
+        """Whether the watch has found that its store is an older copy now, which the listing may not show."""
         self._newest = 0
         """The revision of the last listing, or of the last event after it."""
         self._connected = False
@@ -92,6 +94,7 @@ class Syncer:
                 await self._replace(listing, sink)
                 await self._follow(listing.revision, sink, backoff)
             except Compacted as error:
+                self._rolled_back = self._rolled_back or isinstance(error, RolledBack)
                 _log.info("the datastore's history went on without us: %s", error)
             except Unavailable as error:
                 self._connected, self.failure = False, str(error)
@@ -112,7 +115,8 @@ class Syncer:
                 value = self._believed(broken)
                 if value is not None:
                     listed[broken.key] = value
-        went_back = self._went_back(listing.revision, listed)
+        went_back = self._went_back(listing.revision, listed) or self._rolled_back
+        self._rolled_back = False
         changed = [Update(key, item) for key, item in listed.items() if self._known.get(key) != item]
         changed += [Update(key, None) for key in self._known if key not in listed]
         self._known = listed

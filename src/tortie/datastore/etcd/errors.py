@@ -19,7 +19,7 @@ def error_of(code: str, details: str, *, url: str) -> DatastoreError:
     """The error for a failed request to the member at `url`."""
     said = f"etcd {url}: {details or code}"
     text = details.lower()
-    if code == "OUT_OF_RANGE" and "compacted" in text:
+    if code == "OUT_OF_RANGE" and ("compacted" in text or "future revision" in text):
         return Compacted(f"{said}: list again")
     if code == "UNAUTHENTICATED" or any(words in text for words in _TOKEN_TEXTS):
         return TokenRefused(f"{said}: check ETCD_USERNAME and ETCD_PASSWORD")

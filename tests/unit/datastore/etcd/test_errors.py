@@ -10,6 +10,7 @@ from tortie.datastore.etcd.errors import Lost, TokenRefused, error_of
     ("code", "details", "expected"),
     [
         ("OUT_OF_RANGE", "etcdserver: mvcc: required revision has been compacted", Compacted),
+        ("OUT_OF_RANGE", "etcdserver: mvcc: required revision is a future revision", Compacted),
         ("UNAUTHENTICATED", "etcdserver: invalid auth token", TokenRefused),
         ("INVALID_ARGUMENT", "etcdserver: revision of auth store is old", TokenRefused),
         ("INVALID_ARGUMENT", "etcdserver: user name is empty", TokenRefused),
