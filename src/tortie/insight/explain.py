@@ -133,7 +133,7 @@ def _refuse_what_sends_nothing(source: End) -> None:
     if source.service is not None:
         raise InsightError(f"{source.text} is a service, which sends nothing: ask for the pods behind it")
     if source.floating is not None:
-        owners = " or ".join(f"{workload.namespace}/{workload.name}" for workload, _ in source.floating.owners.values())
+        owners = " or ".join(f"{workload.namespace}/{workload.name}" for workload, _ in source.floating.owners)
         raise InsightError(f"{source.text} is a floating address, which nothing is sent from: ask for {owners}, whose it is")
     if source.virtual:
         raise InsightError(
@@ -215,7 +215,7 @@ def _to_floating(world: World, source: End, destination: End, *, question: Quest
         )
     if len(floating.owners) > 1:
         others = ", ".join(
-            f"{each.namespace}/{each.name} on node/{name}" for name, (each, _) in floating.owners.items() if each != workload
+            f"{each.namespace}/{each.name} on node/{each.node}" for each, _ in floating.owners if each != workload
         )
         notes.append(f"{floating.address} is also a floating address of {others}: which node gets the packet is assumed")
     return replace(answer, meaning=meaning, notes=(*answer.notes, *notes))

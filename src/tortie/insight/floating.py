@@ -1,26 +1,34 @@
 """Floating addresses: which workload one leads to, or why it leads nowhere."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tortie.base.net import Address
 from tortie.insight.world import Workload, World
 
 
+class Owner(NamedTuple):
+    """A workload that its node translates a floating address to, and its own address."""
+
+    workload: Workload
+    own: Address
+
+
 @dataclass(frozen=True, slots=True)
 class Floating:
-    """A floating address. `owners`: the workload that each node translates it to, by node, and that workload's own address.
+    """A floating address. Nodes do not agree on one owner: each translates what it gets to the one that it has.
 
-    Nodes do not agree on one owner: each translates what it gets. Without any, `refused` says why.
+    Without any owner, `refused` says why.
     """
 
     address: Address
-    owners: Mapping[str, tuple[Workload, Address]]
+    owners: tuple[Owner, ...]
+    """By node, at most one each."""
     refused: str = ""
 
-    def leads_to(self, node: str) -> tuple[Workload, Address]:
+    def leads_to(self, node: str) -> Owner:
         """Where a packet goes that was sent on a node, or outside (""): to the sender's own node, if that translates it."""
-        return self.owners.get(node) or self.owners[min(self.owners)]
+        return next((owner for owner in self.owners if owner.workload.node == node), self.owners[0])
 
 
 def floating_at(world: World, address: Address) -> Floating | None:
@@ -34,20 +42,20 @@ def floating_at(world: World, address: Address) -> Floating | None:
     if not claims:
         return None
     workloads = {each.id: each for each in world.workloads.values()}
-    owners: dict[str, tuple[Workload, Address]] = {}
+    owners: dict[str, Owner] = {}
     idle: list[str] = []
     for endpoint_id, internal in claims:
         workload = workloads.get(endpoint_id)
         if workload is None:
             continue
         if world.settings(workload.node).floating:
-            owners.setdefault(workload.node, (workload, internal))
+            owners.setdefault(workload.node, Owner(workload, internal))
         else:
             idle.append(f"{workload.namespace}/{workload.name} on node/{workload.node}")
     if owners or not idle:
-        return Floating(address, owners) if owners else None
+        return Floating(address, tuple(owners[node] for node in sorted(owners))) if owners else None
     refused = (
         f"{address} is a floating address of {' and '.join(idle)} that is not in force, and leads nowhere:"
         " FloatingIPs is Disabled; set floatingIPs: Enabled in FelixConfiguration"
     )
-    return Floating(address, {}, refused)
+    return Floating(address, (), refused)

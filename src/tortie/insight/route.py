@@ -144,7 +144,7 @@ def _side(end: End) -> Side:
 
 
 def _masqueraded(world: World, source: End, packet: Packet) -> Packet:
-    """The packet behind the sender's node: from that node's address, if a pool with natOutgoing says so."""
+    """The packet behind the sender's node: if a pool has natOutgoing, from that node's or the configured address."""
     if source.workload is None:
         return packet
     pools = world.state.pools.values()
@@ -156,5 +156,6 @@ def _masqueraded(world: World, source: End, packet: Packet) -> Packet:
         node_address(world, name, packet.family) == packet.destination for name in world.state.hosts
     ):
         return packet
-    address = node_address(world, source.workload.node, packet.family)
+    address = world.settings(source.workload.node).nat_address if packet.family is Family.V4 else None
+    address = address or node_address(world, source.workload.node, packet.family)
     return packet if address is None else replace(packet, source=address)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from tortie.api.felix_params import BY_NAME
-from tortie.base.net import Address, Family, Prefix, parse_prefix
+from tortie.base.net import Address, Family, Prefix, parse_address, parse_prefix
 from tortie.verdict.packet import TCP, protocol_number
 
 _T = TypeVar("_T")
@@ -52,6 +52,8 @@ class Settings:
     """Machines outside the cluster that may tunnel to a node."""
     floating: bool
     """Floating addresses are in force."""
+    nat_address: Address | None
+    """What packets that leave the cluster come from, in IPv4; None: the node's own address."""
 
 
 def settings_of(config: Mapping[str, str]) -> Settings:
@@ -95,6 +97,7 @@ def _read(config: tuple[tuple[str, str], ...]) -> Settings:
         wireguard_ports=tuple(wireguard),
         external_nodes=read("ExternalNodesCIDRList", _prefixes),
         floating=read("FloatingIPs", str.lower) == "enabled",
+        nat_address=read("NATOutgoingAddress", _optional_ipv4),
     )
 
 
@@ -110,6 +113,13 @@ def _boolean(text: str) -> bool:
 
 def _optional_boolean(text: str) -> bool | None:
     return _boolean(text) if text else None
+
+
+def _optional_ipv4(text: str) -> Address | None:
+    address = parse_address(text) if text else None
+    if address is not None and address.family is not Family.V4:
+        raise ValueError(f"{text} is no IPv4 address")
+    return address
 
 
 def _prefixes(text: str) -> tuple[Prefix, ...]:

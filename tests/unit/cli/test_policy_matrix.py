@@ -29,6 +29,19 @@ def test_the_table_has_a_mark_for_each_pair(tortie: Tortie) -> None:
     ]
 
 
+def test_a_floating_address_is_a_receiver_like_the_pod_behind_it(tortie: Tortie, tmp_path: Path) -> None:
+    annotations = "annotations: {cni.projectcalico.org/floatingIPs: '[\"192.0.2.7\"]'}, labels: {app: web}}"
+    cluster = PODS.replace("labels: {app: web}}", annotations) + KUBERNETES
+    enabled = "---\napiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\n"
+    (tmp_path / "floating.yaml").write_text(cluster + enabled + "spec: {floatingIPs: Enabled}\n")
+    asked = ("--port", "tcp/8080", "-f", "floating.yaml", "--external", "192.0.2.7")
+    assert [line.split() for line in tortie("policy", "matrix", *asked).out.splitlines()[2:5]] == [
+        ["1", "dev/client", ".", "+", "+"],
+        ["2", "prod/web", "+", ".", "-"],
+        ["3", "192.0.2.7", ".", ".", "."],
+    ], "to itself the pod is led by its node, and asked"
+
+
 def test_json_is_the_document_of_the_issue(tortie: Tortie) -> None:
     answer = tortie("policy", "matrix", "--port", "TCP/81", "-f", "web.yaml", "-o", "json")
     document = json.loads(answer.out)

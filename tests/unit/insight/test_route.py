@@ -123,6 +123,10 @@ spec: {cidr: 10.0.0.0/16, natOutgoing: true}
     two = host_endpoint("two", "n2", "eth0", "192.0.2.2")
     assert ask(world_of(*CLUSTER, pool, two, only_n1), "prod/web", "node/n2", "tcp/80").allowed
     assert not ask(world_of(*CLUSTER, two, only_n1), "prod/web", "node/n2", "tcp/80").allowed
+    elsewhere = felix("node.n1", "natOutgoingAddress: 192.0.2.77")
+    answer = ask(world_of(*CLUSTER, pool, two, only_n1, elsewhere), "prod/web", "node/n2", "tcp/80")
+    assert not answer.allowed
+    assert "behind node/n1 the packet comes from 192.0.2.77 (natOutgoing)" in answer.notes
 
 
 def test_replies_to_untracked_packets_are_judged_on_their_own() -> None:
