@@ -56,11 +56,15 @@ def _is_one_of(cluster: Cluster, peer: dict[str, Any], pod: Entity) -> bool:
 
 def _matches(cluster: Cluster, rule: Document, direction: str, sent: Sent) -> bool:
     other = sent.source if direction == "Ingress" else sent.destination
-    peers = _peers(rule, direction)
-    if peers and not any(_peer_is(cluster, peer, other) for peer in peers):
-        return False
     protocols = rule.get("protocols") or []
-    return not protocols or any(_protocol_is(cluster, each, sent) for each in protocols)
+    peers: list[dict[str, Any] | None] = [*_peers(rule, direction)]
+    for peer in peers or [None]:
+        if peer is not None and not _peer_is(cluster, peer, other):
+            continue
+        receiver = peer if direction == "Egress" else None
+        if not protocols or any(_protocol_is(cluster, each, sent, receiver=receiver) for each in protocols):
+            return True
+    return False
 
 
 def _peer_is(cluster: Cluster, peer: dict[str, Any], address: str) -> bool:
@@ -80,12 +84,18 @@ def _is_in(selector: dict[str, Any], entity: Entity) -> bool:
     return selects(selector, inherited)
 
 
-def _protocol_is(cluster: Cluster, entry: dict[str, Any], sent: Sent) -> bool:
+def _protocol_is(cluster: Cluster, entry: dict[str, Any], sent: Sent, *, receiver: dict[str, Any] | None) -> bool:
+    """`receiver`: the peer that the receiver is. Who calls the port so must be selected itself: that a network set which
+    the peer selects holds the address is not enough."""
     name = entry.get("destinationNamedPort")
     if name is not None:
         wanted = (name, sent.protocol, sent.destination_port)
         return any(
-            each.is_endpoint and each.has_address(sent.destination) and wanted in each.ports for each in cluster.entities
+            each.is_endpoint
+            and each.has_address(sent.destination)
+            and wanted in each.ports
+            and (receiver is None or "namespaces" not in receiver or _is_in(receiver["namespaces"] or {}, each))
+            for each in cluster.entities
         )
     ((protocol, what),) = entry.items()
     if sent.protocol != PROTOCOLS[protocol]:

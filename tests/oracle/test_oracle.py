@@ -136,6 +136,32 @@ def test_a_lone_not_selector_of_a_global_policy_also_means_strangers() -> None:
     assert not allows(calico(policy, kind="NetworkPolicy"), "192.0.2.1")
 
 
+@pytest.mark.parametrize(("operator", "allowed"), [("DoesNotExist", False), ("Exists", True)])
+def test_a_cluster_policys_named_port_is_that_of_whom_the_peer_selects(operator: str, allowed: bool) -> None:
+    """The set holds the address and is in no namespace; who calls the port so is in one."""
+    policies = f"""
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {{name: set}}
+spec: {{nets: [10.0.0.0/30]}}
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {{name: named}}
+spec:
+  tier: Admin
+  priority: 1
+  subject: {{namespaces: {{}}}}
+  egress:
+  - action: Accept
+    to: [{{namespaces: {{matchExpressions: [{{key: kubernetes.io/metadata.name, operator: {operator}}}]}}}}]
+    protocols: [{{destinationNamedPort: http}}]
+  - action: Deny
+    to: [{{networks: [0.0.0.0/0]}}]
+"""
+    assert allows(policies) is allowed
+
+
 def test_service_accounts_select() -> None:
     policy = calico("{selector: all(), ingress: [{action: Allow, source: {serviceAccounts: {names: [clients]}}}]}")
     assert allows(policy)
