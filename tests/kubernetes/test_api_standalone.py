@@ -105,6 +105,38 @@ def test_apply_label_annotate_and_every_patch(api: Api, name: str) -> None:
     assert api.get("gnp", name)["metadata"]["resourceVersion"] == before
 
 
+def test_what_was_applied_stays_unchanged_also_where_it_spells_out_what_silence_means(api: Api, name: str) -> None:
+    spec = {"cidr": "198.51.100.0/24", "natOutgoing": False, "disabled": False, "assignmentMode": "Automatic"}
+    wanted = json.dumps(
+        {
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "IPPool",
+            "metadata": {"name": name},
+            "spec": spec | {"ipipMode": "Never"},
+        }
+    )
+    assert "created" in api.kubectl("apply", "-f", "-", stdin=wanted)
+    before = api.get("ippool", name)
+    assert before["spec"]["natOutgoing"] is False
+    assert "unchanged" in api.kubectl("apply", "-f", "-", stdin=wanted)
+    assert api.get("ippool", name) == before
+    assert api.kubectl("diff", "-f", "-", stdin=wanted) == ""
+    # What is shown can be patched by its path, too.
+    api.kubectl("patch", "ippool", name, "--type=json", "-p", '[{"op":"replace","path":"/spec/natOutgoing","value":true}]')
+    assert api.get("ippool", name)["spec"]["natOutgoing"] is True
+    assert "configured" in api.kubectl("apply", "-f", "-", stdin=wanted)
+    assert api.kubectl("get", "ippool", name).splitlines()[0].split() == [
+        "NAME", "CIDR", "VXLAN", "IPIP", "NAT", "ALLOCATABLE", "AGE"
+    ]  # fmt: skip
+    api.kubectl("delete", "ippool", name)
+
+
+def test_a_patch_gives_no_other_name(api: Api, name: str) -> None:
+    api.kubectl("apply", "-f", "-", stdin=policy(name, order=1))
+    said = api.refused("patch", "gnp", name, "--type=merge", "-p", '{"metadata":{"name":"other"}}')
+    assert f"the name of the object (other) does not match the name on the URL ({name})" in said
+
+
 def test_server_side_apply_knows_who_owns_what(api: Api, name: str) -> None:
     def words(manager: str, *more: str) -> tuple[str, ...]:
         return ("apply", "--server-side", f"--field-manager={manager}", "-f", "-", *more)

@@ -41,12 +41,12 @@ class PrinterColumn:
         return {"name": self.name, "type": self.type, "jsonPath": self.path}
 
 
-_AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "date")
+AGE = PrinterColumn("Age", ".metadata.creationTimestamp", "date")
 _TIERED = (PrinterColumn("Tier", ".spec.tier"), PrinterColumn("Order", ".spec.order", "number"))
 
 PRINTER_COLUMNS: Mapping[str, tuple[PrinterColumn, ...]] = {
     "NetworkPolicy": _TIERED,
-    "GlobalNetworkPolicy": (*_TIERED, _AGE),
+    "GlobalNetworkPolicy": (*_TIERED, AGE),
     "StagedNetworkPolicy": _TIERED,
     "StagedGlobalNetworkPolicy": _TIERED,
     "Tier": (
@@ -54,7 +54,7 @@ PRINTER_COLUMNS: Mapping[str, tuple[PrinterColumn, ...]] = {
         PrinterColumn("DefaultAction", ".spec.defaultAction"),
         PrinterColumn("Status", '.status.conditions[?(@.type=="Ready")].status'),
     ),
-    "GlobalNetworkSet": (_AGE,),
+    "GlobalNetworkSet": (AGE,),
     "HostEndpoint": (PrinterColumn("Node", ".spec.node"), PrinterColumn("Interface", ".spec.interfaceName")),
     "IPPool": (
         PrinterColumn("CIDR", ".spec.cidr"),
@@ -62,7 +62,7 @@ PRINTER_COLUMNS: Mapping[str, tuple[PrinterColumn, ...]] = {
         PrinterColumn("IPIP", ".spec.ipipMode"),
         PrinterColumn("NAT", ".spec.natOutgoing", "boolean"),
         PrinterColumn("Allocatable", '.status.conditions[?(@.type=="Allocatable")].status'),
-        _AGE,
+        AGE,
     ),
     "IPAMConfiguration": (
         PrinterColumn("StrictAffinity", ".spec.strictAffinity", "boolean"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tortie.api.bgp import BGPConfigurationSpec
 from tortie.api.cluster_policy import NamespacedPods
 from tortie.api.controllers import KubeControllersConfigurationSpec
 from tortie.api.errors import DocumentError, FieldError, Path, UnknownKindError, ValidationError, field_path
@@ -52,6 +53,7 @@ _ALWAYS_SHOWN: Mapping[type[msgspec.Struct], frozenset[str]] = {
     IPAMBlockSpec: frozenset(("allocations", "unallocated", "attributes", "strict_affinity")),
     IPAMHandleSpec: frozenset(("block",)),
     BlockAffinitySpec: frozenset(("state", "deleted", "type")),
+    BGPConfigurationSpec: frozenset(("log_severity_screen",)),
     KubeControllersConfigurationSpec: frozenset(("controllers",)),
     KubernetesNetworkPolicySpec: frozenset(("pod_selector",)),
     StagedNetworkPolicySpec: frozenset(("tier", "staged_action")),
@@ -60,7 +62,7 @@ _ALWAYS_SHOWN: Mapping[type[msgspec.Struct], frozenset[str]] = {
     # Empty selectors select everything and are required.
     NamespacedPods: frozenset(("namespace_selector", "pod_selector")),
 }
-"""Fields that people expect to read even when they hold their default."""
+"""Fields that people expect to read even when they hold their default, and that Calico stores then too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def encode(resource: Resource) -> dict[str, Any]:
 def to_json(resource: Resource) -> bytes:
     """A resource as a store keeps it, metadata included; it is also a valid document."""
     kind = KINDS[resource.kind]
-    body = {known.encode_name: getattr(resource, known.name) for known in msgspec.structs.fields(resource)}
+    body = {known.encode_name: _spelt_out(getattr(resource, known.name)) for known in msgspec.structs.fields(resource)}
     document = {key: value for key, value in body.items() if value is not None}
     return msgspec.json.encode(document | {"apiVersion": kind.api_version, "kind": kind.document_kind})
 
@@ -219,7 +221,7 @@ def _plain(value: Any) -> Any:
             return {
                 known.encode_name: _plain(getattr(value, known.name))
                 for known in msgspec.structs.fields(value)
-                if known.name in shown or not _is_default(known, getattr(value, known.name))
+                if known.name in shown or _is_shown(known, getattr(value, known.name))
             }
         case tuple() | list():
             return [_plain(item) for item in value]
@@ -231,7 +233,18 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _is_default(known: msgspec.structs.FieldInfo, value: Any) -> bool:
-    if known.default_factory is not msgspec.NODEFAULT:
-        return bool(value == known.default_factory())
-    return bool(value == known.default)
+def _spelt_out(value: Any) -> Any:
+    """A spec with those defaults that Calico writes, too, and msgspec leaves out; anything else as it is."""
+    shown = _ALWAYS_SHOWN.get(type(value))
+    if shown is None:
+        return value
+    fields = (known for known in msgspec.structs.fields(value) if known.name in shown)
+    return {known.encode_name: getattr(value, known.name) for known in fields} | msgspec.to_builtins(value)
+
+
+def _is_shown(known: msgspec.structs.FieldInfo, value: Any) -> bool:
+    """Whether people expect to read it: no default, or one that has such fields itself."""
+    if type(value) in _ALWAYS_SHOWN:
+        return True
+    default = known.default if known.default_factory is msgspec.NODEFAULT else known.default_factory()
+    return bool(value != default)

@@ -11,6 +11,7 @@ from tortie.api.resource import Resource
 from tortie.apiserver.objects import document
 from tortie.apiserver.pages import Page
 from tortie.apiserver.served import Served
+from tortie.apiserver.spelling import as_applied
 from tortie.apiserver.tables import Include, Shape, metadata_only, table
 from tortie.dataplane.enforcement import RELEASE, unenforced
 
@@ -27,7 +28,7 @@ class Answers:
     def object(self, served: Served, resource: Resource, shape: Shape, include: Include, *, stored: bool = True) -> bytes:
         """One object. What is not stored, as after a dry run, has the version of something else."""
         if not stored and shape == "object":
-            return msgspec.json.encode(document(resource))
+            return msgspec.json.encode(as_applied(served, document(resource)))
         return bytes(self._one(served, resource, shape, include))
 
     async def list(self, served: Served, page: Page, shape: Shape, include: Include, *, whole: bool) -> bytes:
@@ -71,11 +72,11 @@ class Answers:
             return msgspec.Raw(msgspec.json.encode(metadata_only(resource)))
         metadata = resource.metadata
         if not metadata.resource_version:
-            return msgspec.Raw(msgspec.json.encode(document(resource)))
+            return msgspec.Raw(msgspec.json.encode(as_applied(served, document(resource))))
         key = (*resource.key, metadata.uid, metadata.resource_version)
         found = self._encoded.get(key)
         if found is None:
-            found = self._encoded[key] = msgspec.Raw(msgspec.json.encode(document(resource)))
+            found = self._encoded[key] = msgspec.Raw(msgspec.json.encode(as_applied(served, document(resource))))
             if len(self._encoded) > _ENCODED:
                 self._encoded.popitem(last=False)
         return found

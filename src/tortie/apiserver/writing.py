@@ -24,6 +24,7 @@ from tortie.apiserver.reading import tier_of
 from tortie.apiserver.rehearsal import Rehearsal
 from tortie.apiserver.schema import list_types
 from tortie.apiserver.served import Served
+from tortie.apiserver.spelling import as_applied
 from tortie.base.aio import Backoff
 from tortie.datastore import operations
 from tortie.datastore.client import Client
@@ -96,8 +97,7 @@ class Writer:
         found, problems = admit(write.served, body, strictness=write.strictness)
         metadata = found["metadata"]
         metadata |= _scope(write, metadata)
-        if metadata.get("name", write.name) != write.name:
-            raise Refusal(400, f"the name of the object ({metadata['name']}) does not match the name on the URL ({write.name})")
+        _require_name(write, metadata)
         metadata["name"] = write.name
         return await self._change(write, lambda _: (found, tuple(problems)), given=str(metadata.get("resourceVersion") or ""))
 
@@ -107,8 +107,9 @@ class Writer:
             return await self._apply(write, patch)
 
         def change(stored: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-            result = patched(stored, patch, content_type)
+            result = patched(as_applied(write.served, stored), patch, content_type)
             found, problems = admit(write.served, result, strictness=write.strictness)
+            _require_name(write, found["metadata"])
             given = found["metadata"].get("resourceVersion")
             if given != stored["metadata"].get("resourceVersion"):
                 raise UpdateConflict(write.key)
@@ -305,6 +306,12 @@ def _scope(write: Write, metadata: Mapping[str, Any]) -> dict[str, str]:
             else f"{write.served.kind.document_kind} has no namespace, but metadata.namespace is {given}",
         )
     return {"namespace": write.namespace} if write.namespace else {}
+
+
+def _require_name(write: Write, metadata: Mapping[str, Any]) -> None:
+    given = metadata.get("name", write.name)
+    if given != write.name:
+        raise Refusal(400, f"the name of the object ({given}) does not match the name on the URL ({write.name})")
 
 
 def _require_uid(write: Write, stored: Resource, uid: str) -> None:

@@ -138,7 +138,10 @@ def test_controllers_that_are_there_are_filled_in_and_others_stay_off() -> None:
 
 
 def test_what_an_api_server_would_fill_in_from_the_schemas_is_filled_in() -> None:
-    assert _filled("BGPConfiguration", {})["spec"] == {"serviceLoadBalancerAggregation": "Enabled"}
+    assert _filled("BGPConfiguration", {})["spec"] == {
+        "logSeverityScreen": "Info",
+        "serviceLoadBalancerAggregation": "Enabled",
+    }
     felix = _filled("FelixConfiguration", {})["spec"]
     assert (felix["nftablesMode"], felix["nftablesFlowTableOffload"]) == ("Auto", "Disabled")
     assert _filled("FelixConfiguration", {"nftablesMode": "Enabled"})["spec"]["nftablesMode"] == "Enabled"

@@ -314,3 +314,22 @@ def test_every_kind_survives_all_forms() -> None:
         assert decode(encode(resource)) == resource
         assert from_json(kind.kind, to_json(resource)) == resource
         assert load_documents(to_yaml([resource]))[0].resource == resource
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("GlobalNetworkPolicy", "tier", "default"),
+        ("IPPool", "nodeSelector", "all()"),
+        ("IPPool", "assignmentMode", "Automatic"),
+        ("Tier", "defaultAction", "Deny"),
+        ("StagedNetworkPolicy", "stagedAction", "Set"),
+        ("BGPConfiguration", "logSeverityScreen", "Info"),
+        ("IPAMConfiguration", "autoAllocateBlocks", True),
+    ],
+)
+def test_defaults_that_the_schemas_fill_in_are_stored_and_shown(kind: str, field: str, value: object) -> None:
+    bare = decode({"apiVersion": "projectcalico.org/v3", "kind": kind, "metadata": {"name": "x"}, "spec": {}})
+    assert json.loads(to_json(bare))["spec"][field] == value
+    assert encode(bare)["spec"][field] == value
+    assert from_json(kind, to_json(bare)) == bare

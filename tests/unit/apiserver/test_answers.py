@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
+from tortie.api.conditions import Condition, ConditionedStatus
 from tortie.api.felix import FelixConfiguration, FelixConfigurationSpec
 from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.networkset import NetworkSet
+from tortie.api.node_status import CalicoNodeStatus, CalicoNodeStatusSpec
 from tortie.api.resource import Metadata
+from tortie.api.tier import Tier, TierSpec
 from tortie.apiserver import discovery
 from tortie.apiserver.answers import Answers, unenforced_warnings, warnings
 from tortie.apiserver.errors import Refusal
 from tortie.apiserver.objects import MANAGED, admit, document, generated_name, resource_of
 from tortie.apiserver.pages import Page, Pages
 from tortie.apiserver.schema import list_types
-from tortie.apiserver.served import catalogue
+from tortie.apiserver.served import Served, catalogue
 from tortie.apiserver.tables import shape_of
 
 CATALOGUE = catalogue(standalone=True)
@@ -47,12 +50,45 @@ def test_a_table_has_a_cell_for_each_column_and_the_objects_metadata() -> None:
     table = json.loads(asyncio.run(Answers().list(POOLS, Page([pool], "9"), "table", "Metadata", whole=True)))
     row = dict(zip([column["name"] for column in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
     assert row["Name"] == "p"
-    assert row["Cidr"] == "192.0.2.0/24"
+    assert row["CIDR"] == "192.0.2.0/24"
     assert row["Age"].endswith("d")
     assert table["rows"][0]["object"]["metadata"]["name"] == "p"
     assert table["metadata"]["resourceVersion"] == "9"
     bare = json.loads(asyncio.run(Answers().list(POOLS, Page([pool], "9"), "table", "None", whole=True)))
     assert bare["rows"][0]["object"] is None
+
+
+def test_tables_have_the_columns_of_the_crds_and_tortie_gets_besides() -> None:
+    def headings(served: Served) -> dict[int, list[str]]:
+        table = json.loads(asyncio.run(Answers().list(served, Page([], "9"), "table", "None", whole=True)))
+        found: dict[int, list[str]] = {0: [], 1: []}
+        for column in table["columnDefinitions"]:
+            found[column["priority"]].append(column["name"])
+        return found
+
+    assert headings(POLICIES) == {0: ["Name", "Tier", "Order"], 1: ["Selector", "Age"]}
+    assert headings(POOLS) == {
+        0: ["Name", "CIDR", "VXLAN", "IPIP", "NAT", "Allocatable", "Age"],
+        1: ["Selector", "Disabled", "Disablebgpexport", "Assignmentmode"],
+    }
+    assert headings(SETS) == {0: ["Name", "Age"], 1: ["Nets"]}
+    assert headings(CATALOGUE["projectcalico.org", "v3", "workloadendpoints"])[0][:2] == ["Name", "Workload"]
+
+
+def test_cells_are_values_of_their_columns_types() -> None:
+    ready = Condition(type="Ready", status="True", reason="Fine", message="", last_transition_time="2026-01-01T00:00:00Z")
+    tier = Tier(metadata=Metadata(name="t"), spec=TierSpec(order=5), status=ConditionedStatus(conditions=(ready,)))
+    status = CalicoNodeStatus(metadata=Metadata(name="s"), spec=CalicoNodeStatusSpec(node="n", classes=("Agent", "BGP")))
+    tiers = CATALOGUE["projectcalico.org", "v3", "tiers"]
+    statuses = CATALOGUE["projectcalico.org", "v3", "caliconodestatuses"]
+    answers = Answers()
+    first = json.loads(asyncio.run(answers.list(tiers, Page([tier], "9"), "table", "None", whole=True)))
+    assert first["rows"][0]["cells"][:4] == ["t", 5, "Deny", "True"]
+    second = json.loads(asyncio.run(answers.list(statuses, Page([status], "9"), "table", "None", whole=True)))
+    assert second["rows"][0]["cells"][:3] == ["s", "n", '["Agent","BGP"]']
+    none = Tier(metadata=Metadata(name="t"))
+    bare = json.loads(asyncio.run(answers.list(tiers, Page([none], "9"), "table", "None", whole=True)))
+    assert bare["rows"][0]["cells"][:4] == ["t", None, "Deny", None]
 
 
 def test_after_a_dry_run_the_stored_object_is_still_what_is_answered() -> None:
