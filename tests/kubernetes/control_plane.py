@@ -30,7 +30,7 @@ from typing import Any
 import pytest
 
 from tortie.lab.kubernetes_binaries import Binaries, MissingBinaries, find_binaries
-from tortie.lab.kubernetes_plane import Command, ControlPlane, environment, memory_folder
+from tortie.lab.kubernetes_plane import CONTROLLERS, Command, ControlPlane, environment, memory_folder
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 START_SECONDS = 60.0
@@ -172,7 +172,7 @@ class Cluster:
     def start(self, name: str) -> None:
         """Start a killed one again, on its data; for the API server, return when it is ready."""
         self._start(next(command for command in self.plane.commands() if command.name == name))
-        if name != "controller-manager":
+        if name != CONTROLLERS:
             self.wait()
 
     # ---- life ----
@@ -184,8 +184,12 @@ class Cluster:
             )  # fmt: skip
 
     def start_all(self) -> None:
+        """Return when all are ready."""
         for command in self.plane.commands():
+            if command.name == CONTROLLERS:
+                self.wait()
             self._start(command)
+        self.wait()
 
     def kill_all(self) -> None:
         for name in reversed(list(self._processes)):
@@ -195,7 +199,7 @@ class Cluster:
         """Return when the API server is ready, has the namespace `default` and, with controllers, a service account in it."""
         deadline = time.monotonic() + START_SECONDS
         paths = ["/readyz", "/api/v1/namespaces/default"]
-        if "controller-manager" in self._processes:
+        if CONTROLLERS in self._processes:
             paths.append("/api/v1/namespaces/default/serviceaccounts/default")
         opener = self._opener()
         said = "no answer"
@@ -244,7 +248,6 @@ def running(*, controllers: bool = True) -> Iterator[Cluster]:
     try:
         plane.lay_out()
         cluster.start_all()
-        cluster.wait()
         yield cluster
     finally:
         cluster.kill_all()

@@ -17,6 +17,8 @@ from tortie.base.net import Family
 from tortie.lab.kubernetes_binaries import Binaries, MissingBinaries
 
 MASTERS = "system:masters"
+CONTROLLERS = "controller-manager"
+"""The name of the command that has to wait until the API server is ready: it gives up one that is not within ten seconds."""
 _ISSUER = "https://kubernetes.default.svc.cluster.local"
 _SERVICES = {Family.V4: "10.96.0.0/16", Family.V6: "fd00:10:96::/112"}
 _FIRST_SERVICE = {Family.V4: "10.96.0.1", Family.V6: "fd00:10:96::1"}
@@ -111,10 +113,10 @@ class ControlPlane:
         return path
 
     def commands(self) -> tuple[Command, ...]:
-        """What to start, in this order; all may be started at once: who needs another waits for it."""
+        """What to start, in this order; at once but for CONTROLLERS, as the API server waits for etcd."""
         commands = [self._command("etcd", self._etcd()), self._command("apiserver", self._apiserver())]
         if self.controllers:
-            commands.append(self._command("controller-manager", self._controller_manager()))
+            commands.append(self._command(CONTROLLERS, self._controller_manager()))
         return tuple(commands)
 
     def _command(self, name: str, argv: list[str]) -> Command:

@@ -15,7 +15,7 @@ from tortie.lab import kubernetes_guest as guest
 from tortie.lab import kubernetes_objects as objects
 from tortie.lab.kubectl import Kubectl, KubectlError
 from tortie.lab.kubernetes_binaries import find_binaries, find_kubectl
-from tortie.lab.kubernetes_plane import MASTERS, ControlPlane, environment
+from tortie.lab.kubernetes_plane import CONTROLLERS, MASTERS, ControlPlane, environment
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.spec import LabError, LabSpec
 
@@ -57,12 +57,13 @@ async def start(names: LabNames, spec: LabSpec) -> None:
         return
     plane = plane_of(names, spec)
     pids = {}
-    for command in plane.commands():
-        pids[command.name] = await process.start_detached(
-            command.argv, log_path=command.log, env=environment(), netns_path=netns_path(names.fabric)
-        )
     try:
-        await kubectl(names, "admin").wait_ready(seconds=START_SECONDS)
+        for command in plane.commands():
+            if command.name == CONTROLLERS:
+                await kubectl(names, "admin").wait_ready(seconds=START_SECONDS)
+            pids[command.name] = await process.start_detached(
+                command.argv, log_path=command.log, env=environment(), netns_path=netns_path(names.fabric)
+            )
         await kubectl(names, "admin").run("wait", "--for=create", "namespace/kube-system", "--timeout=20s")
     except KubectlError as error:
         dead = [name for name, pid in pids.items() if not process.is_alive(pid)]
