@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.lab.stage import Done, RunningLab, tortie
+from tests.lab.stage import Done, RunningLab, is_running, tortie
 
 from tortie.base.net import Address, parse_address
 from tortie.lab.stream import Stream
@@ -114,11 +114,11 @@ class FaultyLab(RunningLab):
         except (OSError, ValueError):
             return {}
 
-    def eventually_ready(self, *nodes: str, seconds: float = 20) -> None:
+    def eventually_ready(self, *nodes: str, seconds: float = 40) -> None:
         for node in nodes or ("n1", "n2"):
             eventually(lambda node=node: bool(self.status_or_none(node).get("ready")), f"{node} is ready", seconds=seconds)  # type: ignore[misc]
 
-    def eventually_connected(self, *nodes: str, seconds: float = 20) -> None:
+    def eventually_connected(self, *nodes: str, seconds: float = 40) -> None:
         """The agents follow the datastore: what a test says of its failures is about its own."""
         for node in nodes or ("n1", "n2"):
             eventually(
@@ -127,7 +127,7 @@ class FaultyLab(RunningLab):
                 seconds=seconds,
             )
 
-    def eventually_enforced(self, node: str, policy: str, *, enforced: bool = True, seconds: float = 20) -> None:
+    def eventually_enforced(self, node: str, policy: str, *, enforced: bool = True, seconds: float = 40) -> None:
         eventually(
             lambda: (policy in self.table(node)) is enforced,
             f"policy {policy} is {'' if enforced else 'not '}in the kernel of {node}",
@@ -186,6 +186,18 @@ class FaultyLab(RunningLab):
         eventually(lambda: self.status_or_none(node).get("pid") == started.pid, f"{node} has a new agent")
         return started.pid
 
+    @contextlib.contextmanager
+    def stopped_agents(self) -> Iterator[None]:
+        """Neither of the two does anything while the block runs."""
+        agents = [self.agent(node) for node in ("n1", "n2")]
+        try:
+            for pid in agents:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in agents:
+                os.kill(pid, signal.SIGCONT)
+
     def etcd(self) -> int:
         """The pid of the lab's etcd."""
         found = [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if self._is_etcd(path)]
@@ -220,6 +232,24 @@ class FaultyLab(RunningLab):
                 )  # fmt: skip
             self._started.append(started)
 
+    def save_etcd(self, file: Path) -> None:
+        """A backup, as etcd's administrators make it."""
+        self._etcdctl(f"--endpoints=unix://{self.folder}/etcd/clients:0", "snapshot", "save", str(file))
+
+    def put_back_etcd(self, file: Path) -> None:
+        """etcd dies, and starts again on a backup."""
+        data = self.folder / "etcd" / "data"
+        command = Path(f"/proc/{self.etcd()}/cmdline").read_bytes().decode().split("\0")
+        keep = ("--name", "--data-dir", "--initial-cluster=", "--initial-advertise-peer-urls")
+        with self.dead_etcd():
+            os.rename(data, data.with_name("lost"))
+            self._etcdctl("snapshot", "restore", str(file), *(word for word in command if word.startswith(keep)))
+
+    @staticmethod
+    def _etcdctl(*words: str) -> None:
+        done = subprocess.run(["etcdctl", *words], capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-500:]}"
+
     def reap(self) -> None:
         """After `lab down`: no zombie of ours stays."""
         for started in self._started:
@@ -232,6 +262,19 @@ class FaultyLab(RunningLab):
         for suffix in ("-wal", "-shm", ""):
             if Path(f"{source}{suffix}").exists():
                 os.rename(f"{source}{suffix}", f"{target}{suffix}")
+
+    @contextlib.contextmanager
+    def database_away(self, folder: str) -> Iterator[None]:
+        """It stands elsewhere while the block runs. What has taken its place by then goes aside for it, whatever happens."""
+        away, aside = (self.folder / folder / name / "tortie.sqlite" for name in ("away", "aside"))
+        away.parent.parent.mkdir()
+        self.move_database(self.database, away)
+        try:
+            yield
+        finally:
+            if self.database.exists():
+                self.move_database(self.database, aside)
+            self.move_database(away, self.database)
 
     def copy_database(self, target: Path) -> None:
         """A backup, as sqlite makes it."""
@@ -297,18 +340,11 @@ def policy(name: str) -> dict[str, object]:
     }
 
 
-def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], what: str, *, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.05)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def _address(pod: dict[str, Any], family: int) -> Address:
