@@ -11,6 +11,15 @@ import pytest
 from tests.kernel.agent_node import AgentNode, agent_node
 from tests.kernel.dataplane_stage import Pod, tcp_passes, tcp_server
 
+from tortie.api.kubernetes import (
+    IPBlock,
+    KubernetesNetworkPolicy,
+    KubernetesNetworkPolicySpec,
+    LabelSelector,
+    NetworkPolicyIngressRule,
+    NetworkPolicyPeer,
+    NetworkPolicyPort,
+)
 from tortie.api.policy import EntityRule, NetworkPolicy, NetworkPolicySpec, Rule
 from tortie.api.resource import Metadata
 from tortie.base.net import Family
@@ -32,12 +41,31 @@ POLICY = NetworkPolicy(
     ),
 )  # fmt: skip
 
+KUBERNETES = KubernetesNetworkPolicy(
+    metadata=Metadata(name="many", namespace="shop"),
+    spec=KubernetesNetworkPolicySpec(
+        pod_selector=LabelSelector(match_labels={"app": "pod1"}),
+        policy_types=("Ingress",),
+        ingress=(
+            NetworkPolicyIngressRule(
+                from_=(
+                    NetworkPolicyPeer(pod_selector=LabelSelector()),
+                    NetworkPolicyPeer(ip_block=IPBlock(cidr="192.0.2.0/24", except_=("192.0.2.0/25",))),
+                ),
+                ports=(NetworkPolicyPort(port=80), NetworkPolicyPort(port=53, protocol="UDP")),
+            ),
+            NetworkPolicyIngressRule(ports=(NetworkPolicyPort(port=443),)),
+        ),
+    ),
+)
+
 
 @pytest.fixture
 def node() -> Iterator[tuple[AgentNode, Pod, Pod]]:
     with agent_node() as made:
         pods = made.pod(1), made.pod(2)
         made.apply(POLICY)
+        made.apply(KUBERNETES)
         made.start()
         yield made, *pods
 
@@ -73,6 +101,13 @@ def test_the_kernel_equals_what_is_rendered_and_its_counters_tell_of_packets(nod
     _, after = trace(made)
     rules = [rule for chain in after["kernel"]["chains"] for rule in chain["rules"]]
     assert any("np/shop/web ingress 0" in rule["comment"] and rule.get("packets", 0) >= 1 for rule in rules)
+
+
+def test_rules_of_which_conversion_makes_several_are_as_rendered(node: tuple[AgentNode, Pod, Pod]) -> None:
+    code, found = trace(node[0], "shop/many")
+    assert [rule["index"] for rule in found["intent"]["ingress"]] == [0, 0, 0, 0, 1]
+    (chain,) = found["kernel"]["chains"]
+    assert (code, chain["equal"], {rule["asRendered"] for rule in chain["rules"]}) == (0, True, {True})
 
 
 def test_a_rule_that_somebody_adds_by_hand_is_told(node: tuple[AgentNode, Pod, Pod]) -> None:

@@ -33,10 +33,10 @@ def kernel_document(trace: Trace) -> dict[str, Any]:
 
 def _rendered(trace: Trace, table: KernelTable) -> Iterator[nft.Chain]:
     """The chains as an agent renders them, without questions to sets that have no members and therefore are not made."""
-    assert trace.policy is not None or not trace.chains
+    policy = trace.programmed
     for use in trace.chains:
-        assert trace.policy is not None
-        for chain in render_policy(trace.policy, use.direction, layer=use.layer, config=trace.config):
+        assert policy is not None
+        for chain in render_policy(policy, use.direction, layer=use.layer, config=trace.config):
             populated = Populated()
             for name in encode_chain(chain).sets - table.sets.keys():
                 populated.leave_out(name)

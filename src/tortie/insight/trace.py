@@ -1,7 +1,7 @@
 """The way of one policy towards a kernel: what is stored, what it becomes, whom it selects on a node, sets, rules, chains."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tortie.api.resource import Key, Resource
@@ -54,6 +54,27 @@ class Trace:
     def active(self) -> bool:
         """True if the node enforces it."""
         return bool(self.chains)
+
+    @property
+    def programmed(self) -> Policy | None:
+        """`policy` as an agent has it, which names rules by their place in the converted policy.
+
+        One rule as its author wrote it may fill several places there. The kernel's comments count places.
+        """
+        if self.policy is None:
+            return None
+        ingress, egress = (
+            tuple(
+                replace(rule, origin=replace(rule.origin, index=place))
+                for place, rule in zip(self._places(direction), rules(self.policy, direction), strict=True)
+            )
+            for direction in (Direction.INGRESS, Direction.EGRESS)
+        )
+        return replace(self.policy, ingress=ingress, egress=egress)
+
+    def _places(self, direction: Direction) -> list[int]:
+        """Which of the converted rules there are rules of intent for."""
+        return [place for place, each in enumerate(self.written.rules[direction]) if each.rule is not None]
 
 
 def find_policy(subject: Subject, text: str, kind: str = "") -> WrittenPolicy:
