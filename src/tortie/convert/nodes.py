@@ -102,13 +102,13 @@ def _ip(text: str, family: Family) -> str:
 
 
 def _first_host(pod_cidrs: Sequence[str]) -> str:
-    """The address after the base of the first IPv4 pod CIDR."""
+    """The address after the base of the first IPv4 pod CIDR that has one."""
     for text in pod_cidrs:
         try:
             prefix = parse_prefix(text, strict=False)
         except ValueError:
             continue
-        if prefix.family is FAMILIES[0]:
+        if prefix.family is FAMILIES[0] and not prefix.is_single:
             return str(prefix.network._replace(value=prefix.value + 1))
     return ""
 

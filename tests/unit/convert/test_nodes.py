@@ -42,8 +42,9 @@ def test_invalid_annotations_count_as_absent(number: str) -> None:
 
 
 def test_the_tunnel_address_follows_from_the_pod_cidr_when_asked() -> None:
-    node = calico_node(Metadata(name="n1"), pod_cidrs=["fd00::/64", "10.1.2.0/24"], use_pod_cidr=True)
+    pod_cidrs = ["fd00::/64", "255.255.255.255/32", "10.1.2.0/24"]
+    node = calico_node(Metadata(name="n1"), pod_cidrs=pod_cidrs, use_pod_cidr=True)
     assert node.spec.bgp is not None
     assert node.spec.bgp.ipv4_ipip_tunnel_addr == "10.1.2.1"
     assert node.status is not None
-    assert node.status.pod_cidrs == ("fd00::/64", "10.1.2.0/24")
+    assert node.status.pod_cidrs == tuple(pod_cidrs)
