@@ -105,7 +105,7 @@ def _service_lines(explanation: Explanation) -> Iterator[str]:
     picks = "leads to its one backend" if count == 1 else f"picks one of {count} backends"
     asked = f"{port.protocol} port {port.port}" + (f" ({port.name})" if port.name else "")
     own = explanation.service.addresses
-    at = f" at {own[0]}" if len(own) == 1 else ""
+    at = f" at {own[0]}" if len(own) == 1 and not explanation.meaning else ""
     yield f"{explanation.service.text}{at}, {asked}: kube-proxy {picks}{made_up}:"
     for backend in explanation.backends:
         verdict = "allow" if backend.allowed else "deny"

@@ -71,13 +71,9 @@ class Memberships:
 
 
 def depends_on_place(destination: End) -> bool:
-    """True for what is another end from each node: backends of the sender's node, its own peering address, several owners."""
-    service, floating = destination.service, destination.floating
-    return (
-        destination.virtual
-        or (service is not None and service.keeps_inside)
-        or (floating is not None and len(floating.owners) > 1)
-    )
+    """True for what is another end from each node: a backend, the address for BGP peers, one of several owners."""
+    several = destination.floating is not None and len(destination.floating.owners) > 1
+    return destination.virtual or destination.service is not None or several
 
 
 def on_one_node(source: End, destination: End) -> bool:

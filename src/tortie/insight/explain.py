@@ -1,16 +1,15 @@
 """Why one packet passes or does not: the source's egress, nodes on the way, the destination's ingress, each with its walk."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tortie.api.services import ServicePort
 from tortie.base.net import Address, Family
 from tortie.insight.bystanders import Bystander, bystanders
-from tortie.insight.ends import End, at_address, common_family, find, node_of, of_node, of_workload
+from tortie.insight.ends import End, at_address, common_family, find, node_of, of_node, of_service, of_workload
 from tortie.insight.errors import InsightError
 from tortie.insight.question import Question
-from tortie.insight.route import route
-from tortie.insight.services import Service
+from tortie.insight.route import Translation, route
 from tortie.insight.world import World
 from tortie.intent.keys import EndpointId, HostEndpointId
 from tortie.intent.policy import Direction
@@ -148,10 +147,9 @@ def _answer(
     *,
     packet: Packet,
     traced: bool,
-    before_dnat: Packet | None = None,
-    translated_last: bool = False,
+    translation: Translation | None = None,
 ) -> Explanation:
-    way = route(world, source, destination, packet=packet, before_dnat=before_dnat, translated_last=translated_last)
+    way = route(world, source, destination, packet=packet, translation=translation)
     judge_of: Callable[[str], Judge] = world.judge if traced else world.quick
     judged = journey(way.crossings, judge_of)
     sent, received, rest = _sides(judged.steps, source, destination)
@@ -170,19 +168,17 @@ def _answer(
 
 
 def _directly(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
-    """To an address that is its owner's own."""
+    """To an address that is its owner's own, which of a node's ports a service may have taken."""
     packet = _packet(source, destination, question=question)
-    explanation = _answer(world, source, destination, packet=packet, traced=traced)
-    notes = []
     for service in world.services.values() if destination.node else ():
-        what = service.takes_of_nodes(packet.protocol, packet.destination_port, address=packet.destination)
-        if what:
-            name = f"svc/{service.namespace}/{service.name}"
-            port = f"{protocol_name(packet.protocol)} port {packet.destination_port}"
-            notes.append(
-                f"{port} is the {what} of {name}, and kube-proxy leads it there; the answer is about the node: ask for {name}"
-            )
-    return replace(explanation, notes=(*explanation.notes, *notes)) if notes else explanation
+        port, what = service.takes_of_nodes(packet.protocol, packet.destination_port, address=packet.destination)
+        if port is not None:
+            end = replace(of_service(service), addresses=(packet.destination,))
+            asked = replace(question, port=port.port)
+            explanation = _to_service(world, source, end, question=asked, traced=traced, by_node=(destination.node, packet))
+            number = f"{protocol_name(packet.protocol)} port {packet.destination_port} of {packet.destination}"
+            return replace(explanation, meaning=f"{number} is the {what} of {end.text}: node/{destination.node} translates it")
+    return _answer(world, source, destination, packet=packet, traced=traced)
 
 
 def _to_floating(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
@@ -198,8 +194,7 @@ def _to_floating(world: World, source: End, destination: End, *, question: Quest
         source,
         end,
         packet=replace(sent, destination=own),
-        before_dnat=sent,
-        translated_last=True,
+        translation=Translation(sent, workload.node),
         traced=traced,
     )
     who = (
@@ -239,38 +234,54 @@ def _to_virtual(world: World, source: End, destination: End, *, question: Questi
         )
         nothing = replace(destination, nowhere=f"{what}, {whose}: it leads nowhere")
         return _answer(world, source, nothing, packet=packet, traced=traced)
-    node = replace(of_node(world, name), addresses=(packet.destination,))
+    node = replace(of_node(world, name), addresses=(packet.destination,), synthetic_address=False)
     meaning = f"{what}: from {source.text} it is node/{name} itself, which speaks BGP there at TCP port {min(ports)}"
     return replace(_answer(world, source, node, packet=packet, traced=traced), meaning=meaning)
 
 
-def _to_service(world: World, source: End, destination: End, *, question: Question, traced: bool) -> Explanation:
-    """What becomes of a connection to a service: one answer for each backend that it may be led to."""
+def _to_service(
+    world: World,
+    source: End,
+    destination: End,
+    *,
+    question: Question,
+    traced: bool,
+    by_node: tuple[str, Packet] | None = None,
+) -> Explanation:
+    """What becomes of a connection to a service: one answer for each backend that it may be led to.
+
+    `by_node`: it goes to this node's own address, and as this packet; else the node that it meets first translates it.
+    """
     service, family = destination.service, question.family
     assert service is not None
     assert family is not None
     port, backends = service.behind(question.protocol, question.port, family=family)
     own = next((address for address in destination.addresses if address.family is family), None)
+    here, local = node_of(source), ""
+    if by_node is not None and service.keeps_outside and here != by_node[0]:
+        local = f"externalTrafficPolicy is Local, and no ready backend is on node/{by_node[0]}"
+    elif by_node is None and service.keeps_inside and here:
+        local = f"internalTrafficPolicy is Local, and no ready backend is on node/{here}"
     answers = []
     for backend in backends:
         end = at_address(world, backend.address)
-        if service.keeps_inside and node_of(source) and node_of(end) != node_of(source):
+        if local and node_of(end) != (here if by_node is None else by_node[0]):
             continue
         packet = _packet(source, end, question=replace(question, port=backend.port))
-        sent = None if own is None else replace(packet, destination=own, destination_port=port.port)
-        answers.append(_answer(world, source, end, packet=packet, before_dnat=sent, traced=traced))
+        translation = None
+        if by_node is not None:
+            translation = Translation(by_node[1], by_node[0], hides_sender=not service.keeps_outside)
+        elif own is not None:
+            translation = Translation(replace(packet, destination=own, destination_port=port.port))
+        answers.append(_answer(world, source, end, packet=packet, translation=translation, traced=traced))
     if not answers:
-        why = f"its internalTrafficPolicy is Local, and no ready backend is on node/{node_of(source)}"
-        raise InsightError(f"nothing answers {source.text} at svc/{service.namespace}/{service.name}: {why}")
+        raise InsightError(f"nothing answers {source.text} at svc/{service.namespace}/{service.name}: its {local}")
     chosen = next((answer for answer in answers if not answer.allowed), answers[0])
-    notes = (*chosen.notes, *_comes_in(source, service))
-    return replace(chosen, service=destination, service_port=port, backends=tuple(answers), notes=notes)
-
-
-def _comes_in(source: End, service: Service) -> Iterator[str]:
-    if not node_of(source):
+    notes = list(chosen.notes)
+    if not here and by_node is None:
         other = "" if service.keeps_outside else "; by another node kube-proxy would give it that node's address"
-        yield f"{source.text} is assumed to come in by the node of each backend{other}"
+        notes.append(f"{source.text} is assumed to come in by the node of each backend{other}")
+    return replace(chosen, service=destination, service_port=port, backends=tuple(answers), notes=tuple(notes))
 
 
 def _packet(source: End, destination: End, *, question: Question) -> Packet:

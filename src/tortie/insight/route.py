@@ -26,50 +26,79 @@ class Route:
     notes: tuple[str, ...] = ()
 
 
-def route(
-    world: World,
-    source: End,
-    destination: End,
-    *,
-    packet: Packet,
-    before_dnat: Packet | None = None,
-    translated_last: bool = False,
-) -> Route:
-    """The way of a packet between two ends. `before_dnat`: as it was sent, if a node translates the destination: its first
-    one, or with `translated_last` its last.
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A node puts another destination into the packet."""
+
+    sent: Packet
+    """The packet as its sender wrote it."""
+    node: str = ""
+    """Which node does; "": the first on the way."""
+    hides_sender: bool = False
+    """True if what goes on to another node gets that node's address as its source."""
+
+
+def route(world: World, source: End, destination: End, *, packet: Packet, translation: Translation | None = None) -> Route:
+    """The way of a packet between two ends. `packet` is what it becomes by `translation`, if there is one.
 
     An end that talks to itself inside its own network namespace crosses nothing, and so do two strangers.
     """
     leaving, arriving = node_of(source), node_of(destination)
-    if source.workload is not None and source.workload == destination.workload and before_dnat is None:
+    if source.workload is not None and source.workload == destination.workload and translation is None:
         return Route(())
-    if leaving and leaving == arriving and not (source.node and destination.node):
-        return Route((_crossing(world, leaving, _side(source), _side(destination), packet=packet, before_dnat=before_dnat),))
-    if leaving and leaving == arriving:
-        outside = AtInterface(_loopback(world, leaving))
+    nodes: list[str] = []
+    for node in (leaving, "" if translation is None else translation.node, arriving):
+        if node and nodes[-1:] != [node]:
+            nodes.append(node)
+    if source.node and destination.node and len(nodes) == 1:
+        outside, sent = AtInterface(_loopback(world, leaving)), None if translation is None else translation.sent
         return Route(
             (
-                _crossing(world, leaving, AtNode(), outside, packet=packet, before_dnat=before_dnat),
+                _crossing(world, leaving, AtNode(), outside, packet=packet, before_dnat=sent),
                 _crossing(world, leaving, outside, AtNode(), packet=packet),
             )
         )
+    return _through(world, source, destination, nodes=nodes, packet=packet, translation=translation)
+
+
+def _through(
+    world: World, source: End, destination: End, *, nodes: list[str], packet: Packet, translation: Translation | None
+) -> Route:
+    """In by the first of these nodes and out by the last, unless the ends are there."""
+    translator = nodes.index(translation.node) if translation is not None and translation.node else 0
     crossings: list[Crossing] = []
     notes: list[str] = []
-    if leaving:
-        sent, translated = (before_dnat, None) if before_dnat is not None and translated_last else (packet, before_dnat)
-        used = packet.source if source.node else node_address(world, leaving, packet.family)
-        out = _interface(world, leaving, used, notes=notes)
-        crossings.append(_crossing(world, leaving, _side(source), out, packet=sent, before_dnat=translated))
-        behind = _masqueraded(world, source, sent)
-        if arriving and behind.source != packet.source:
-            notes.append(f"behind node/{leaving} the packet comes from {behind.source} (natOutgoing)")
-        packet = replace(packet, source=behind.source)
-        before_dnat = behind if before_dnat is not None and translated_last else None
-    if arriving:
-        used = packet.destination if destination.node else node_address(world, arriving, packet.family)
-        into = _interface(world, arriving, used, notes=notes)
-        crossings.append(_crossing(world, arriving, into, _side(destination), packet=packet, before_dnat=before_dnat))
-    return Route(tuple(crossings), tuple(notes))
+    for index, node in enumerate(nodes):
+        came = replace(translation.sent, source=packet.source) if translation is not None and index <= translator else packet
+        goes = came if index < translator else packet
+        enters, leaves = _side(source), _side(destination)
+        if index or not node_of(source):
+            enters = _interface(world, node, _own(world, node, came, goes), notes=notes)
+        if index < len(nodes) - 1 or not node_of(destination):
+            used = came.source if source.node and not index else node_address(world, node, packet.family)
+            leaves = _interface(world, node, used, notes=notes)
+        before = came if translation is not None and index == translator else None
+        crossings.append(_crossing(world, node, enters, leaves, packet=goes, before_dnat=before))
+        if index == len(nodes) - 1:
+            break
+        behind, why = goes.source if index else _masqueraded(world, source, goes).source, "natOutgoing"
+        if translation is not None and translation.hides_sender and index == translator:
+            behind, why = node_address(world, node, packet.family) or behind, "kube-proxy"
+        if behind != packet.source:
+            notes.append(f"behind node/{node} the packet comes from {behind} ({why})")
+            packet = replace(packet, source=behind)
+    return Route(tuple(crossings), tuple(dict.fromkeys(notes)))
+
+
+def _own(world: World, node: str, *packets: Packet) -> Address | None:
+    """The address of a node by which a packet comes in: the one it is sent to if that is the node's, else the node's first."""
+    for packet in packets:
+        address = packet.destination
+        if address == node_address(world, node, packet.family):
+            return address
+        if any(address in each.expected_addresses for each in _of_node(world, node)):
+            return address
+    return node_address(world, node, packets[0].family)
 
 
 def host_endpoint_at(world: World, node: str, address: Address | None) -> tuple[HostEndpoint | None, str]:

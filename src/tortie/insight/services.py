@@ -54,15 +54,15 @@ class Service:
             raise InsightError(f"{name} has no ready IPv{family.value} backend for port {found.port}: nothing answers there")
         return found, backends
 
-    def takes_of_nodes(self, protocol: int, port: int | None, *, address: Address) -> str:
-        """What of a node's own is the service's: "node port", "external address", or "" for nothing."""
+    def takes_of_nodes(self, protocol: int, port: int | None, *, address: Address) -> tuple[ServicePort | None, str]:
+        """Which of its ports takes a port of a node that has `address`, and as what; None if none does."""
         for each in self.ports:
             if protocol_number(each.protocol) == protocol and port:
                 if each.node_port == port:
-                    return "node port"
+                    return each, "node port"
                 if each.port == port and address in self.addresses:
-                    return "external address"
-        return ""
+                    return each, "external address"
+        return None, ""
 
     def families(self) -> set[Family]:
         """The families of its backends."""

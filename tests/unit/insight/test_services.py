@@ -205,10 +205,58 @@ def test_an_address_of_the_service_network_that_no_service_has_leads_nowhere(sou
     assert ask(world_of(*PODS, WEB), source, "10.96.0.8", "tcp/80").allowed, "nobody says that it is a service's"
 
 
-def test_a_port_of_a_node_that_a_service_takes_is_pointed_at() -> None:
-    taken = BALANCED.replace("{name: www,", "{name: www, nodePort: 30080,").replace("192.0.2.200", "192.0.2.1")
-    world = world_of(*PODS, taken)
-    for port, what in (("tcp/30080", "node port"), ("tcp/80", "external address")):
-        (note,) = ask(world, "198.51.100.9", "node/n1", port).notes
-        assert f"is the {what} of svc/prod/web" in note
-    assert ask(world, "198.51.100.9", "node/n1", "tcp/81").notes == ()
+TAKEN = BALANCED.replace("{name: www,", "{name: www, nodePort: 30080,").replace("192.0.2.200", "192.0.2.1")
+FAR = (pod("web-3", "10.0.1.3", node="n2", labels="{app: web}"), node("n2", "192.0.2.2"))
+STRANGER = "198.51.100.9"
+
+
+def test_a_port_of_a_node_that_a_service_takes_leads_to_its_backends() -> None:
+    world = world_of(*PODS, *FAR, TAKEN, NO_CANARY)
+    for destination, port, what in (
+        ("node/n2", "tcp/30080", "TCP port 30080 of 192.0.2.2 is the node port"),
+        ("192.0.2.1", "tcp/80", "TCP port 80 of 192.0.2.1 is the external address"),
+    ):
+        answer = ask(world, STRANGER, destination, port)
+        name = destination if destination.startswith("node/") else "node/n1"
+        assert answer.meaning == f"{what} of svc/prod/web: {name} translates it"
+        assert [backend.allowed for backend in answer.backends] == [True, False, True]
+    assert ask(world, STRANGER, "node/n1", "tcp/81").service is None
+    assert ask(world, STRANGER, "node/n2", "tcp/80").service is None
+
+
+def test_a_backend_behind_another_node_than_that_of_the_port_sees_that_nodes_address() -> None:
+    rules = f"types: [Ingress]\ningress: [{{action: Allow, source: {{nets: [{STRANGER}/32]}}}}]"
+    only_true_source = global_policy("true-source", "app == 'web'", rules)
+    world = world_of(*PODS, *FAR, TAKEN, only_true_source)
+    answer = ask(world, STRANGER, "node/n1", "tcp/30080")
+    assert {backend.destination.text: backend.allowed for backend in answer.backends} == {
+        "prod/web-1": True,
+        "prod/web-2": True,
+        "prod/web-3": False,
+    }
+    assert "behind node/n1 the packet comes from 192.0.2.1 (kube-proxy)" in answer.notes
+
+
+def test_with_external_traffic_policy_local_the_node_of_the_port_answers_with_its_own_backends_only() -> None:
+    local = TAKEN.replace("type:", "externalTrafficPolicy: Local, type:")
+    world = world_of(*PODS, *FAR, node("n3", "192.0.2.3"), local)
+    (backend,) = ask(world, STRANGER, "node/n2", "tcp/30080").backends
+    assert backend.destination.text == "prod/web-3"
+    with pytest.raises(InsightError, match="externalTrafficPolicy is Local, and no ready backend is on node/n3"):
+        ask(world, STRANGER, "node/n3", "tcp/30080")
+    assert len(ask(world, "dev/client", "node/n1", "tcp/30080").backends) == 3, "a sender on the node itself is led to all"
+
+
+def test_pre_dnat_policy_of_the_ports_node_sees_the_node_port_and_both_nodes_forward() -> None:
+    endpoints = (host_endpoint("one", "n1", "eth0"), host_endpoint("two", "n2", "eth0"))
+    deny = "types: [Ingress]\ningress: [{action: Deny, protocol: TCP, destination: {nets: [192.0.2.2/32], ports: [30080]}}]"
+    guard = global_policy("guard", "has(host)", deny, more="preDNAT: true\napplyOnForward: true")
+    world = world_of(*PODS, *FAR, *endpoints, TAKEN, guard)
+    answer = ask(world, STRANGER, "node/n2", "tcp/30080")
+    assert [backend.allowed for backend in answer.backends] == [False, False, False]
+    assert all("pre-DNAT policy of host endpoint two" in backend.deciding.hook for backend in answer.backends)
+    assert ask(world, STRANGER, "node/n1", "tcp/30080").allowed
+    nodes = [
+        (step.node, step.direction.value) for step in answer.backends[0].journey.steps if step.hook.value == "filter forward"
+    ]
+    assert nodes == [("n2", "Ingress"), ("n2", "Egress"), ("n1", "Ingress"), ("n1", "Ingress")]
