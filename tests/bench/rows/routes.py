@@ -24,7 +24,7 @@ from tortie.api.ippool import IPPool, IPPoolSpec
 from tortie.api.node import Node, NodeBGP, NodeSpec
 from tortie.api.resource import Metadata, Resource
 from tortie.base.metrics import Metrics
-from tortie.base.net import Family, Prefix, parse_address, parse_interface, parse_prefix
+from tortie.base.net import FAMILIES, Family, Prefix, parse_address, parse_interface, parse_prefix
 from tortie.calc.graph import KINDS, Graph
 from tortie.convert.feed import convert_update
 from tortie.dataplane.linux import LinuxDataplane
@@ -40,20 +40,39 @@ from tortie.kernel.route_table import RouteTable
 
 _ROUTES, _NODES, _BLOCKS = 65_536, 500, 8
 _RATE, _RESYNC_SECONDS, _HOLD_LIMIT = 40_000, 0.3, 10.0
-_OWN = "172.16.0.1/16"
 _NODE = "n0"
 _CLUSTER = f"{_NODES} nodes x {_BLOCKS} blocks, datastore in sqlite"
-_ROWS = (
-    Row("routes-65536", f"{_ROUTES} routes put and applied", "`ip -batch` adds the same", "s"),
-    Row("routes-65536-bound", f"{_ROUTES} routes put and applied", f"the bound: {_RATE} routes/s", "s", target=1.0),
-    Row("routes-resync", f"{_ROUTES} routes read back, nothing changed", f"the bound: {_RESYNC_SECONDS} s", "s", target=1.0),
-    Row(
-        "routes-hold",
-        "longest hold of the loop meanwhile",
-        "the rule: 10 ms, or what an idle loop suffers",
-        "ms",
-        target=1.0,
-    ),
+
+
+class _Ground(NamedTuple):
+    """Of one family: where a node is, the machine behind it, the first of its blocks, and how rows are called."""
+
+    own: str
+    via: str
+    block: str
+    prefix: str = ""
+    words: str = ""
+
+
+_GROUNDS = {
+    Family.V4: _Ground("172.16.0.1/16", "172.16.0.9", "10.0.0.0/26"),
+    Family.V6: _Ground("fd00:172::1/64", "fd00:172::9", "fd00:10::/122", "ipv6-", " IPv6"),
+}
+
+
+def _rows(family: Family) -> tuple[Row, ...]:
+    _, _, _, prefix, words = _GROUNDS[family]
+    put, read = f"{_ROUTES}{words} routes put and applied", f"{_ROUTES}{words} routes read back, nothing changed"
+    idle = "the rule: 10 ms, or what an idle loop suffers"
+    return (
+        Row(f"{prefix}routes-65536", put, f"`ip -{family.value} -batch` adds the same", "s"),
+        Row(f"{prefix}routes-65536-bound", put, f"the bound: {_RATE} routes/s", "s", target=1.0),
+        Row(f"{prefix}routes-resync", read, f"the bound: {_RESYNC_SECONDS} s", "s", target=1.0),
+        Row(f"{prefix}routes-hold", f"longest hold of the loop meanwhile{words and ','}{words}", idle, "ms", target=1.0),
+    )
+
+
+_CLUSTER_ROWS = (
     Row("cluster-500", f"in sync to all routes in the kernel, {_CLUSTER}", "`ip -batch` adds the same routes", "s"),
     Row("cluster-500-start", f"nothing read to all routes in the kernel, {_CLUSTER}", "`ip -batch` adds the same routes", "s"),
 )
@@ -65,23 +84,24 @@ class _Took(NamedTuple):
     hold: float
 
 
-def _equip(fd: int) -> None:
+def _equip(fd: int, family: Family = Family.V4) -> None:
     with Links(fd) as links:
         links.create_veth("up0", "up0p")
         links.set_up("up0")
         links.set_up("up0p")
-        links.add_address("up0", parse_interface(_OWN))
+        links.add_address("up0", parse_interface(_GROUNDS[family].own))
 
 
 def _floor(namespace: str, routes: Sequence[Route]) -> float:
     """Seconds that iproute2 takes in a namespace of its own."""
+    family = routes[0].dst.family
     with netns.opened(namespace) as fd:
-        _equip(fd)
+        _equip(fd, family)
     with tempfile.NamedTemporaryFile("w") as file:
         file.writelines(f"route add {each.dst} via {each.via} dev up0 onlink proto {PROTOCOL}\n" for each in routes)
         file.flush()
         started = time.perf_counter()
-        netns.run_in_named(namespace, lambda: subprocess.run(["ip", "-batch", file.name], check=True))
+        netns.run_in_named(namespace, lambda: subprocess.run(["ip", f"-{family.value}", "-batch", file.name], check=True))
         return time.perf_counter() - started
 
 
@@ -100,10 +120,9 @@ def _as_an_agent() -> Iterator[None]:
         gc.set_threshold(*thresholds)
 
 
-def _many() -> list[Route]:
-    block = parse_prefix("10.0.0.0/26")
-    via = parse_address("172.16.0.9")
-    dsts = [Prefix(Family.V4, block.value + (number << 6), block.length) for number in range(_ROUTES)]
+def _many(family: Family = Family.V4) -> list[Route]:
+    block, via = parse_prefix(_GROUNDS[family].block), parse_address(_GROUNDS[family].via)
+    dsts = [Prefix(family, block.value + (number << 6), block.length) for number in range(_ROUTES)]
     return [Route(dst=dst, via=via, device="up0", onlink=True) for dst in dsts]
 
 
@@ -142,24 +161,29 @@ async def _program(fd: int, wanted: Sequence[Route]) -> _Took:
         return _Took(program, resyncs, max(holds))
 
 
-@contextlib.asynccontextmanager
-async def _routes_stage() -> AsyncIterator[Measure]:
-    wanted = _many()
+def _routes_bench(family: Family) -> Bench:
+    prefix = _GROUNDS[family].prefix
 
-    async def measure(_: int) -> Mapping[str, Pair]:
-        with ground.spaces(2) as (ours, peer):
-            with netns.opened(ours) as fd, idle_loop.running() as beside:
-                _equip(fd)
-                took = await _program(fd, wanted)
-            floor = _floor(peer, wanted)
-        return {
-            "routes-65536": Pair([took.program], [floor]),
-            "routes-65536-bound": Pair([took.program], [_ROUTES / _RATE]),
-            "routes-resync": Pair(took.resyncs, [_RESYNC_SECONDS]),
-            "routes-hold": Pair([took.hold], [max(_HOLD_LIMIT, beside.longest)]),
-        }
+    @contextlib.asynccontextmanager
+    async def stage() -> AsyncIterator[Measure]:
+        wanted = _many(family)
 
-    yield measure
+        async def measure(_: int) -> Mapping[str, Pair]:
+            with ground.spaces(2) as (ours, peer):
+                with netns.opened(ours) as fd, idle_loop.running() as beside:
+                    _equip(fd, family)
+                    took = await _program(fd, wanted)
+                floor = _floor(peer, wanted)
+            return {
+                f"{prefix}routes-65536": Pair([took.program], [floor]),
+                f"{prefix}routes-65536-bound": Pair([took.program], [_ROUTES / _RATE]),
+                f"{prefix}routes-resync": Pair(took.resyncs, [_RESYNC_SECONDS]),
+                f"{prefix}routes-hold": Pair([took.hold], [max(_HOLD_LIMIT, beside.longest)]),
+            }
+
+        yield measure
+
+    return Bench(f"{prefix}routes", _rows(family), stage)
 
 
 # ---- a cluster ----
@@ -238,4 +262,4 @@ async def _cluster_stage() -> AsyncIterator[Measure]:
         yield measure
 
 
-BENCHES = (Bench("routes", _ROWS[:4], _routes_stage), Bench("cluster-500", _ROWS[4:], _cluster_stage))
+BENCHES = (*map(_routes_bench, FAMILIES), Bench("cluster-500", _CLUSTER_ROWS, _cluster_stage))
