@@ -362,6 +362,9 @@ def test_on_etcd_it_survives_that_etcd_is_killed(tmp_path: Path, name: str) -> N
                 api.kubectl("delete", "gnp", name)
                 assert next(events)["type"] == "DELETED"
             member.kill()
+            killed = time.monotonic()
+            wait_until(lambda: _raw(api, "/readyz", login={})[0] == 503)
+            assert time.monotonic() - killed < 8, "whoever balances load goes on sending requests here meanwhile"
             assert "does not answer" in api.refused("get", "gnp", name, "--request-timeout=30s")
 
 

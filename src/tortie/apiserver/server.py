@@ -36,7 +36,9 @@ from tortie.datastore.kubernetes.settings import read_settings
 _log = log.get(__name__)
 
 _BODY_BYTES = 3 << 20
-_PING_SECONDS = 5.0
+_PING_SECONDS = 1.0
+_LATE_SECONDS = 2.0
+"""An answer that takes longer is none for whoever asks for our health: it is told within three seconds."""
 _TRUST_SECONDS = 60.0
 _STOP_SECONDS = 5.0
 _START_SECONDS = 60.0
@@ -221,8 +223,12 @@ async def _listening(options: Options, service: Service, tls: ssl.SSLContext | N
 
 async def _look_after(client: Client, service: Service) -> None:
     """Initialise the datastore, and keep asking whether it answers. Without end."""
+    loop = asyncio.get_running_loop()
+    late = f"the datastore has not answered for {_LATE_SECONDS:g} s"
     initialized = False
     while True:
+        # Its client is patient, which who asks for our health need not be.
+        alarm = loop.call_later(_LATE_SECONDS, _note, service, late)
         try:
             if initialized:
                 with contextlib.suppress(DoesNotExist):
@@ -230,14 +236,20 @@ async def _look_after(client: Client, service: Service) -> None:
             else:
                 await ensure_initialized(client)
                 initialized = True
-            if service.ready:
-                _log.info("ready")
-            service.ready = ""
+            _note(service, "")
         except DatastoreError as error:
-            if service.ready != str(error):
-                _log.warning("not ready: %s", error)
-            service.ready = str(error)
+            _note(service, str(error))
+        finally:
+            alarm.cancel()
         await asyncio.sleep(_PING_SECONDS if initialized and not service.ready else 0.5)
+
+
+def _note(service: Service, unready: str) -> None:
+    if unready and service.ready != unready:
+        _log.warning("not ready: %s", unready)
+    elif service.ready and not unready:
+        _log.info("ready")
+    service.ready = unready
 
 
 def _context(serving: _Serving, authorities: str) -> ssl.SSLContext:
