@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tortie.cli.output import as_json
-from tortie.cli.worlds import NO, YES, inputs, live_resources, live_world, live_world_with, open_world, read_files
+from tortie.cli.worlds import NO, YES, inputs, live_resources_told, live_world, live_world_with, open_world, read_files
 from tortie.insight.diff import Change, Difference, difference_document, staged_enforced
 from tortie.insight.diff import diff as compare
 from tortie.insight.errors import InsightError
@@ -72,7 +72,7 @@ def _worlds(
     if live and (paths or not places):
         raise InsightError("--live AFTER: name the files that are to be applied to the datastore, and no -f")
     if live:
-        resources = live_resources(config_file)
+        resources = live_resources_told(config_file)
         before, after = live_world(resources), live_world_with(resources, read_files(places))
         return before, staged_enforced(after) if staged else after
     if staged:

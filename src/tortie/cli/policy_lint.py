@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tortie.cli.output import as_json
-from tortie.cli.worlds import NO, YES, inputs, live_resources, live_world, tell_ignored, texts
+from tortie.cli.worlds import NO, YES, inputs, live_resources_told, live_world, tell_ignored, texts
 from tortie.insight.lint.catalogue import CHECKS
 from tortie.insight.lint.findings import Finding, Severity, findings_document
 from tortie.insight.lint.reading import read
@@ -73,7 +73,7 @@ def lint(
 
 def _findings(paths: Sequence[str], config_file: str | None) -> tuple[list[Finding], World]:
     if not paths:
-        world = live_world(live_resources(config_file))
+        world = live_world(live_resources_told(config_file))
         return find(world), world
     found = read(texts(paths))
     tell_ignored(found.loaded)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from tortie.api.kubernetes import Pod
+from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
 from tortie.calc.graph import KINDS as CALCULATED
 from tortie.calc.graph import STAGED_KINDS
@@ -49,7 +50,7 @@ staged_option = click.option("--staged", is_flag=True, help="Answer as if every 
 def open_world(paths: Sequence[str], config_file: str | None) -> World:
     """From files if there are any, else from the datastore. Says on stderr what was not looked at."""
     if not paths:
-        return live_world(live_resources(config_file))
+        return live_world(live_resources_told(config_file))
     loaded = read_files(paths)
     tell_ignored(loaded)
     return loaded.world()
@@ -103,6 +104,14 @@ def live_resources(config_file: str | None) -> list[Resource]:
         return [*listing.items, *filter(None, map(stand_in, listing.unreadable))]
 
     return asyncio.run(listed())
+
+
+def live_resources_told(config_file: str | None) -> list[Resource]:
+    """`live_resources`; says on stderr if there is nothing, which answers every question and is rarely what is meant."""
+    resources = live_resources(config_file)
+    if all(isinstance(each, Profile) for each in resources):  # one is built in
+        click.echo("The datastore holds nothing that policy depends on: is it the one that is meant?", err=True)
+    return resources
 
 
 def live_world(resources: Sequence[Resource]) -> World:

@@ -107,6 +107,7 @@ def test_without_files_the_datastore_is_asked(tortie: Tortie) -> None:
     answer = tortie("policy", "matrix", "--port", "tcp/80")
     assert answer.code == 0
     assert "no pair" in answer.err
+    assert "is it the one that is meant?" in answer.err
 
 
 def test_staged_policies_can_be_asked_about_as_if_enforced(tortie: Tortie) -> None:
