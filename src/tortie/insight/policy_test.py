@@ -11,6 +11,7 @@ Lists stand for all of their entries; groups for all pods that a selector select
 itself.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,7 @@ from tortie.insight.world import World
 
 _FIELDS = {"name", "from", "to", "port", "ports", "protocol", "expect", "family"}
 _EXPECT = {"allow": True, "allowed": True, "deny": False, "denied": False}
+_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HEAD = {"apiVersion", "kind", "metadata", "tests"}
 
 
@@ -281,4 +283,5 @@ def junit_xml(outcomes: Sequence[Outcome], *, suite: str) -> str:
             failure = ElementTree.SubElement(case, "failure", {"message": message, "type": "PolicyTest"})
             failure.text = f"{outcome.assertion.where}\n{outcome.text}: {message}\n{outcome.reason}"
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    # What XML has no way to write would make the whole report unreadable.
+    return _NOT_IN_XML.sub("?", ElementTree.tostring(root, encoding="unicode", xml_declaration=True)) + "\n"

@@ -109,6 +109,13 @@ def test_resources_may_stand_beside_the_assertions(world: World) -> None:
     assert told(run(world, both)) == [("dev/client -> prod/web tcp/81", True)]
 
 
+@pytest.mark.parametrize("name", ["\\x01", "\\uFFFF", "\\e[31m", '<b>&\\"'])
+def test_junit_can_be_read_whatever_an_assertion_is_called(world: World, name: str) -> None:
+    outcomes = run(world, f'- {{name: "{name}", from: dev/client, to: prod/web, port: tcp/8080, expect: deny}}\n')
+    (suite,) = ElementTree.fromstring(junit_xml(outcomes, suite="t.yaml").encode())
+    assert suite[0][0].attrib["message"] == "expected deny, got allow"
+
+
 def test_junit_has_a_case_for_each_packet_and_the_reason_of_each_failure(world: World) -> None:
     outcomes = run(world, "- {name: a < b, from: [dev/client, 192.0.2.7], to: prod/web, port: tcp/80, expect: deny}\n")
     suite = ElementTree.fromstring(junit_xml(outcomes, suite="t.yaml").encode())[0]
