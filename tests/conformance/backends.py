@@ -47,7 +47,7 @@ class Backend:
 
         async def main() -> T:
             async with self.client() as client:
-                return await asyncio.wait_for(scenario(client), 50)
+                return await asyncio.wait_for(scenario(client), 100)
 
         return asyncio.run(main())
 

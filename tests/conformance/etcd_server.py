@@ -65,7 +65,7 @@ class Member:
 
     def wait(self) -> None:
         """Return when it answers, which it does once it has a leader."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         while time.monotonic() < deadline:
             assert self._process is not None
             if self._process.poll() is not None:

@@ -185,7 +185,7 @@ def test_a_watch_that_was_away_during_a_compaction_says_so(member: Member) -> No
             member.compact()
             proxy.mode = "through"
             with pytest.raises(Compacted, match="list again"):
-                await asyncio.wait_for(watch, 20)
+                await asyncio.wait_for(watch, 40)
 
     etcd_at({"ETCD_ENDPOINTS": member.url}).run(scenario)
 
@@ -373,7 +373,7 @@ def test_when_no_member_answers_it_is_unavailable_and_names_one() -> None:
         ]
         for request in requests:
             with pytest.raises(Unavailable, match=f"http://127.0.0.1:{port}"):
-                await asyncio.wait_for(request, 5)
+                await asyncio.wait_for(request, 20)
 
     etcd_at({"ETCD_ENDPOINTS": f"http://127.0.0.1:{port}"}).run(scenario)
 
@@ -434,8 +434,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("impatient")
-def test_certificates_of_both_sides_are_checked(certificates: Path) -> None:
+def test_certificates_of_both_sides_are_checked(certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def file(name: str) -> str:
         return str(certificates / name)
 
@@ -457,6 +456,7 @@ def test_certificates_of_both_sides_are_checked(certificates: Path) -> None:
         etcd_at(good).run(scenario)
         by_name = member.url.replace("127.0.0.1", "localhost")
         etcd_at(good | {"ETCD_ENDPOINTS": by_name}).run(lambda client: client.list("Tier"))
+        monkeypatch.setattr(connection, "PATIENCE_SECONDS", 0.3)
         refused(env, Unavailable, member.url)
         refused(good | {"ETCD_CERT_FILE": file("other.crt"), "ETCD_KEY_FILE": file("other.key")}, Unavailable, member.url)
         refused(good | {"ETCD_CA_CERT_FILE": file("other.crt")}, Unavailable, member.url)

@@ -68,7 +68,7 @@ def play(handler: Handler, scenario: Callable[[Client, Fake], Awaitable[None]]) 
         port = runner.addresses[0][1]
         client = KubernetesClient(Settings(f"http://127.0.0.1:{port}", Login(), group=CRD_V1))
         try:
-            await asyncio.wait_for(scenario(client, fake), 30)
+            await asyncio.wait_for(scenario(client, fake), 50)
         finally:
             await client.close()
             await runner.cleanup()
@@ -122,7 +122,7 @@ def test_a_server_with_too_much_to_do_is_asked_again_when_it_said(monkeypatch: p
     async def scenario(client: Client, fake: Fake) -> None:
         began = time.monotonic()
         assert len((await client.list("NetworkSet")).items) == 1
-        assert 1 <= time.monotonic() - began < 4
+        assert 1 <= time.monotonic() - began < 20
         assert len(fake.requests) == 2
 
     play(failing_first(1, busy, lambda: listing(stored("a", 3))), scenario)

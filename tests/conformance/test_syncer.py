@@ -1,8 +1,9 @@
 """What a syncer promises over every backend, and over one that fails on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import cast
 
 import msgspec
 import pytest
@@ -43,7 +44,7 @@ class Consumer:
         self._news.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             while not condition():
                 self._news.clear()
                 await self._news.wait()
@@ -79,19 +80,21 @@ class Flaky:
 
     async def watch(self, kinds: Sequence[str], *, revision: str) -> AsyncIterator[Sequence[Event]]:
         self._break.clear()
-        watch = self._client.watch(kinds, revision=revision)
+        watch = cast(AsyncGenerator[Sequence[Event], None], self._client.watch(kinds, revision=revision))
         broken = asyncio.ensure_future(self._break.wait())
+        batch: asyncio.Future[Sequence[Event]] = asyncio.get_running_loop().create_future()
         try:
             while True:
                 batch = asyncio.ensure_future(anext(watch))
                 await asyncio.wait({batch, broken}, return_when=asyncio.FIRST_COMPLETED)
                 if broken.done():
-                    batch.cancel()
-                    await asyncio.gather(batch, return_exceptions=True)
                     raise self._error
                 yield batch.result()
         finally:
             broken.cancel()
+            batch.cancel()  # also of whoever gives up this watch while it waits
+            await asyncio.gather(batch, return_exceptions=True)
+            await watch.aclose()
 
 
 @asynccontextmanager
@@ -193,7 +196,7 @@ def test_after_a_broken_watch_only_the_differences_are_reported(backend: Backend
             await consumer.until(lambda: consumer.in_sync)
             flaky.away = True
             flaky.break_watch(error)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while flaky.listings < 3:
                     await asyncio.sleep(0.01)
             await writer.delete(gone.key)
@@ -226,7 +229,7 @@ def test_a_datastore_that_is_away_takes_nothing_away(backend: Backend) -> None:
             await consumer.until(lambda: consumer.in_sync)
             flaky.away = True
             flaky.break_watch(Unavailable("on purpose"))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while flaky.listings < 4:
                     await asyncio.sleep(0.01)
             assert not syncer.connected
@@ -267,7 +270,7 @@ def test_a_store_that_is_another_clusters_all_of_a_sudden_is_not_believed_until_
         await consumer.until(lambda: consumer.in_sync)
         ours = await rename(writer, "theirs")
         await writer.delete(created.key)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not identity.refusal:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.3)
@@ -289,6 +292,6 @@ def test_what_waiting_cannot_heal_ends_the_run(backend: Backend) -> None:
         await consumer.until(lambda: consumer.in_sync)
         flaky.break_watch(Incompatible("on purpose"))
         with pytest.raises(Incompatible):
-            await asyncio.wait_for(run, 10)
+            await asyncio.wait_for(run, 30)
 
     scenario_of(backend, scenario)
