@@ -125,6 +125,7 @@ def test_a_new_cluster_is_initialised_once(served: Cluster) -> None:
         first = await client.get(CLUSTER_INFORMATION)
         assert isinstance(first, ClusterInformation)
         assert len(first.spec.cluster_guid) == 32
+        assert first.spec.cluster_type == "kdd"
         await ensure_initialized(client)
         assert await client.get(CLUSTER_INFORMATION) == first
         assert {"default", "kube-admin", "kube-baseline"} <= {item.metadata.name for item in (await client.list("Tier")).items}

@@ -25,7 +25,7 @@ from tortie.datastore import operations
 from tortie.datastore.client import Client
 from tortie.datastore.config import is_kubernetes
 from tortie.datastore.errors import AlreadyExists, DoesNotExist, InvalidRequest, NotSupported, UpdateConflict
-from tortie.datastore.initialize import ensure_initialized
+from tortie.datastore.initialize import KUBERNETES_TYPE, ensure_initialized
 
 _INFORMATION = Key("ClusterInformation", "", "default")
 _AT_ONCE = 16
@@ -191,6 +191,12 @@ def _identity(resource: Resource) -> Key:
     return Key(resource.kind, "", dump.said_of(resource)[0]) if resource.kind in dump.IPAM else resource.key
 
 
+def _types(old: str, new: str) -> str:
+    """The cluster's types, but for that of the datastore it comes from."""
+    kept = [each for each in old.split(",") if each not in ("", KUBERNETES_TYPE)]
+    return ",".join(dict.fromkeys((*kept, *(each for each in new.split(",") if each))))
+
+
 async def _take_identity(client: Client, imported: ClusterInformation) -> None:
     """The new datastore is the old cluster's: agents go on with it."""
     while True:
@@ -200,7 +206,7 @@ async def _take_identity(client: Client, imported: ClusterInformation) -> None:
             stored.spec,
             cluster_guid=imported.spec.cluster_guid or stored.spec.cluster_guid,
             calico_version=imported.spec.calico_version or stored.spec.calico_version,
-            cluster_type=stored.spec.cluster_type or imported.spec.cluster_type,
+            cluster_type=_types(imported.spec.cluster_type, stored.spec.cluster_type),
         )
         if spec == stored.spec:
             return

@@ -141,6 +141,18 @@ def test_an_import_may_be_repeated_but_never_meets_other_content(
     assert filled("get", "clusterinformation", "default", "-o", "json").out == before
 
 
+def test_the_clusters_types_go_with_it_but_for_that_of_its_datastore(
+    filled: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resources, information, ipam = dumped(filled).split("\n===\n")
+    told = json.loads(information)
+    told["spec"]["clusterType"] = "k8s,bgp,kdd"
+    (tmp_path / "dump").write_text("\n===\n".join((resources, json.dumps(told), ipam)))
+    use_another(tmp_path, monkeypatch, "b")
+    assert filled("datastore", "migrate", "import", "-f", "dump").code == 0
+    assert filled("version").out.splitlines()[-1] == "Cluster Type:      k8s,bgp"
+
+
 def test_the_imported_cluster_is_the_same_cluster_and_stays_locked(
     filled: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -298,6 +298,32 @@ def test_what_others_refer_to_is_written_first_and_deleted_last() -> None:
     assert operations.in_order([tier, policy("t.a"), netset("s")], deleting=True) == [policy("t.a"), netset("s"), tier]
 
 
+class _Typed(SqliteClient):
+    """As the client of a datastore that is a type of cluster in itself."""
+
+    cluster_type = "kdd"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "kdd"), ("k8s,bgp", "k8s,bgp,kdd"), ("kdd,bgp", "kdd,bgp"), ("kddish", "kddish,kdd")]
+)
+def test_the_type_of_the_datastore_is_one_of_the_clusters_types(before: str, after: str, tmp_path: Path) -> None:
+    async def scenario() -> str:
+        client = _Typed(str(tmp_path / "t.sqlite"))
+        try:
+            spec = ClusterInformationSpec(cluster_type=before, cluster_guid="a" * 32)
+            await client.create(ClusterInformation(metadata=Metadata(name="default"), spec=spec))
+            await ensure_initialized(client)
+            found = await client.get(Key("ClusterInformation", "", "default"))
+            assert isinstance(found, ClusterInformation)
+            assert found.spec.cluster_guid == "a" * 32
+            return found.spec.cluster_type
+        finally:
+            await client.close()
+
+    assert asyncio.run(scenario()) == after
+
+
 def test_initialisation_makes_identity_and_tiers_once(run: Run) -> None:
     async def scenario(client: SqliteClient) -> None:
         await asyncio.gather(*(ensure_initialized(client) for _ in range(4)))

@@ -13,6 +13,7 @@ from tortie.api.resource import Key, Resource
 from tortie.datastore import requests
 from tortie.datastore.client import Event, Listing
 from tortie.datastore.errors import DoesNotExist, Incompatible, NotSupported, Unauthorized, UpdateConflict
+from tortie.datastore.initialize import KUBERNETES_TYPE
 from tortie.datastore.kubernetes import endpoints, nodes
 from tortie.datastore.kubernetes.connection import Connection
 from tortie.datastore.kubernetes.errors import NotInstalled
@@ -46,6 +47,8 @@ class KubernetesClient:
     Objects of Kubernetes' own kinds are read only, apart from what Calico keeps in annotations of nodes and pods. Resources
     have versions of their own: a listing of several kinds is not of one moment, and its revision names one version for each.
     """
+
+    cluster_type = KUBERNETES_TYPE
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
