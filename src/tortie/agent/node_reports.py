@@ -83,7 +83,7 @@ class NodeReports:
 
     async def _answer(self, name: str, question: _Question, now: float) -> None:
         period = question.resource.spec.update_period_seconds
-        period = _DEFAULT_PERIOD if period is None else period
+        period = _DEFAULT_PERIOD if period is None or period < 0 else period
         asked = question.resource
         try:
             status = await self._status(asked.spec.classes)
