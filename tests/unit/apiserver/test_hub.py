@@ -89,7 +89,7 @@ def test_from_a_version_everything_later_is_told_once_and_in_order(tmp_path: Pat
             await client.create(GlobalNetworkSet(metadata=Metadata(name="d")))
             names = []
             for _ in range(4):
-                change = await asyncio.wait_for(subscription.next(), 5)
+                change = await asyncio.wait_for(subscription.next(), 30)
                 assert change is not None
                 assert change.after is not None
                 names.append(change.after.metadata.name)
@@ -111,7 +111,7 @@ def test_history_from_before_the_hub_is_expired_and_stopping_ends_watches(tmp_pa
         async with hub.subscribe("", state=True) as subscription:
             hub.stop()
             changes = []
-            while (change := await asyncio.wait_for(subscription.next(), 5)) is not None:
+            while (change := await asyncio.wait_for(subscription.next(), 30)) is not None:
                 changes.append(change)
             assert len(changes) <= 1
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from tortie.base.aio import Backoff, Throttle
 
 
@@ -13,17 +15,24 @@ def test_delays_double_up_to_the_limit_and_begin_again_after_a_success() -> None
     assert backoff.next_delay() <= 1.25
 
 
-def test_a_lone_call_never_waits_and_a_burst_does() -> None:
-    async def scenario() -> tuple[float, float]:
-        throttle = Throttle(burst=2, interval=0.05)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        await throttle.wait()
-        lone = loop.time() - started
-        for _ in range(3):
-            await throttle.wait()
-        return lone, loop.time() - started
+def test_a_lone_call_never_waits_and_a_burst_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, slept = 0.0, list[float]()
 
-    lone, burst = asyncio.run(scenario())
-    assert lone < 0.02
-    assert burst >= 0.09
+    async def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        slept.append(seconds)
+
+    async def scenario() -> None:
+        nonlocal now
+        throttle = Throttle(burst=2, interval=0.5, now=lambda: now)
+        for calls, waits in ((1, []), (3, [0.5, 0.5])):
+            for _ in range(calls):
+                await throttle.wait()
+            assert slept == pytest.approx(waits)
+        now += 10
+        await throttle.wait()
+        assert len(slept) == 2, "after a while it is a lone call again"
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(scenario())

@@ -351,7 +351,7 @@ def test_watch_streams_changes_until_it_is_interrupted(tortie: Tortie) -> None:
         lines = [process.stdout.readline().split() for _ in range(3)]
         assert lines == [["MODIFIED", "a"], ["ADDED", "b"], ["DELETED", "a"]]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()

@@ -49,7 +49,7 @@ class Run:
 
 def run(program: Path, config: bytes = CONFIG, /, **environment: str) -> Run:
     """Execute with exactly this environment."""
-    done = subprocess.run([program], input=config, env=environment, capture_output=True, timeout=20, check=False)
+    done = subprocess.run([program], input=config, env=environment, capture_output=True, timeout=40, check=False)
     assert done.stderr == b""
     return Run(done.returncode, done.stdout)
 
@@ -67,7 +67,7 @@ class Agent:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen()
-        self._listener.settimeout(10)
+        self._listener.settimeout(40)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
         return self
@@ -79,7 +79,7 @@ class Agent:
     def _serve(self) -> None:
         connection, _ = self._listener.accept()
         with connection:
-            connection.settimeout(10)
+            connection.settimeout(40)
             reader = FrameReader()
             body = None
             while body is None:
@@ -91,7 +91,7 @@ class Agent:
                     return
                 body = reader.feed(data)
             self.calls.append(parse_call(body))
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.script(connection)
 
 
