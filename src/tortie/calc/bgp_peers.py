@@ -87,12 +87,16 @@ def sessions(cluster: Cluster, peers: Mapping[str, BGPPeer]) -> tuple[BgpPeer, .
     """All sessions of the local node, ordered by name.
 
     Two sessions with one address and port cannot both live, so the first wins of: global BGPPeers, then BGPPeers of
-    some nodes and reverse peerings (each by name), then the mesh.
+    some nodes and reverse peerings (each by name), then the mesh. So it does of two with one name (nodes with one address that
+    listen on different ports), which would make BIRD refuse them all.
     """
     chosen: dict[tuple[Address, int], BgpPeer] = {}
-    candidates = [*_configured(cluster, peers), *_mesh(cluster)]
-    for session in candidates:
-        chosen.setdefault((session.address.address, session.port), session)
+    names: set[str] = set()
+    for session in (*_configured(cluster, peers), *_mesh(cluster)):
+        where = session.address.address, session.port
+        if where not in chosen and session.name not in names:
+            chosen[where] = session
+            names.add(session.name)
     return tuple(sorted(chosen.values(), key=lambda session: (session.name, session.address)))
 
 
@@ -143,7 +147,7 @@ def _mesh(cluster: Cluster) -> Iterator[BgpPeer]:
     local = cluster.local
     if not cluster.mesh.enabled or local.cluster_id:
         return
-    for node in cluster.nodes.values():
+    for _, node in sorted(cluster.nodes.items()):
         if node.name == local.name or node.cluster_id:
             continue
         for family in FAMILIES:

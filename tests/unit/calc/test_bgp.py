@@ -89,6 +89,13 @@ def test_of_two_nodes_exactly_one_waits_for_the_other(one: str, two: str) -> Non
     assert there.passive != here.passive
 
 
+def test_of_two_nodes_with_one_address_the_first_by_name_has_the_session() -> None:
+    both = (node("n3", "10.0.0.3/24"), node("n2", "10.0.0.3/24"), settings("node.n3", listen_port=1179))
+    (session,) = peers(node("n1", "10.0.0.1/24"), *both).values()
+    assert (session.name, session.port, session.description) == ("Mesh_10_0_0_3", 179, "Connection to n2")
+    assert len(calculate(node("n1", "10.0.0.1/24"), *both).peers) == 1
+
+
 def test_mesh_settings_reach_every_session() -> None:
     password = BGPPassword(secret_key_ref=SecretKeyRef(name="bgp", key="mesh"))
     shared = settings(as_number="1.10", listen_port=1179, node_mesh_password=password, node_mesh_max_restart_time="90500ms")
