@@ -240,15 +240,27 @@ def carry(machine: Machine, rights: str, what: str = "apply") -> "subprocess.Com
 
 
 @pytest.mark.parametrize(
-    ("rights", "kind"), [("+net_admin,+bpf", "clsact"), ("+net_admin,+bpf,+sys_admin", "tcx"), ("+net_admin", "")]
+    ("rights", "kind"), [("+net_admin,+net_raw,+bpf", "clsact"), ("+net_admin,+net_raw,+bpf,+sys_admin", "tcx")]
 )
-def test_two_capabilities_are_enough_and_three_are_better(pair: Cluster, rights: str, kind: str) -> None:
+def test_three_capabilities_are_enough_and_four_are_better(pair: Cluster, rights: str, kind: str) -> None:
     one, _, _ = pair
     one.stop()
     done = carry(one, rights)
-    assert (done.returncode == 0) is bool(kind), done.stderr
-    assert ("CAP_BPF and CAP_NET_ADMIN are needed" in done.stdout) is not bool(kind)
-    assert [list(kinds) for kinds in hanging(one).values()] == [[kind] if kind else []] * 2
+    assert done.returncode == 0, done.stderr
+    assert [list(kinds) for kinds in hanging(one).values()] == [[kind]] * 2
+
+
+@pytest.mark.parametrize(
+    ("rights", "told"),
+    [("+net_admin,+net_raw", "CAP_BPF and CAP_NET_ADMIN are needed"), ("+net_admin,+bpf", "CAP_NET_RAW is needed")],
+)
+def test_a_capability_that_is_missing_is_told_and_nothing_hangs_anywhere(pair: Cluster, rights: str, told: str) -> None:
+    one, _, _ = pair
+    one.stop()
+    done = carry(one, rights)
+    assert done.returncode
+    assert told in done.stdout + done.stderr
+    assert hanging(one) == {"eth0": {}, "tunl0": {}}
 
 
 @pytest.mark.parametrize("what", ["apply", "retire"])
@@ -256,7 +268,7 @@ def test_two_capabilities_are_enough_and_three_are_better(pair: Cluster, rights:
 def test_an_agent_that_may_not_see_what_its_forerunner_left_says_so(pair: Cluster, what: str) -> None:
     one, two, _ = pair
     before = hanging(one)
-    done = carry(one, "+net_admin,+bpf", what)
+    done = carry(one, "+net_admin,+net_raw,+bpf", what)
     assert done.returncode
     assert "CAP_SYS_ADMIN is needed" in done.stderr
     assert hanging(one)["tunl0"]["tcx"] == before["tunl0"]["tcx"]

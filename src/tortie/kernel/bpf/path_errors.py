@@ -5,6 +5,7 @@ such errors for strays, since it never saw the packets that they are about. A fi
 """
 
 import ctypes
+import errno
 import select
 import socket
 import struct
@@ -81,7 +82,8 @@ class PathErrors:
         except OSError as error:
             for each in opened:
                 each.close()
-            raise kernel_error(error.errno or 0, "hear which packets are too large for the way") from error
+            needs = "CAP_NET_RAW is needed" if error.errno == errno.EPERM else ""
+            raise kernel_error(error.errno or 0, "hear which packets are too large for the way", needs) from error
         for each in self._sockets.values():
             each.close()
         self._sockets = {each.fileno(): each for each in opened}

@@ -87,13 +87,13 @@ class BpfIpip:
         uplinks = self._find_uplinks(end.underlay)
         state = (link.index, uplinks)
         if self._checked != state:
-            # What would arrive is understood before anything is sent.
+            # What would arrive is understood before anything is sent, and errors too.
+            self.path_errors.listen(sorted(uplinks))
             for uplink in sorted(uplinks):
                 self._hooks.put(uplink, "ingress", name=NAME, program=self._programs["decapsulate"])
             self._hooks.put(DEVICE, "egress", name=NAME, program=self._programs["encapsulate"])
             for other in self._hooks.devices("ingress", name=NAME) - uplinks:
                 self._hooks.remove(other, "ingress", name=NAME)
-            self.path_errors.listen(sorted(uplinks))
             self._uplinks, self._checked = uplinks, state
 
     def retire(self) -> None:
