@@ -14,6 +14,7 @@ from tests.conformance.etcd_server import Member, cluster
 from tortie.api.resource import Update
 from tortie.datastore.client import Client
 from tortie.datastore.errors import Compacted
+from tortie.datastore.etcd import connection
 from tortie.datastore.syncer import Batch, Syncer
 
 pytestmark = pytest.mark.etcd
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.etcd
 def member() -> Iterator[Member]:
     with cluster() as one:
         yield one[0]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long etcd takes on a busy machine to be put back."""
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", 60.0)
 
 
 async def write(client: Client, words: Sequence[str]) -> None:
@@ -74,7 +81,7 @@ def test_a_watch_that_was_away_while_an_older_copy_was_put_back_says_so(
                 await write(later, instead)
             proxy.mode = "through"
             with pytest.raises(Compacted, match="list again"):
-                await asyncio.wait_for(watching, 20)
+                await asyncio.wait_for(watching, 40)
             assert found == seen + lost, "what came after that is another history's"
 
     etcd_at({"ETCD_ENDPOINTS": member.url}).run(scenario)
@@ -128,7 +135,7 @@ def test_a_follower_knows_what_the_older_copy_and_its_later_writers_say(member: 
             async with etcd_at({"ETCD_ENDPOINTS": member.url}).client() as later:
                 await write(later, ["+three", "+four", "+five"])
             proxy.mode = "through"
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 while state != {"one", "three", "four", "five"}:
                     await asyncio.sleep(0.01)
             following.cancel()
