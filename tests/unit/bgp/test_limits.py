@@ -127,7 +127,7 @@ def configuration_of(resources: list[Resource]) -> str | None:
     spec=CONFIGURATIONS,
     filters=st.lists(st.tuples(TEXTS, FILTERS), max_size=2),
     own=BGP_OF_NODES,
-    other=BGP_OF_NODES,
+    others=st.dictionaries(TEXTS, st.tuples(BGP_OF_NODES, st.sampled_from(NUMBERS)), max_size=3),
     name=TEXTS,
     pool=st.sampled_from(NETS),
 )
@@ -137,7 +137,7 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
     spec: dict[str, Any],
     filters: list[tuple[str, dict[str, Any]]],
     own: dict[str, Any],
-    other: dict[str, Any],
+    others: dict[str, tuple[dict[str, Any], int]],
     name: str,
     pool: str,
 ) -> None:
@@ -145,7 +145,8 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
     text = configuration_of(
         [
             stored(Node, "n1", first),
-            stored(Node, name, {"bgp": other}),
+            *(stored(Node, other, {"bgp": each}) for other, (each, _) in others.items()),
+            *(stored(BGPConfiguration, f"node.{other}", {"listenPort": port}) for other, (_, port) in others.items()),
             stored(IPPool, "p", {"cidr": pool}),
             stored(BGPConfiguration, "default", spec, **{"tortie.io/bfd": peers[0][1] if peers else "Enabled"}),
             *(stored(BGPPeer, f"{name}{index}", each, **{"tortie.io/bfd": bfd}) for index, (each, bfd) in enumerate(peers)),
