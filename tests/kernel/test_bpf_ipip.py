@@ -43,8 +43,8 @@ pytestmark = pytest.mark.kernel
 STRANGER = parse_address("192.0.1.1")
 OUTSIDE = parse_address("203.0.113.9")
 Cluster = tuple[Machine, Machine, int]
-ANSWER = 0.3
-"""Seconds in which a packet that is let through has arrived, many times over."""
+ARRIVAL, OVERTAKING = 10.0, 0.1
+"""Seconds for a packet that is let through, on a busy machine; and for one that another has overtaken."""
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +70,26 @@ everywhere = pytest.mark.parametrize("fresh", [ORDER, ("clsact",)], indirect=Tru
 
 
 def arrives(two: Machine, router: int, inner: bytes, outer: bytes, *, framed: bool = False) -> bytes | None:
-    """A forged packet from the router: what the pod of n2 gets of it, from its IPv4 header on."""
+    """A forged packet from the router: what the pod of n2 gets of it, from its IPv4 header on. One behind it that is surely
+    let in says when the first would have been there."""
+    second = datagram(parse_address("10.65.1.5"), two.workload, 9)
+
+    def is_same(packet: bytes, other: bytes) -> bool:
+        return packet[12:16] == other[12:16] and packet[20:] == other[20:]
+
     with Wire(two.pod_fd, "eth0") as wire:
-        wire.patience = ANSWER
-        if framed:
-            sends_frame(router, "eth2", two.links.get("eth0").mac, outer)
-        else:
-            sends(router, outer)
+        wire.patience = ARRIVAL
+        for each in (outer, rfc2003(second, parse_address("192.0.1.2"), two.uplink.address)):
+            if framed:
+                sends_frame(router, "eth2", two.links.get("eth0").mac, each)
+            else:
+                sends(router, each)
+        found = wire.packets(lambda packet: is_same(packet, inner) or is_same(packet, second))[0]
+        if is_same(found, inner):
+            return found
+        wire.patience = OVERTAKING
         try:
-            return wire.packets(lambda packet: packet[12:16] == inner[12:16] and packet[20:] == inner[20:])[0]
+            return wire.packets(lambda packet: is_same(packet, inner))[0]
         except TimeoutError:
             return None
 
@@ -419,7 +430,7 @@ def programs(machine: Machine) -> set[int]:
 
 def eventually_dead(numbers: set[int]) -> bool:
     """The kernel lets go of a program a moment after its last user."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         if not any(is_alive(each) for each in numbers):
             return True
