@@ -19,7 +19,7 @@ from tortie.api.ipam import BlockAffinity
 from tortie.api.ippool import IPPool
 from tortie.api.node import Node
 from tortie.api.resource import Key
-from tortie.base.net import FAMILIES, Family, Prefix
+from tortie.base.net import FAMILIES, Address, Family, Prefix
 from tortie.calc.multimap import discard
 from tortie.calc.prefix_index import PrefixIndex
 from tortie.calc.problems import Problems
@@ -88,6 +88,7 @@ class Routes:
         self._pools: dict[str, PoolFacts] = {}
         self._pool_of: PrefixIndex[PoolFacts] = PrefixIndex()
         self._nodes: dict[str, NodeFacts] = {}
+        self._nodes_at: dict[Address, set[str]] = {}
         self._dirty: set[Prefix] = set()
         self._dirty_nodes: set[str] = set()
         self._pools_changed = False
@@ -146,8 +147,10 @@ class Routes:
     def on_node(self, name: str, value: Node | None) -> None:
         """A node came, changed or went."""
         new = None if value is None else node_facts(value, is_local=name == self._node)
-        if new == self._nodes.get(name):
+        old = self._nodes.get(name)
+        if new == old:
             return
+        self._move(name, old, new)
         if new is None:
             del self._nodes[name]
         else:
@@ -156,6 +159,19 @@ class Routes:
         self._owners.on_singles(Key("Node", "", name), name, sorted(singles))
         self._keys.on_node(name, new)
         self._dirty_nodes.add(name)
+
+    def _move(self, name: str, old: NodeFacts | None, new: NodeFacts | None) -> None:
+        """Note where a node is now. Whoever shares an address with it, or did, has something else to say of itself."""
+        for family in FAMILIES:
+            before, after = (None if each is None else each.address(family) for each in (old, new))
+            if before == after:
+                continue
+            if before is not None:
+                discard(self._nodes_at, before, name)
+                self._dirty_nodes.update(self._nodes_at.get(before, ()))
+            if after is not None:
+                self._nodes_at.setdefault(after, set()).add(name)
+                self._dirty_nodes.update(self._nodes_at[after])
 
     def on_bgp_configuration(self, key: Key, value: BGPConfiguration | None) -> None:
         """What BIRD is asked to program; only the cluster's own configuration says it."""
@@ -321,19 +337,33 @@ class Routes:
             self._emit.wireguard_peer(name, family, found)
 
     def _shared(self, name: str) -> Iterable[str]:
-        """What is wrong with the addresses of a node's ends: packets to one of two reach only one of them, or neither."""
+        """What is wrong with a node's addresses and those of its ends: packets to one of two reach only one, or neither."""
         facts, own = self._nodes.get(name), Key("Node", "", name)
         if facts is None:
             return
         for family in FAMILIES:
+            address = facts.address(family)
+            twins = sorted(self._nodes_at[address] - {name}) if address is not None else []
+            if twins:
+                others = ", ".join(twins)
+                yield f"its address {address} is also that of node {others}: give it another, or delete the Node that is gone"
             for each in sorted(facts.tunnel_addresses(family)):
-                others = [str(key) for key in self._owners.holders(each) if key != own]
-                if others:
-                    yield f"its tunnel address {each.network} is also that of {', '.join(others)}: give one of them another"
+                holders = [str(key) for key in self._owners.holders(each) if key != own]
+                if holders:
+                    yield f"its tunnel address {each.network} is also that of {', '.join(holders)}: give one of them another"
 
     def is_empty(self) -> bool:
         """True if nothing that was fed left a trace. Meaningful after a flush."""
-        indexes = (self._pools, self._nodes, self._dirty, self._dirty_nodes, self._owner_of, self._owned_by, self._exceptions)
+        indexes = (
+            self._pools,
+            self._nodes,
+            self._nodes_at,
+            self._dirty,
+            self._dirty_nodes,
+            self._owner_of,
+            self._owned_by,
+            self._exceptions,
+        )
         stages = (self._pool_of, self._keys, self._owners)
         considered = any(self._verdicts.values())
         return not (any(indexes) or considered or self._overlay) and all(stage.is_empty() for stage in stages)

@@ -173,6 +173,20 @@ def test_a_tunnel_address_that_somebody_else_has_too_is_told_of_both_nodes_until
     assert not cluster.graph.problems
 
 
+def test_nodes_with_one_address_are_told_by_name_until_one_has_another_or_is_deleted() -> None:
+    """A machine that came back under another name, and whose old Node was left behind."""
+    cluster = Cluster(pool())
+    assert not cluster.graph.problems
+    cluster.tell(node("again", "192.0.2.2/24", "fd00::2/64"))
+    assert "its address 192.0.2.2 is also that of node again" in cluster.problem("Node", NEAR)
+    assert f"its address 192.0.2.2 is also that of node {NEAR}" in cluster.problem("Node", "again")
+    cluster.tell(node("again", "192.0.2.7/24"))
+    assert not cluster.graph.problems
+    cluster.tell(node("again", "192.0.2.2/24"))
+    cluster.forget(node(NEAR))
+    assert not cluster.graph.problems
+
+
 @pytest.mark.parametrize(("text", "protocol"), [("", 80), ("17", 17), ("3", 80), ("12", 80), ("many", 80), ("256", 80)])
 def test_bird_knows_the_agents_routes_by_their_protocol(text: str, protocol: int) -> None:
     cluster = Cluster(pool(), DeviceRouteProtocol=text)
