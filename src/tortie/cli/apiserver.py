@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from tortie.cli.session import DEFAULT_CONFIG
+from tortie.cli.session import config_flag, environment
 
 
 @click.group(invoke_without_command=True)
-@click.option("-c", "--config", default=DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
+@config_flag
 @click.option("--standalone", is_flag=True, help="Serve without Kubernetes: own certificates, own users.")
 @click.option("--bind", default="", help="Address to listen on (default: 127.0.0.1 standalone, else all).")
 @click.option("--port", type=int, default=0, help="Port to listen on (default: 6443 standalone, else 5443).")
@@ -72,7 +72,7 @@ def apiserver(
 
     async def run() -> None:
         # Behind Kubernetes we are what projectcalico.org leads to: looked for there, our resources would be asked of ourselves.
-        client = open_client(os.environ if standalone else os.environ | {"CALICO_API_GROUP": CRD_V1}, config)
+        client = open_client(environment() if standalone else {**environment(), "CALICO_API_GROUP": CRD_V1}, config)
         try:
             await serve(options, client, os.environ)
         finally:

@@ -1,14 +1,17 @@
 """calicoctl's options of all commands. The root of the commands has them too, so nothing but click is imported here."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 CONTEXT = "tortie.context"
 ANY_VERSION = "tortie.any_version"
+CONFIG_GIVEN = "tortie.config_given"
 _LEVELS = {"panic": "fatal", "fatal": "fatal", "error": "error", "warn": "warning", "info": "info", "debug": "debug"}
 """calicoctl's levels, by the names that our logs have."""
 
@@ -31,6 +34,14 @@ def _keep_context(ctx: click.Context, _param: click.Parameter, value: str | None
 def _keep_any_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
     if value:
         ctx.meta[ANY_VERSION] = True
+
+
+def keep_config(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Callback of options that name a configuration: `session.environment` knows then whether one was typed."""
+    typed = ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    if typed and value and os.path.exists(value):
+        ctx.meta[CONFIG_GIVEN] = True
+    return value
 
 
 def global_options(function: _F) -> _F:

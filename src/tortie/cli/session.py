@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
 from tortie.base.errors import TortieError
-from tortie.cli.everywhere import ANY_VERSION, CONTEXT, global_options
+from tortie.cli.everywhere import ANY_VERSION, CONFIG_GIVEN, CONTEXT, global_options, keep_config
 from tortie.datastore.client import Client
 from tortie.datastore.config import open_client
 from tortie.datastore.errors import DatastoreError
@@ -18,15 +19,27 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 DEFAULT_CONFIG = "/etc/calico/calicoctl.cfg"
 
+_OF_DATASTORES = re.compile(r"(CALICO_)?(DATASTORE_TYPE|ETCD_.+|K8S_.+|KUBECONFIG(_INLINE)?|USE_POD_CIDR|API_GROUP)")
+"""Variables that say what a configuration says."""
+
 
 class VersionMismatch(TortieError):
     """The datastore is of a Calico that this program does not know."""
 
 
+config_flag = click.option(
+    "-c",
+    "--config",
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    callback=keep_config,
+    help="calicoctl's configuration; a file that is named here counts instead of the environment.",
+)
+
+
 def config_option(function: _F) -> _F:
     """`-c`, and the options of all commands."""
-    option = click.option("-c", "--config", default=DEFAULT_CONFIG, show_default=True, help="calicoctl's configuration.")
-    return option(global_options(function))
+    return config_flag(global_options(function))
 
 
 def _complete_namespace(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
@@ -45,10 +58,15 @@ namespace_option = click.option(
 
 
 def environment() -> Mapping[str, str]:
-    """The environment, with the context of the kubeconfig that the command line names."""
+    """The environment, with the context of the kubeconfig that the command line names. Who types `-c FILE` means that file's
+    datastore: nothing of the environment may lead to another one then."""
     context = click.get_current_context(silent=True)
-    name = context.meta.get(CONTEXT) if context is not None else None
-    return os.environ if name is None else os.environ | {"K8S_CURRENT_CONTEXT": name}
+    meta = context.meta if context is not None else {}
+    found: Mapping[str, str] = os.environ
+    if meta.get(CONFIG_GIVEN):
+        found = {name: value for name, value in os.environ.items() if not _OF_DATASTORES.fullmatch(name)}
+    name = meta.get(CONTEXT)
+    return found if name is None else {**found, "K8S_CURRENT_CONTEXT": name}
 
 
 def with_client(config: str, work: Callable[[Client], Awaitable[_T]], *, check_version: bool = True) -> _T:

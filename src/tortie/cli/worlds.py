@@ -1,7 +1,6 @@
 """Where questions about policy are asked: a world from files (-f), or from the datastore without any."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from tortie.api.profile import Profile
 from tortie.api.resource import Key, Resource, Update
 from tortie.calc.graph import KINDS as CALCULATED
 from tortie.calc.graph import STAGED_KINDS
+from tortie.cli.everywhere import keep_config
 from tortie.convert.feed import convert_update
 from tortie.insight.errors import InsightError
 from tortie.insight.files import Loaded, Text, load
@@ -41,7 +41,9 @@ def inputs(command: _F) -> _F:
         metavar="PATH",
         help="File or directory of YAML ('-': standard input). Repeatable. Without it: the datastore.",
     )(command)
-    return click.option("--config", "config_file", help="calicoctl.cfg of the datastore, without -f.")(command)
+    return click.option("--config", "config_file", callback=keep_config, help="calicoctl.cfg of the datastore, without -f.")(
+        command
+    )
 
 
 staged_option = click.option("--staged", is_flag=True, help="Answer as if every staged policy were enforced.")
@@ -92,11 +94,12 @@ def read_text(file: Path) -> Text:
 
 def live_resources(config_file: str | None) -> list[Resource]:
     """All that policy depends on in the datastore; what cannot be read is replaced by what denies."""
+    from tortie.cli.session import environment
     from tortie.datastore.config import open_client
     from tortie.datastore.unreadable import stand_in
 
     async def listed() -> list[Resource]:
-        client = open_client(os.environ, config_file)
+        client = open_client(environment(), config_file)
         try:
             listing = await client.list_many(_LIVE_KINDS)
         finally:

@@ -65,6 +65,22 @@ def test_options_of_all_commands_may_stand_before_and_behind(
     assert capsys.readouterr().err.endswith(words)
 
 
+def test_a_configuration_that_is_named_counts_instead_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "t.sqlite"))
+    monkeypatch.setenv("DATASTORE_TYPE", "elsewhere")
+    file = tmp_path / "mine.cfg"
+    file.write_text(
+        "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec: {datastoreType: sqlite}\n", encoding="utf-8"
+    )
+    assert run(["get", "tiers", "-c", str(file)]) == 0
+    assert run(["policy", "lint", "--config", str(file)]) == 0
+    for silent in ([], ["-c", str(tmp_path / "missing.cfg")]):
+        assert run(["get", "tiers", *silent]) == 1
+        assert "DATASTORE_TYPE 'elsewhere' is unknown" in capsys.readouterr().err
+
+
 def test_another_major_version_of_the_cluster_is_refused_unless_told_otherwise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
