@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tortie.api.bgp import BGPConfigurationSpec
 from tortie.api.formats import parse_community
-from tortie.base.net import FAMILIES, Address, Family, parse_address, parse_prefix
+from tortie.base.net import FAMILIES, Address, Family, is_peer_address, parse_address, parse_prefix
 from tortie.intent.routing import Advertisement, Bfd
 
 BFD_ANNOTATION = "tortie.io/bfd"
@@ -14,6 +14,7 @@ BFD_ANNOTATION = "tortie.io/bfd"
 
 _BFD_DEFAULT = Bfd(interval_ms=100, multiplier=3)
 _BFD_LIMITS = range(10, 60_001)
+_LINK_LOCAL = parse_prefix("fe80::/10")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ def peering_address(text: str, family: Family) -> Address | None:
         raise ValueError(f"{text!r} is no address") from error
     if address.family is not family:
         raise ValueError(f"{text} is no IPv{family.value} address")
+    loopback = address.value >> 24 == 0x7F if family is Family.V4 else address.value == 1
+    if loopback or not (is_peer_address(address) or _LINK_LOCAL.contains(address)):
+        raise ValueError(f"{text} is no address that an interface can have")
     return address
 
 

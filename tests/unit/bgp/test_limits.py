@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.bgp_filter import BGPFilter
+from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.ippool import IPPool
 from tortie.api.node import Node
 from tortie.api.resource import Resource, Update
@@ -26,6 +27,8 @@ from tortie.calc.problems import Problems
 from tortie.intent.routing import Bgp
 
 BIRD = shutil.which("bird", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+SESSION = re.compile(r"protocol bgp (Mesh|Global|Node|Local_Workload)_[0-9a-f_]+(_port_[0-9]+)? {")
 
 EVIL = ['x";}', "x'", "x\n}", "/* x", "x */", "# x", "\\", "", "*", "\u00e9", "reject", "'; } protocol bgp mine {", "a" * 300]
 ADDRESSES = ["172.18.0.9", "fd00:18::9", "fe80::1", "fe80::1%eth0", "::", "::1", "ff02::1", "0.0.0.0", "224.0.0.1", "127.0.0.1"]
@@ -93,6 +96,8 @@ CONFIGURATIONS = some(
     logSeverityScreen=st.one_of(st.just("Debug"), TEXTS),
     nodeMeshMaxRestartTime=DURATIONS,
     prefixAdvertisements=subset(some(cidr=st.sampled_from(NETS), communities=subset(COMMUNITIES))),
+    localWorkloadPeeringIPV4=st.sampled_from([*ADDRESSES, *EVIL]),
+    localWorkloadPeeringIPV6=st.sampled_from([*ADDRESSES, *EVIL]),
     serviceClusterIPs=subset(some(cidr=st.sampled_from([*NETS, *EVIL]))),
 )
 BGP_OF_NODES = some(
@@ -101,6 +106,7 @@ BGP_OF_NODES = some(
     asNumber=AS_NUMBERS,
     routeReflectorClusterID=st.sampled_from([*ADDRESSES, *EVIL]),
 )
+WORKLOAD = {"orchestrator": "k8s", "node": "n1", "endpoint": "eth0", "interfaceName": "cali1"}
 BFD = st.sampled_from(["Enabled", "300ms*5", "9ms*2", *EVIL])
 
 
@@ -130,6 +136,7 @@ def configuration_of(resources: list[Resource]) -> str | None:
     others=st.dictionaries(TEXTS, st.tuples(BGP_OF_NODES, st.sampled_from(NUMBERS)), max_size=3),
     name=TEXTS,
     pool=st.sampled_from(NETS),
+    workloads=subset(subset(st.sampled_from([f"{text}/32" for text in ADDRESSES] + [f"{text}/128" for text in ADDRESSES]))),
 )
 def test_whatever_is_stored_bird_takes_what_is_made_of_it(
     tmp_path_factory: pytest.TempPathFactory,
@@ -140,6 +147,7 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
     others: dict[str, tuple[dict[str, Any], int]],
     name: str,
     pool: str,
+    workloads: list[list[str]],
 ) -> None:
     first = {"bgp": {"ipv4Address": "172.18.0.1/16", "ipv6Address": "fd00:18::1/64", **own}}
     text = configuration_of(
@@ -151,6 +159,8 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
             stored(BGPConfiguration, "default", spec, **{"tortie.io/bfd": peers[0][1] if peers else "Enabled"}),
             *(stored(BGPPeer, f"{name}{index}", each, **{"tortie.io/bfd": bfd}) for index, (each, bfd) in enumerate(peers)),
             *(stored(BGPFilter, filter_name, each) for filter_name, each in filters),
+            stored(BGPPeer, "routers", {"localWorkloadSelector": "all()", "asNumber": 65010}),
+            *(stored(WorkloadEndpoint, f"w{index}", WORKLOAD | {"ipNetworks": each}) for index, each in enumerate(workloads)),
         ]
     )
     if text is None:
@@ -160,9 +170,7 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
     assert BIRD is not None
     run_blocking([BIRD, "-p", "-c", str(path)]).check()
     sessions = [line for line in re.sub(r'"[^"\n]*"', "", text).splitlines() if "protocol bgp" in line]
-    assert all(re.fullmatch(r"protocol bgp (Mesh|Global|Node)_[0-9a-f_]+(_port_[0-9]+)? {", line) for line in sessions), (
-        sessions
-    )
+    assert all(SESSION.fullmatch(line) for line in sessions), sessions
 
 
 @pytest.mark.parametrize(

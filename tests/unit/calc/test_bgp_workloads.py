@@ -132,3 +132,21 @@ def test_a_virtual_address_that_is_none_is_said_and_counts_as_not_set() -> None:
     bgp = maybe(N1, wrong, routers(), pod(role="router"))
     assert bgp is not None
     assert all(peer.refused for peer in bgp.peers)
+
+
+UNUSABLE = [("0.0.0.0", "::"), ("127.0.0.1", "::1"), ("224.0.0.1", "ff02::1"), ("255.255.255.255", "::")]
+
+
+@pytest.mark.parametrize(("four", "six"), UNUSABLE)
+def test_a_virtual_address_that_no_interface_can_have_is_said_and_counts_as_not_set(four: str, six: str) -> None:
+    """BIRD would refuse everything for the one, and be found on the node's own loopback by the other."""
+    problems = Problems()
+    stage = BgpStage("n1", problems)
+    wrong = settings(local_workload_peering_ipv4=four, local_workload_peering_ipv6=six)
+    stage.on_update(Update(wrong.key, wrong))
+    (text,) = problems.by_key().values()
+    assert f"spec.localWorkloadPeeringIPV4 {four} is no address that an interface can have" in text
+    assert f"spec.localWorkloadPeeringIPV6 {six} is no address that an interface can have" in text
+    bgp = maybe(N1, wrong, routers(), pod(role="router"))
+    assert bgp is not None
+    assert all(peer.refused for peer in bgp.peers)
