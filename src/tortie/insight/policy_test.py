@@ -25,7 +25,7 @@ from tortie.insight.errors import InsightError
 from tortie.insight.explain import Explanation, explain_ends
 from tortie.insight.files import Text
 from tortie.insight.matrix import question_text
-from tortie.insight.question import Question, parse_question
+from tortie.insight.question import Question, is_number, parse_question
 from tortie.insight.subjects import select
 from tortie.insight.world import World
 
@@ -233,7 +233,7 @@ def _questions(entry: Mapping[str, Any], where: str) -> Iterator[Question]:
 
 
 def _written(port: str, protocol: str, *, alone: bool) -> str:
-    if port.isdigit():
+    if is_number(port):
         return f"{protocol}/{port}"
     return port if alone or port.lower().partition("/")[0] == protocol else f"{protocol}/{port}"
 

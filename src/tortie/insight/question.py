@@ -32,7 +32,7 @@ def parse_question(text: str, *, source_port: int = EPHEMERAL_PORT, family: Fami
     `icmp` is of either family, as its ends are; `icmpv6` is IPv6's alone.
     """
     name, *rest = text.lower().split("/")
-    protocol = _NUMBERS.get(name) or (int(name) if name.isdigit() and 0 < int(name) < 256 else None)
+    protocol = _NUMBERS.get(name) or (int(name) if is_number(name) and 0 < int(name) < 256 else None)
     if protocol is None:
         raise InsightError(f"protocol {name!r} is unknown: use {', '.join(_NUMBERS)} or a number from 1 to 255")
     if protocol in (ICMP, ICMPV6):
@@ -51,11 +51,16 @@ def parse_question(text: str, *, source_port: int = EPHEMERAL_PORT, family: Fami
         return Question(protocol=protocol, family=family)
     if len(rest) != 1 or not rest[0]:
         raise InsightError(f"{text!r}: which port? Write {name}/80, or {name}/ and the name of a port")
-    named = rest[0] if not rest[0].isdigit() else _number(rest[0], 65535, "a port")
+    named = rest[0] if not rest[0].isdecimal() else _number(rest[0], 65535, "a port")
     return Question(protocol=protocol, port=named, source_port=source_port, family=family)
 
 
+def is_number(text: str) -> bool:
+    """True for a few of the digits 0 to 9: neither for other characters that count as digits nor for what int() refuses."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def _number(text: str, highest: int, what: str) -> int:
-    if not text.isdigit() or int(text) > highest:
+    if not is_number(text) or int(text) > highest:
         raise InsightError(f"{text!r}: {what} must be a number from 0 to {highest}")
     return int(text)

@@ -8,6 +8,7 @@ from tortie.api.kubernetes import Pod
 from tortie.api.resource import Metadata, Resource
 from tortie.api.services import EndpointConditions, EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
 from tortie.base.net import FAMILIES, Family, parse_address
+from tortie.insight.question import is_number
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _FINISHED = ("Failed", "Succeeded")
@@ -80,7 +81,7 @@ def _address(pod: Pod, family: Family) -> str:
 def _port(port: ServicePort, pod: Pod) -> SlicePort | None:
     """The port at the pod; None if the service means it by a name that the pod does not have."""
     target = port.target_port
-    if isinstance(target, str) and target and not target.isdigit():
+    if isinstance(target, str) and target and not is_number(target):
         for container in pod.spec.containers:
             for declared in container.ports:
                 if declared.name == target and declared.protocol == port.protocol:

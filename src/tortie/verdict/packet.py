@@ -62,6 +62,6 @@ def protocol_name(number: int) -> str:
 
 def protocol_number(text: int | str) -> int | None:
     """The number of a protocol as YAML writes it, None for a name that is not known."""
-    if isinstance(text, int) or text.isdigit():
+    if isinstance(text, int) or (text.isascii() and text.isdecimal() and len(text) <= 3):
         return int(text)
     return next((number for number, name in PROTOCOL_NAMES.items() if name.lower() == text.lower()), None)

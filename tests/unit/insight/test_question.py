@@ -23,6 +23,11 @@ def test_icmp_is_of_either_family_and_icmpv6_of_one() -> None:
         ("tcp", None, "Write tcp/80"),
         ("udplite/7", None, "has no ports; write udplite"),
         ("tpc/80", None, "is unknown: use icmp, tcp"),
+        ("icmp/²", None, "from 0 to 255"),
+        ("tcp/٣", None, "from 0 to 65535"),
+        ("²", None, "is unknown: use icmp, tcp"),
+        pytest.param("tcp/" + "9" * 5000, None, "from 0 to 65535", id="a long number"),
+        pytest.param("9" * 5000, None, "is unknown: use icmp, tcp", id="a long protocol"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_to_write(text: str, family: Family | None, problem: str) -> None:
