@@ -46,7 +46,10 @@ class Effective:
 
 
 def effective(world: World, text: str) -> list[Effective]:
-    """`namespace/pod`, `node/NAME` (all host endpoints of that node) or `hep/NAME`. Raises UnknownEnd."""
+    """`namespace/pod`, `node/NAME` (all host endpoints of that node) or `hep/NAME`. Raises UnknownEnd.
+
+    A pod on its node's network, and an address of a node, stand for that node.
+    """
     kind, _, name = text.partition("/")
     if kind in ("node", "hep"):
         wanted = [
@@ -61,6 +64,8 @@ def effective(world: World, text: str) -> list[Effective]:
         find(world, text)
         raise UnknownEnd(f"{text} has no host endpoint: no policy applies to the node's own traffic")
     end = find(world, text)
+    if end.node:
+        return effective(world, f"node/{end.node}")
     if end.workload is None:
         raise UnknownEnd(f"{text} is no endpoint: ask for namespace/pod, node/NAME or hep/NAME")
     return [_workload(world, world.state.endpoints[end.workload.id])]

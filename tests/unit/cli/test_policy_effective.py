@@ -73,6 +73,21 @@ spec: {containers: []}
 """
 
 
+@pytest.mark.parametrize(
+    ("node", "code", "told"), [("node1", 0, "hep/node1-eth0"), ("node9", 1, "node/node9 has no host endpoint")]
+)
+def test_a_pod_on_its_nodes_network_has_the_policies_of_its_node(
+    tortie: Tortie, tmp_path: Path, node: str, code: int, told: str
+) -> None:
+    pod = (
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: web, namespace: shop}}\nspec: {{hostNetwork: true, nodeName: {node}}}\n"
+    )
+    (tmp_path / "pod.yaml").write_text(pod)
+    answer = tortie("policy", "effective", "shop/web", "-f", SHOP, "-f", "pod.yaml")
+    assert answer.code == code
+    assert told in answer.out + answer.err
+
+
 def test_limits_are_shown(tortie: Tortie, tmp_path: Path) -> None:
     (tmp_path / "slow.yaml").write_text(LIMITED)
     out = tortie("policy", "effective", "default/slow", "-f", "slow.yaml").out
