@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.lab.stage import RunningLab, tortie, unique_name
+from tests.lab.stage import RunningLab, is_running, tortie, unique_name
 
 from tortie.base.net import parse_address
 from tortie.lab.stream import Count, Stream
@@ -85,8 +86,15 @@ class BgpLab(RunningLab):
         return path
 
     def bird_pid(self, node: str) -> int:
-        """The process id of a node's BIRD."""
-        return int((self.folder / node / "bird/bird.pid").read_text())
+        """The process id of a node's BIRD; 0 while one that starts has not written it."""
+        text = (self.folder / node / "bird/bird.pid").read_text()
+        return int(text) if text.endswith("\n") else 0
+
+    def kill_agent(self, node: str) -> None:
+        """SIGKILL; it is dead, and holds no lock any more, when this returns."""
+        pid = int(self.status(node)["pid"])
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not is_running(pid), f"the agent of {node} is dead")
 
     def addresses(self, pod: str) -> list[str]:
         """A pod's addresses, IPv4 first."""
@@ -150,7 +158,7 @@ class BgpLab(RunningLab):
     def reap(self) -> None:
         """Collect the agents that `start_agent` made, after `lab down`."""
         for process in self._agents:
-            process.wait(15)
+            process.wait(30)
 
 
 @contextmanager
@@ -181,7 +189,7 @@ def router_in(space: str, folder: Path, config: str) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(15)
+        process.wait(30)
 
 
 @contextmanager
@@ -237,12 +245,12 @@ class OutsideRouter:
         """SIGTERM: BIRD says goodbye to its neighbours. Stopping twice is fine."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(15)
+            self._process.wait(30)
             self._process = None
 
     def routes(self) -> str:
         """What it has learned."""
         done = subprocess.run(
-            ["birdc", "-s", str(self._socket), "show", "route", "all"], capture_output=True, text=True, check=False, timeout=10
+            ["birdc", "-s", str(self._socket), "show", "route", "all"], capture_output=True, text=True, check=False, timeout=30
         )
         return done.stdout

@@ -31,10 +31,10 @@ class Process:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
         try:
-            self._process.wait(15)
+            self._process.wait(30)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(15)
+            self._process.wait(30)
 
 
 class Frr:
@@ -121,7 +121,7 @@ def _frr(space: str, folder: Path, neighbours: Sequence[str]) -> Iterator[Frr]:
         for name, more in (("zebra", []), ("bfdd", ["--bfdctl", str(folder / "bfdd.sock")]), ("bgpd", [])):
             files = ["-f", str(config if name == "bgpd" else folder / "empty.conf"), "-i", str(folder / f"{name}.pid")]
             started.append(Process(space, str(FRR / name), *common, *files, *more, log=log))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 30
             while not (folder / f"{name}.vty").exists():
                 assert time.monotonic() < deadline, f"{name} does not start: {log.read_text()}"
                 time.sleep(0.05)
@@ -173,7 +173,7 @@ def gobgp(lab_name: str, folder: Path, *, neighbours: dict[str, int]) -> Iterato
     process = Process(space, *command, log=folder / "gobgp.log")
     found = GoBgp(space, folder)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while found.ask("global") is None:
             assert time.monotonic() < deadline, f"gobgpd does not start: {(folder / 'gobgp.log').read_text()}"
             time.sleep(0.1)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from tests.lab.faults_stage import FaultyLab, eventually, is_running
-from tests.lab.stage import Done, tortie
+from tests.lab.faults_stage import FaultyLab, eventually
+from tests.lab.stage import Done, is_running, tortie
 
 from tortie.lab.kubernetes_binaries import MissingBinaries, find_binaries
 from tortie.lab.kubernetes_store import AGENT_USER
@@ -93,7 +93,7 @@ class KubernetesLab(FaultyLab):
             self.eventually_served()
 
     def eventually_served(self) -> None:
-        eventually(lambda: self.kubectl("get", "--raw", "/readyz").code == 0, "the API server is ready", seconds=40)
+        eventually(lambda: self.kubectl("get", "--raw", "/readyz").code == 0, "the API server is ready", seconds=60)
 
 
 def resource_of(event: dict[str, Any]) -> str:

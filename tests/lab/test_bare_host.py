@@ -133,7 +133,7 @@ class Host:
         """What systemd does with KillMode=process: the main process alone is told. Returns its exit code."""
         assert self._agent is not None
         self._agent.send_signal(number)
-        code = self._agent.wait(15)
+        code = self._agent.wait(30)
         self._agent = None
         return code
 
@@ -159,7 +159,7 @@ class Host:
         """Everything ends and goes."""
         if self._agent is not None:
             self._agent.kill()
-            self._agent.wait(15)
+            self._agent.wait(30)
         with contextlib.suppress(OSError, ValueError):
             os.kill(self.bird_pid(), signal.SIGTERM)
         for name in (self.space, self._outside):

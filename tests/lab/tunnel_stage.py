@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.lab.bgp_stage import API, eventually
-from tests.lab.stage import RunningLab, tortie, unique_name
+from tests.lab.stage import RunningLab, is_running, tortie, unique_name
 
 from tortie.base.net import Address, Family, parse_address
 from tortie.kernel import netns
@@ -42,7 +42,7 @@ class TunnelLab(RunningLab):
     def close(self) -> None:
         for agent in self._agents:
             agent.terminate()
-            agent.wait(timeout=20)
+            agent.wait(timeout=30)
 
     def space(self, where: str) -> str:
         """The network namespace of a pod or node."""
@@ -73,7 +73,7 @@ class TunnelLab(RunningLab):
     def socket(self, where: str, family: Family, kind: int) -> socket.socket:
         number = socket.AF_INET if family is Family.V4 else socket.AF_INET6
         opened = netns.run_in_named(self.space(where), lambda: socket.socket(number, kind))
-        opened.settimeout(5)
+        opened.settimeout(30)
         return opened
 
     def sends(self, source: str, target: str, family: Family, *, bind: str = "") -> str:
@@ -103,6 +103,7 @@ class TunnelLab(RunningLab):
                 data, sender_address = there.recvfrom(9000)
             except TimeoutError:  # no router takes IPv6 apart: the first one finds out how much fits
                 here.sendto(bytes(8000), (address, 7002))
+                there.settimeout(30)
                 data, sender_address = there.recvfrom(9000)
             there.sendto(data[:1], sender_address)
             assert (len(data), here.recv(9)) == (8000, b"\0")
@@ -148,7 +149,7 @@ class TunnelLab(RunningLab):
         command = proc.joinpath("cmdline").read_bytes().split(b"\0")[:-1]
         variables = [each.split(b"=", 1) for each in proc.joinpath("environ").read_bytes().split(b"\0") if b"=" in each]
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not proc.exists() or "Z" in proc.joinpath("stat").read_text(), "the agent is dead")
+        eventually(lambda: not is_running(pid), "the agent is dead")
         enter = [b"nsenter", f"--net=/run/netns/{self.space(node)}".encode(), b"--"]
         environment = dict[bytes, bytes](variables)
         self._agents.append(subprocess.Popen([*enter, *command], env=environment, stderr=subprocess.DEVNULL))
@@ -158,7 +159,7 @@ class TunnelLab(RunningLab):
 def _receive(server: socket.socket, seen: list[str]) -> None:
     accepted, peer = server.accept()
     with accepted:
-        accepted.settimeout(5)
+        accepted.settimeout(30)
         count = 0
         while data := accepted.recv(1 << 16):
             count += len(data)

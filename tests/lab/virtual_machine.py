@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class VirtualMachine:
         """Everything of the guest is gone, the TAP too. Twice is fine."""
         for server in self._servers:
             server.terminate()
-            server.wait(10)
+            server.wait(30)
         self._servers = []
         if self._cable is not None:
             os.write(self._plug, b"x")
@@ -88,15 +89,16 @@ class VirtualMachine:
         )
 
     def serve(self, log: Path, *what: str) -> None:
-        """Servers in the guest, such as tcp:80, until it is powered off."""
+        """Servers in the guest, such as tcp:80, until it is powered off; they listen when this returns."""
+        command = ["ip", "netns", "exec", self._guest, sys.executable, "-m", "tortie.lab.serve", self.tap, *what]
         with log.open("wb") as output:
-            self._servers.append(
-                subprocess.Popen(
-                    ["ip", "netns", "exec", self._guest, sys.executable, "-m", "tortie.lab.serve", self.tap, *what],
-                    stdout=output,
-                    stderr=output,
-                )
-            )
+            server = subprocess.Popen(command, stdout=output, stderr=output)
+        self._servers.append(server)
+        deadline = time.monotonic() + 30
+        while "ready" not in log.read_text():
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, "the guest's servers do not start"
+            time.sleep(0.05)
 
     def _carry(self, left: int, right: int) -> None:
         other = {left: right, right: left}
