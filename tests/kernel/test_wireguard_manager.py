@@ -101,14 +101,14 @@ def test_the_first_session_comes_by_itself_whoever_is_told_first(
 def test_a_node_with_a_key_that_never_answers_is_not_reached_in_clear_for_long(
     nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wireguard_manager, "SESSION_SECONDS", 0.1)
+    monkeypatch.setattr(wireguard_manager, "SESSION_SECONDS", 1.0)
     one, two = nodes
     one.tell(one.own(families=(V4,)))
     one.publish()
     one.tell(two.as_peer(V4, two.wireguard_key()))
     assert one.table(V4) == {BLOCKS[V4].format(2): "throw"}
     assert one.manager.restless
-    asyncio.run(asyncio.sleep(0.15))
+    asyncio.run(asyncio.sleep(1.05))
     assert one.manager.look()
     one.apply()
     assert one.table(V4) == {BLOCKS[V4].format(2): DEVICES[V4]}
@@ -246,7 +246,7 @@ def test_nothing_leaves_in_clear_while_a_device_is_gone(nodes: tuple[Node, Node]
 def test_switched_off_the_rule_goes_at_once_and_the_device_soon(
     nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wireguard_manager, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(wireguard_manager, "LINGER_SECONDS", 1.0)
     meet(nodes)
     settle(nodes, V4)
     one = nodes[0]
@@ -256,7 +256,7 @@ def test_switched_off_the_rule_goes_at_once_and_the_device_soon(
     assert one.manager.public_keys == {V4: "", V6: ""}
     assert one.links.find(DEVICES[V4]) is not None
     assert one.manager.restless
-    asyncio.run(asyncio.sleep(0.25))
+    asyncio.run(asyncio.sleep(1.05))
     assert one.manager.look()
     one.apply()
     assert [one.manager.restless, one.manager.look()] == [False, False]
@@ -370,23 +370,24 @@ def test_a_wireguard_go_that_hangs_is_told_and_not_waited_for_at_every_look(
     nodes: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tortie.kernel.wireguard.userspace._ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr("tortie.dataplane.wireguard_device._SILENCE_SECONDS", 0.6)
-    meet(nodes)
+    monkeypatch.setattr("tortie.dataplane.wireguard_device._SILENCE_SECONDS", 1.5)
     one = nodes[0]
-    one.tell(one.own(families=(V4,)))
+    one.tell(one.own(families=(V4,)))  # alone: what lingers is something to do for a look once it is over
     pid = int((one.folder / "wireguard" / f"{DEVICES[V4]}.pid").read_text())
     os.kill(pid, signal.SIGSTOP)
     try:
         assert not one.manager.look()
         assert "does not answer" in one.manager.problems[DEVICES[V4]]
         began = time.monotonic()
-        assert not any(one.manager.look() for _ in range(10))
-        assert time.monotonic() - began < 0.2
+        assert not any(one.manager.look() for _ in range(30))
+        assert time.monotonic() - began < 4.0, "every look was waited for"
     finally:
         os.kill(pid, signal.SIGCONT)
-    time.sleep(0.6)
-    one.manager.look()
-    assert DEVICES[V4] not in one.manager.problems
+    deadline = time.monotonic() + 30
+    while DEVICES[V4] in one.manager.problems:
+        assert time.monotonic() < deadline, one.manager.problems
+        time.sleep(0.1)
+        one.manager.look()
 
 
 def test_the_status_says_how_each_peer_is(nodes: tuple[Node, Node]) -> None:
