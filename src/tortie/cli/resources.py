@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from tortie.api.documents import Document
-from tortie.api.errors import FieldError
+from tortie.api.errors import FieldError, ValidationError
 from tortie.api.ippool import IPPool
 from tortie.api.kinds import KINDS, kind_by_alias
 from tortie.api.resource import Key, Resource
@@ -91,6 +91,7 @@ def create(
         return "created"
 
     documents = read_documents(files, recursive=recursive, namespace=namespace, skip_empty=skip_empty)
+    _refuse_versions(documents)
     _write_all("create", documents, write, config=config, allow_unenforced=allow_unenforced)
 
 
@@ -205,6 +206,18 @@ def _keys_to_delete(kind: str | None, names: tuple[str, ...], documents: Sequenc
         raise InputError(f"resource name may not be empty: say which {known.document_kind} to delete")
     place = namespace_of(known, namespace)
     return [Key(known.kind, place, name) for name in names]
+
+
+def _refuse_versions(documents: Sequence[Document]) -> None:
+    """What is to be created has no version yet: whoever names one means an object that exists, or did."""
+    errors: list[FieldError] = []
+    for document in documents:
+        given = document.resource.metadata.resource_version
+        if given:
+            reason = "must not be set on what is to be created: take it out, or use apply"
+            errors += document.located([FieldError("metadata.resourceVersion", given, reason)])
+    if errors:
+        raise ValidationError(errors)
 
 
 def _write_all(verb: str, documents: Sequence[Document], write: Write, *, config: str, allow_unenforced: bool) -> None:

@@ -216,6 +216,18 @@ def test_create_refuses_what_exists_and_can_be_told_to_skip_it(tortie: Tortie) -
     assert tortie("get", "networkset", "-o", "name").out == "networkset/a\nnetworkset/b\n"
 
 
+def test_what_is_created_names_no_version(tortie: Tortie) -> None:
+    tortie("create", "-f", "-", stdin=netset("a"))
+    stored = tortie("get", "networkset", "a", "-o", "yaml").out
+    assert tortie("delete", "networkset", "a").code == 0
+    answer = tortie("create", "-f", "-", stdin=f"{netset('b')}---\n{stored}")
+    assert (answer.code, answer.out) == (1, "")
+    assert "metadata.resourceVersion = " in answer.err
+    assert "must not be set on what is to be created" in answer.err
+    assert tortie("get", "networkset", "-o", "name").out == "", "nothing was written"
+    assert tortie("apply", "-f", "-", stdin=stored).code == 0
+
+
 def test_replace_needs_what_it_replaces(tortie: Tortie) -> None:
     answer = tortie("replace", "-f", "-", stdin=netset("a"))
     assert answer.err == "failed to replace 'NetworkSet' resource: [resource does not exist: NetworkSet(default/a)]\n"
