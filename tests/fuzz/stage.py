@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from tests.fuzz.frames import MAGIC, number_of
 from tests.fuzz.layout import LAYOUT, NOBODY, STRANGERS, WORKLOADS
+from tests.kernel.spaces import on_one_processor, until_ipv6
 
 from tortie.kernel import netns
 
@@ -45,7 +46,7 @@ table inet observer {{
     }}
 }}
 """
-_PATIENCE_SECONDS = 2.0
+_PATIENCE_SECONDS = 20.0
 _PACKET_OUTGOING = 4
 _SO_RCVBUFFORCE = 33
 _ETH_P_ALL = 3
@@ -93,18 +94,11 @@ class Stage:
             opened.close()
 
     def exchange(self, packets: Iterable[Outgoing]) -> dict[int, str]:
-        """Send them all; by number: the interface at whose far end each arrived, or HERE.
-
-        One processor does all the work, so that its queue keeps the order and what is sent last is seen last.
-        """
-        processors = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(processors)})
-        try:
+        """Send them all; by number: the interface at whose far end each arrived, or HERE."""
+        with on_one_processor():
             for packet in packets:
                 self._send(packet)
             return self._arrivals()
-        finally:
-            os.sched_setaffinity(0, processors)
 
     def _send(self, packet: Outgoing) -> None:
         if packet.device:
@@ -160,6 +154,7 @@ class Stage:
         _ip(node, lines)
         netns.run_in_named(far, _set_quiet)
         _ip(far, [f"link set p-{name} up" for name in names])
+        until_ipv6(node, *names)
         subprocess.run(["ip", "netns", "exec", node, "nft", "-f", "-"], input=_OBSERVER, text=True, check=True)
 
 

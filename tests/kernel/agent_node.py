@@ -30,7 +30,7 @@ from tortie.datastore.sqlite.client import SqliteClient
 from tortie.kernel import netns
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class AgentStage(Stage):
@@ -152,7 +152,7 @@ class AgentNode:
                 connection.request("GET", path)
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()
-            except ConnectionError:
+            except (ConnectionError, TimeoutError):
                 return 0, ""
             finally:
                 connection.close()

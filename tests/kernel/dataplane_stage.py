@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.kernel.spaces import until_ipv6
+
 from tortie.base.net import Family, Prefix, parse_prefix
 from tortie.kernel import netns
 
@@ -82,7 +84,9 @@ class Stage:
             f"-6 route add fd77::/64 via {NODE[Family.V6]}",
         )
         self.sysctl(self.node, {"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
-        # The kernel notices the link's carrier with a delay, and uses IPv6 on it only from then on.
+        until_ipv6(self.node, "uplink")
+        until_ipv6(self.outside, "eth0")
+        # They know each other before anything is forbidden.
         assert any(ping(self.outside, Family.V6, NODE[Family.V6]) for _ in range(10))
 
     def second_outside(self) -> str:
@@ -110,6 +114,8 @@ class Stage:
             f"route add default via {NODE[Family.V4]}",
             f"-6 route add default via {NODE[Family.V6]}",
         )
+        until_ipv6(self.node, "uplink2")
+        until_ipv6(name, "eth0")
         assert any(ping(name, Family.V6, NODE_2[Family.V6]) for _ in range(10))
         return name
 
@@ -141,6 +147,8 @@ class Stage:
             "route add default via 169.254.1.1",
             f"-6 route add default via {_HOST_LINK_LOCAL} dev eth0",
         )
+        until_ipv6(self.node, pod.interface)
+        until_ipv6(pod.netns, "eth0")
         return pod
 
     def close(self) -> None:

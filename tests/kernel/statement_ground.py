@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.kernel.spaces import on_one_processor, until_ipv6
 from tests.kernel.statement_packets import Seen, families_of, packet, read, what
 
 from tortie.api.documents import decode
@@ -81,7 +82,9 @@ CLUSTER = """
 {kind: Node, apiVersion: projectcalico.org/v3, metadata: {name: node1},
  spec: {bgp: {ipv4Address: 192.0.2.254/24, ipv6Address: "2001:db8:9::fe/64"}}}
 """
-_QUIET_SECONDS = 0.03
+_PATIENCE_SECONDS = 20.0
+_ETH_P_BARRIER = 0x88B5  # for local experiments
+_BARRIER = b"\xff" * 6 + bytes(6) + struct.pack("!H", _ETH_P_BARRIER) + bytes(46)
 _ETHER_TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _PACKET_OUTGOING = 4
 _ETH_P_ALL = 3
@@ -139,7 +142,9 @@ class Ground:
             far, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         )
         self._local, self._from_host, self._netlink = netns.run_in_named(node, _host_sockets)
-        for opened in (*self._senders.values(), self._receiver, *self._local, *self._from_host.values(), self._netlink):
+        self._turn = netns.run_in_named(node, lambda: _bound("ext0", _ETH_P_BARRIER))
+        own = (self._receiver, self._turn, self._netlink)
+        for opened in (*self._senders.values(), *self._local, *self._from_host.values(), *own):
             self._stack.enter_context(opened)
         self._number = secrets.randbits(16) << 12
         self._port = 20000
@@ -237,11 +242,12 @@ class Ground:
         """
         place = receiver.partition(" via ")[2] or receiver
         sending = Sending(sent, source=source, source_port=source_port, source_mac=source_mac, flags=flags)
-        numbers = {
-            self._emit(sender, receiver, sending, family=each): each for each in ((family,) if family else families_of(sent))
-        }
+        wanted = (family,) if family else families_of(sent)
+        with on_one_processor():
+            numbers = {self._emit(sender, receiver, sending, family=each): each for each in wanted}
+            arrivals = list(self._arrivals())
         answers = dict.fromkeys(numbers.values(), False)
-        for arrival in self._arrivals():
+        for arrival in arrivals:
             each = numbers.get(arrival.seen.number or 0)
             if each is not None and arrival.seen.source == address(source or sender, each):
                 assert arrival.where == place, f"{sender} → {receiver} {sent} arrived at {arrival.where}"
@@ -251,8 +257,9 @@ class Ground:
 
     def send(self, sender: str, receiver: str, sent: str, *, family: int, quoting: bytes = b"") -> list[Arrival]:
         """Send one packet; everything that arrives anywhere in consequence. `quoting`: what an ICMP error is about."""
-        self._emit(sender, receiver, Sending(sent, quoting=quoting), family=family)
-        return list(self._arrivals())
+        with on_one_processor():
+            self._emit(sender, receiver, Sending(sent, quoting=quoting), family=family)
+            return list(self._arrivals())
 
     def _emit(self, sender: str, receiver: str, sending: "Sending", *, family: int) -> int:
         """Send one packet; its number."""
@@ -287,10 +294,11 @@ class Ground:
         ends = address(sender, family), address(receiver, family)
         numbers = range(self._number + 1, self._number + 1 + count)
         self._number += count
-        for number in numbers:
-            content = packet(what(sent, family), *ends, number=number, source_port=source_port, flags="A")
-            self._put(sender, near_mac + far_mac + _ETHER_TYPES[family] + content)
-        return sum(arrival.where == receiver and arrival.seen.number in numbers for arrival in self._arrivals())
+        with on_one_processor():
+            for number in numbers:
+                content = packet(what(sent, family), *ends, number=number, source_port=source_port, flags="A")
+                self._put(sender, near_mac + far_mac + _ETHER_TYPES[family] + content)
+            return sum(arrival.where == receiver and arrival.seen.number in numbers for arrival in self._arrivals())
 
     def flow(self, sender: str, receiver: str, sent: str, *, family: int = 4) -> "Flow":
         """A connection that was just opened and answered: its first packet and the answer passed."""
@@ -301,16 +309,25 @@ class Ground:
         return flow
 
     def _arrivals(self) -> Iterator[Arrival]:
+        """What has come by the time that a frame sent last has gone to the node and back."""
         by_device = {f"p-{device}": name for name, device in DEVICES.items()}
-        while ready := select.select([self._receiver, *self._local], [], [], _QUIET_SECONDS)[0]:
+        self._senders["out"].send(_BARRIER)
+        _wait(self._turn)
+        self._turn.recv(2048)
+        self._turn.send(_BARRIER)
+        while True:
+            _wait(self._receiver)
+            content, (device, protocol, kind, *_) = self._receiver.recvfrom(4096)
+            if kind == _PACKET_OUTGOING:
+                continue
+            if protocol == _ETH_P_BARRIER:
+                break
+            seen = read(content[14:]) if device in by_device else None
+            if seen is not None and not seen.is_multicast:  # the node's own, of neighbour discovery
+                yield Arrival(by_device[device], seen)
+        while ready := select.select(self._local, [], [], 0)[0]:
             for opened in ready:
                 content, sender = opened.recvfrom(4096)
-                if opened is self._receiver:
-                    device, _, kind, *_ = sender
-                    seen = read(content[14:]) if kind != _PACKET_OUTGOING and device in by_device else None
-                    if seen is not None and not seen.is_multicast:  # the node's own, of neighbour discovery
-                        yield Arrival(by_device[device], seen)
-                    continue
                 seen = read(content) if opened.family == socket.AF_INET else Seen(opened.proto, sender[0], "", content, 0)
                 if seen is not None and seen.number is not None:
                     yield Arrival("host", seen)
@@ -349,6 +366,7 @@ class Ground:
         quiet = {"net/ipv6/conf/all/disable_ipv6": "1", "net/ipv6/conf/default/disable_ipv6": "1"}
         netns.run_in_named(far, lambda: _write(quiet))
         _ip(far, [f"link set p-{device} up" for device in DEVICES.values()])
+        until_ipv6(node, *DEVICES.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,10 +479,14 @@ def _host_sockets() -> tuple[list[socket.socket], dict[int, socket.socket], sock
     return local, {4: four, 6: six}, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
 
 
-def _bound(device: str) -> socket.socket:
+def _bound(device: str, protocol: int = 0) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    made.bind((device, 0))
+    made.bind((device, protocol))
     return made
+
+
+def _wait(opened: socket.socket) -> None:
+    assert select.select([opened], [], [], _PATIENCE_SECONDS)[0], "the ground lost its own barrier: nothing can be concluded"
 
 
 def _ip(namespace: str, lines: list[str]) -> None:

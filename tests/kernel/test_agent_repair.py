@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.kernel.agent_node import AgentNode, agent_node
 from tests.kernel.dataplane_stage import Pod
+from tests.kernel.own_time import OwnTime
 
 from tortie.api.networkset import GlobalNetworkSet, NetworkSetSpec
 from tortie.api.policy import EntityRule, NetworkPolicy, NetworkPolicySpec, Rule
@@ -62,10 +63,8 @@ class Watch:
             line = next(line for line in listed.splitlines() if "# handle" in line and "chain" not in line)
             command = f"{name}{line.rsplit(' ', 1)[1]}{rest}"
         self.node.stage.show(self.node.stage.node, "nft", command)
-        done = time.monotonic()
-        while not self.is_whole():
-            assert time.monotonic() - done < 10, f"{command}: not repaired\n{self.node.log()[-2000:]}"
-        return time.monotonic() - done
+        assert self.node.process is not None
+        return OwnTime(self.node.process.pid).until(self.is_whole, f"{command}: not repaired")
 
 
 @contextlib.contextmanager

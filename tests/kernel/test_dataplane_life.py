@@ -50,7 +50,7 @@ def routes_after_apply(made: Node, family: Family) -> set[tuple[str, str]]:
     return routes(made.stage, family)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 3.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():

@@ -145,7 +145,7 @@ def connections(made: Node, pod: Pod, family: Family) -> Iterator[Connections]:
 
 def eventually_opens(opened: Connections) -> bool:
     """The kernel looks through its list of closed connections now and then."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         if opened.opens():
             return True

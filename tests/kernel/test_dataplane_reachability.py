@@ -54,7 +54,7 @@ def known(built: Stage, pod: Pod, family: Family) -> str:
 def believed(built: Stage, made: Node, pod: Pod) -> bool:
     """True once the machine outside has heard that both addresses are here; the node says it when it is due."""
     mac = built.show(built.node, "cat", "/sys/class/net/uplink/address").strip()
-    end = time.monotonic() + 5.0
+    end = time.monotonic() + 30.0
     while time.monotonic() < end:
         if all(known(built, pod, family) == mac for family in FAMILIES):
             return True

@@ -248,7 +248,7 @@ def test_routes_of_others_into_workloads_are_swept_if_that_is_asked_for_but_not_
     with Routes(space) as routes:
         assert routes.add(everything) == ()
         assert routes.add([workload("10.1.0.1/32", protocol=BOOT)]) == ()
-        table = RouteTable(routes, grace_seconds=0.2)
+        table = RouteTable(routes, grace_seconds=1.0)
         table.configure(protocol=PROTOCOL, sweep_workloads=True)
         table.put(pod)
         table.apply()
@@ -259,7 +259,7 @@ def test_routes_of_others_into_workloads_are_swept_if_that_is_asked_for_but_not_
         assert routes.add([manual]) == ()
         table.configure(protocol=PROTOCOL)
         table.apply()
-        time.sleep(0.25)
+        time.sleep(1.05)
         table.apply()
         assert listed(space, PROTOCOL, BOOT, BIRD_PROTOCOL) == {*everything, pod}
 

@@ -134,6 +134,11 @@ class Node:
         self.wireguard.write(DEVICES[Family.V4], Change(private_key=key))
         return key.public
 
+    def wireguard_pid(self, family: Family) -> int:
+        """The process of a device; -1 where the kernel has WireGuard."""
+        file = self.folder / "wireguard" / f"{DEVICES[family]}.pid"
+        return int(file.read_text()) if file.exists() else -1
+
     def udp(self, address: str, *, timeout: float = 8.0) -> socket.socket:
         """A UDP socket of this node, bound to an address and port 4000."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -208,11 +208,12 @@ def is_alive(pid: int) -> bool:
 
 
 def seconds_without_processor(pid: int) -> float:
-    """How long a process, in its main thread, could have run and had to wait for a processor; 0 where the kernel does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+    """How long a process could have run but had no processor, all its threads together; 0 where the kernel does not say."""
+    found = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += int((task / "schedstat").read_text().split()[1])
+    return found / 1e9
 
 
 def forget(pid: int) -> None:
