@@ -63,6 +63,18 @@ class Bird:
                 candidate.replace(self._config)
                 await self._start()
 
+    async def refusal(self, bgp: Bgp, passwords: Passwords) -> str:
+        """BIRD's words about what it would not take of this, "" if it would. Nothing is changed. Raises ProcessError."""
+        trial = self._config.with_suffix(".trial")
+        try:
+            _write_private(trial, render(bgp, passwords))
+            words = await _verdict(trial)
+        except ConfigError as error:
+            return str(error)
+        finally:
+            trial.unlink(missing_ok=True)
+        return "" if words is None else words.removeprefix("bird: ").removeprefix(str(trial)).lstrip(":0123456789 ")
+
     async def status(self) -> DaemonStatus:
         """The daemon. Raises ControlError when BIRD does not answer."""
         return parse_status(await self._ask("show status"))
@@ -106,10 +118,9 @@ class Bird:
         """Write the configuration beside the current one and let BIRD parse it."""
         candidate = self._config.with_suffix(".new")
         _write_private(candidate, text)
-        verdict = await process.run([_PROGRAM, "-p", "-c", str(candidate)], timeout=_ANSWER_SECONDS)
-        if verdict.returncode != 0:
-            words = verdict.stderr.decode(errors="replace").strip().splitlines()
-            raise ConfigError(f"BIRD does not accept its configuration: {words[-1] if words else 'no reason given'}")
+        words = await _verdict(candidate)
+        if words is not None:
+            raise ConfigError(f"BIRD does not accept its configuration: {words}")
         return candidate
 
     async def _start(self) -> None:
@@ -155,6 +166,15 @@ class Bird:
             if error.errno in OUT_OF_MEANS:
                 raise AgentError(f"BIRD cannot be asked, and is left alone: {error.strerror}") from error
             raise ControlError(f"BIRD's control socket {self._socket} cannot be used: {error.strerror}") from error
+
+
+async def _verdict(path: Path) -> str | None:
+    """What BIRD has against a configuration; None for nothing."""
+    verdict = await process.run([_PROGRAM, "-p", "-c", str(path)], timeout=_ANSWER_SECONDS)
+    if verdict.returncode == 0:
+        return None
+    words = verdict.stderr.decode(errors="replace").strip().splitlines()
+    return words[-1] if words else "no reason given"
 
 
 def _write_private(path: Path, text: str) -> None:

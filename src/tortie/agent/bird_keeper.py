@@ -1,7 +1,7 @@
 """Keeps BIRD in line with the last BgpUpdate and the secrets that it names, and knows how its peers are.
 
 A session whose password cannot be read is not configured at all: without the password it would accept anybody who has the
-peer's address. Its name and the reason stand in `peers`.
+peer's address. So is one that BIRD itself refuses: it would refuse all others with it. Names and reasons stand in `peers`.
 """
 
 import asyncio
@@ -16,13 +16,18 @@ from tortie.base import log
 from tortie.base.aio import Backoff
 from tortie.base.errors import TortieError
 from tortie.bgp.config import Passwords
+from tortie.bgp.errors import ConfigError
 from tortie.bgp.limits import why_refused
-from tortie.intent.routing import Bgp
+from tortie.intent.routing import Bgp, BgpPeer
 
 _log = log.get(__name__)
 POLL_SECONDS = 1.0
 TAKE_OVER_SECONDS = 30.0
 """For so long BIRD keeps its configuration while routes that it is to give up are not in the kernel by another hand."""
+_MOST_REFUSED = 20
+"""Where BIRD refuses more sessions than that, it is not for one of them."""
+
+Refusal = Callable[[Bgp], Awaitable[str]]
 
 
 class Resolved(NamedTuple):
@@ -44,6 +49,7 @@ class BirdKeeper:
         self._secrets = secrets
         self._wanted: Bgp | None = None
         self._resolved: Resolved | None = None
+        self._refused: tuple[Withheld, ...] = ()
         self._counts = SignatureCounts()
         self._changed = asyncio.Event()
         self.ready = False
@@ -73,9 +79,7 @@ class BirdKeeper:
             self._changed.clear()
             assert self._wanted is not None
             try:
-                self._resolve(self._wanted)
-                assert self._resolved is not None
-                await self._bird.apply(self._resolved.bgp, passwords=self._resolved.passwords)
+                await self._apply(self._resolve(self._wanted))
                 self.ready = not self._changed.is_set()
                 self.failure = ""
                 backoff.reset()
@@ -85,13 +89,31 @@ class BirdKeeper:
                 self._changed.set()
                 await backoff.wait()
 
-    def _resolve(self, wanted: Bgp) -> None:
+    async def _apply(self, resolved: Resolved) -> None:
+        """Hand it over; without the sessions for which BIRD does not take it."""
+        try:
+            await self._bird.apply(resolved.bgp, passwords=resolved.passwords)
+            self._refused = ()
+        except ConfigError:
+            found = await sieve(resolved.bgp, lambda bgp: self._bird.refusal(bgp, resolved.passwords))
+            if not found:
+                raise
+            for item in found:
+                if item not in self._refused:
+                    _log.error("BGP session %s is not configured: %s", item.peer.name, item.reason)
+            self._refused = found
+            without = {item.peer for item in found}
+            kept = tuple(peer for peer in resolved.bgp.peers if peer not in without)
+            await self._bird.apply(_with(resolved.bgp, kept), passwords=resolved.passwords)
+
+    def _resolve(self, wanted: Bgp) -> Resolved:
         """Read the secrets as they are now."""
         before = {item.reason for item in self._resolved.withheld} if self._resolved is not None else set()
         self._resolved = resolve(wanted, self._secrets)
         for item in self._resolved.withheld:
             if item.reason not in before:
                 _log.error("BGP session %s is not configured: %s", item.peer.name, item.reason)
+        return self._resolved
 
     async def _watch(self) -> None:
         """Peers' states for the status file; a BIRD that died is started again; a secret that changed is put into force.
@@ -114,7 +136,7 @@ class BirdKeeper:
                 self._changed.set()
                 continue
             self._counts.sample(asyncio.get_running_loop().time(), read_signature_counts())
-            withheld = self._resolved.withheld if self._resolved is not None else ()
+            withheld = (*(self._resolved.withheld if self._resolved is not None else ()), *self._refused)
             self.peers = describe(found, self._wanted.peers, withheld=withheld, counts=self._counts)
 
 
@@ -140,3 +162,30 @@ def resolve(wanted: Bgp, secrets: SecretsDirectory) -> Resolved:
     return Resolved(
         replace(wanted, peers=tuple(peer for peer in wanted.peers if peer not in without)), passwords, tuple(withheld)
     )
+
+
+async def sieve(bgp: Bgp, refusal: Refusal) -> tuple[Withheld, ...]:
+    """The sessions without which BIRD takes all the rest, with its words; none if it refuses for something else."""
+    if await refusal(_with(bgp, ())):
+        return ()
+    kept: tuple[BgpPeer, ...] = ()
+    refused: list[Withheld] = []
+    groups = [bgp.peers]
+    while groups:
+        group = groups.pop()
+        words = await refusal(_with(bgp, (*kept, *group))) if group else ""
+        if not words:
+            kept += group
+        elif len(group) > 1:
+            groups += [group[len(group) // 2 :], group[: len(group) // 2]]
+        else:
+            refused.append(Withheld(group[0], f"BIRD does not accept this session: {words}"))
+            if len(refused) > _MOST_REFUSED:
+                return ()
+    return tuple(refused)
+
+
+def _with(bgp: Bgp, peers: tuple[BgpPeer, ...]) -> Bgp:
+    """With these sessions alone, and the filters that they name."""
+    named = {name for peer in peers for name in peer.filters}
+    return replace(bgp, peers=peers, filters=tuple(each for each in bgp.filters if each.name in named))
