@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from tortie.api.bgp import BGPConfiguration, BGPPeer
 from tortie.api.node import Node
 from tortie.api.selector import SelectorError, parse_selector
-from tortie.base.net import is_peer_address, parse_interface
+from tortie.base.net import Family, is_peer_address, parse_interface
 from tortie.calc.bgp_peers import parse_as_number, parse_peer_ip, parse_seconds
 from tortie.calc.bgp_settings import advertisement_problems, bfd_problems, peering_problems
 
@@ -29,13 +29,17 @@ def restart_seconds(text: str | None) -> int | None:
 def node_problems(node: Node) -> Iterator[str]:
     """Problems of a Node as a peer."""
     bgp = node.spec.bgp
-    for field, text in (("ipv4Address", bgp.ipv4_address), ("ipv6Address", bgp.ipv6_address)) if bgp is not None else ():
+    if bgp is None:
+        return
+    for family, text in ((Family.V4, bgp.ipv4_address), (Family.V6, bgp.ipv6_address)):
         try:
-            usable = not text or is_peer_address(parse_interface(text).address)
+            address = parse_interface(text).address if text else None
+            usable = address is None or (address.family is family and is_peer_address(address))
         except ValueError:
             usable = False
         if not usable:
-            yield f"spec.bgp.{field} {text!r} is no address that other nodes reach: BGP does without it"
+            field = f"spec.bgp.ipv{family.value}Address"
+            yield f"{field} {text!r} is no IPv{family.value} address by which others reach the node: BGP does without it"
 
 
 def configuration_problems(configuration: BGPConfiguration) -> Iterator[str]:

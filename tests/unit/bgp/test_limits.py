@@ -182,6 +182,7 @@ def test_whatever_is_stored_bird_takes_what_is_made_of_it(
         (BGPPeer, "tor", {"peerIP": "192.0.2.1", "asNumber": 65001, "keepaliveTime": "soon"}, "keepaliveTime"),
         (Node, "n3", {"bgp": {"ipv6Address": "fe80::5/64"}}, "ipv6Address"),
         (Node, "n3", {"bgp": {"ipv4Address": "0.0.0.0/0"}}, "ipv4Address"),
+        (Node, "n3", {"bgp": {"ipv4Address": "fd00:18::3/64"}}, "no IPv4 address"),
         (BGPConfiguration, "default", {"ignoredInterfaces": ['eth0";']}, "ignoredInterfaces"),
         (BGPConfiguration, "default", {"ignoredInterfaces": ["*"]}, "ignoredInterfaces"),
         (BGPConfiguration, "default", {"nodeMeshMaxRestartTime": "2h"}, "nodeMeshMaxRestartTime"),
