@@ -324,6 +324,10 @@ def test_readers_read_strangers_are_refused_and_nobody_is_not_let_in(api: Api, t
     config.write_bytes(kubeconfig(Folder(api.folder / "pki"), server=server, user="bob", groups=("tortie:readers",)))
     assert "default" in api.kubectl("get", "tiers", kubeconfig=config)
     assert 'User "bob" cannot delete' in api.refused("delete", "tier", "x", kubeconfig=config)
+    assert api.kubectl("auth", "can-i", "list", "cnp", "-A", kubeconfig=config).strip() == "yes"
+    assert api.run("auth", "can-i", "delete", "cnp", "-A", kubeconfig=config).returncode == 1
+    assert "bob" in api.kubectl("auth", "whoami", kubeconfig=config)
+    assert "[get list watch]" in api.kubectl("auth", "can-i", "--list", kubeconfig=config)
 
 
 def test_it_lives_without_its_datastore_and_stops_when_told(tmp_path: Path) -> None:

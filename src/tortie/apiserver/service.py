@@ -15,7 +15,7 @@ from aiohttp import web
 from tortie.api.documents import load_raw
 from tortie.api.errors import ApiError
 from tortie.api.resource import Key
-from tortie.apiserver import protobuf
+from tortie.apiserver import protobuf, self_review
 from tortie.apiserver import question as asked
 from tortie.apiserver.access import Attributes, Authorizer, TierAccess, User, require
 from tortie.apiserver.answers import Answers, status_success, unenforced_warnings, warnings
@@ -73,13 +73,17 @@ class Service:
             health = self._public.health(request.path, self.ready)
             if health is not None:
                 return web.Response(status=health[0], text=health[1])
-            question = asked.parse(self._catalogue, request.method, request.path, request.query)
-            if question is not None:
-                subject, verb = question.served.subject(question.name), question.verb
-            user = await self._identify(request)
-            attributes = Attributes(verb, path=request.path) if question is None else question.attributes()
-            await require(self._authorizer, user, attributes)
-            response = await (self._other(request) if question is None else self._ask(request, question, user))
+            response: web.StreamResponse
+            if request.method == "POST" and request.path in self_review.PATHS:
+                response = await self._review(request)
+            else:
+                question = asked.parse(self._catalogue, request.method, request.path, request.query)
+                if question is not None:
+                    subject, verb = question.served.subject(question.name), question.verb
+                user = await self._identify(request)
+                attributes = Attributes(verb, path=request.path) if question is None else question.attributes()
+                await require(self._authorizer, user, attributes)
+                response = await (self._other(request) if question is None else self._ask(request, question, user))
         except (TortieError, msgspec.MsgspecError, RecursionError) as error:
             response = _refused(refusal_of(error, subject.named(request.get(_NAME, subject.name))))
         except (ConnectionResetError, asyncio.CancelledError):
@@ -91,6 +95,11 @@ class Service:
         if verb != "watch":
             self._metrics.observe("tortie_apiserver_request_seconds", asyncio.get_running_loop().time() - started)
         return response
+
+    async def _review(self, request: web.Request) -> web.Response:
+        user = await self._identify(request)
+        answer = await self_review.review(request.path, await _body(request), user, self._authorizer)
+        return web.json_response(answer, status=201)
 
     async def _identify(self, request: web.Request) -> User:
         transport = request.transport
