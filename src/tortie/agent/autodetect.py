@@ -131,9 +131,11 @@ class Chooser:
         match name:
             case "first-found" if not argument:
                 return self._first(family, method, lambda each: "", "the first address of the first interface")
-            case "interface" if argument:
+            case "interface" | "skip-interface" | "cidr" if not argument.strip(", "):
+                pass
+            case "interface":
                 return self._by_interface(family, method, _patterns(family, method, argument))
-            case "skip-interface" if argument:
+            case "skip-interface":
                 skipped = re.compile("|".join(f"({each.pattern})" for each in _patterns(family, method, argument)))
                 return self._first(
                     family,
@@ -141,7 +143,7 @@ class Chooser:
                     lambda each: f"{skipped.pattern} matches" if skipped.search(each.device) else "",
                     "the first interface that is not skipped",
                 )
-            case "cidr" if argument:
+            case "cidr":
                 return self._by_network(family, method, argument)
             case "can-reach" if argument:
                 found = self._reach(argument, family)
