@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 NEEDS_ROOT = ("kernel", "lab")
 
-settings.register_profile("tortie", deadline=None)  # how long an example takes says something of the machine only
+# How long an example, or making it, takes says something of the machine only.
+settings.register_profile("tortie", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tortie")
 
 

@@ -27,13 +27,13 @@ async def served(**pages: Page) -> AsyncIterator[TextServer]:
 
 
 async def until_bound(server: TextServer, *, bound: bool = True) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while bool(server.bound) != bound:
             await asyncio.sleep(0.01)
 
 
 async def ask(server: TextServer, request: bytes) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection(*server.bound[0])
         writer.write(request)
         try:
@@ -115,7 +115,7 @@ def test_who_comes_in_the_moment_in_which_it_stops_is_not_left_waiting() -> None
             for _ in range(turns):
                 await asyncio.sleep(0)
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(20):
                 return await asyncio.get_running_loop().sock_recv(client, 1)
         except ConnectionError:
             return b""
@@ -138,7 +138,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again() -> None:
             server = TextServer("test", PAGES)
             server.want(address)
             task = asyncio.ensure_future(server.run())
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while not server.failure:
                     await asyncio.sleep(0.01)
             assert f"port {address.port}: Address already in use" in server.failure

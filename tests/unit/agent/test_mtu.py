@@ -106,7 +106,7 @@ class _Monitor:
 async def _run(mtu: MtuKeeper, until: Callable[[], bool]) -> None:
     running = asyncio.ensure_future(mtu.run(cast(LinkMonitor, _Monitor())))
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not until():
                 await asyncio.sleep(0.01)
     finally:

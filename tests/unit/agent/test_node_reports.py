@@ -115,7 +115,8 @@ def test_an_answer_is_no_question_and_another_question_is() -> None:
 
 
 def test_a_period_asks_again_and_zero_does_not() -> None:
-    assert len(answers(question("Agent", period=1), seconds=1.7)) == 2
+    assert len(answers(question("Agent", period=1), seconds=1.7)) >= 2
+    assert len(answers(question("Agent", period=60), seconds=1.2)) == 1
     assert len(answers(question("Agent"), seconds=1.2)) == 1
     assert len(answers(question("Agent", period=-5), seconds=1.2)) == 1, "a period that is none would be answered without end"
 

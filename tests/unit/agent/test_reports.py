@@ -31,7 +31,7 @@ class Node:
         return found
 
     async def until(self, condition: Callable[[AgentStatus], bool]) -> AgentStatus:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while True:
                 found = await self.stored()
                 if found is not None and condition(found):

@@ -156,13 +156,13 @@ def test_a_key_that_somebody_else_writes_is_corrected(tmp_path: Path) -> None:
         client = await cluster(NodeStatus(wireguard_public_key=OTHER))
         manager, turns = Manager(BOTH), Turns()
         keys = keeper(client, manager, turns, tmp_path)
-        await run_for(keys, 0.03)
+        await run_for(keys, 0.5)
         found = await status_of(client)
         assert found is not None
         assert found.wireguard_public_key == ONE
         assert (manager.told, turns.retries) == ([BOTH], 1)
         await write_keys(cast(Client, client), "n1", {Family.V4: OTHER, Family.V6: ""})
-        await run_for(keys, 0.1)
+        await run_for(keys, 0.5)
         assert await status_of(client) == NodeStatus(wireguard_public_key=ONE, wireguard_public_key_v6=TWO)
         assert manager.told == [BOTH]
 
@@ -172,7 +172,7 @@ def test_a_key_that_somebody_else_writes_is_corrected(tmp_path: Path) -> None:
 def test_nothing_is_written_before_the_devices_are_known(tmp_path: Path) -> None:
     async def work() -> None:
         client = await cluster(NodeStatus(wireguard_public_key=OTHER))
-        await run_for(keeper(client, Manager({}), Turns(), tmp_path), 0.03)
+        await run_for(keeper(client, Manager({}), Turns(), tmp_path), 0.5)
         found = await status_of(client)
         assert found is not None
         assert found.wireguard_public_key == OTHER
@@ -190,11 +190,11 @@ def test_a_datastore_that_is_away_is_told_and_tried_again(tmp_path: Path) -> Non
         client.before_write = away
         manager = Manager(BOTH)
         keys = keeper(client, manager, Turns(), tmp_path)
-        await run_for(keys, 0.03)
+        await run_for(keys, 0.5)
         assert "no answer" in keys.describe()["problem"]
         assert manager.told == []
         client.before_write = lambda verb, key: None
-        await run_for(keys, 0.1)
+        await run_for(keys, 0.5)
         assert (keys.problem, manager.told) == ("", [BOTH])
 
     asyncio.run(work())
@@ -205,10 +205,10 @@ def test_a_request_for_new_keys_is_taken_up_once_and_they_are_published(tmp_path
         client = await cluster()
         manager, turns = Manager(BOTH), Turns()
         keys = keeper(client, manager, turns, tmp_path)
-        await run_for(keys, 0.03)
+        await run_for(keys, 0.5)
         ask_for_rotation(tmp_path)
         assert is_rotation_pending(tmp_path)
-        await run_for(keys, 0.05)
+        await run_for(keys, 0.5)
         assert not is_rotation_pending(tmp_path)
         assert manager.rotations == 1
         found = await status_of(client)
