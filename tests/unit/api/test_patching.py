@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from tortie.api.patching import PatchError, json_patch, merge_patch, patched
 
-SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.text("ab/~$", max_size=3)
+SOMETHING = st.booleans() | st.integers(-5, 5) | st.text("ab/~$", max_size=3)
+SCALARS = st.none() | SOMETHING
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab/~", max_size=2), inner))
 FULL = st.recursive(
-    SCALARS.filter(lambda value: value is not None),
+    SOMETHING,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner),
 )
 
