@@ -47,7 +47,10 @@ def lab() -> Iterator[KubernetesLab]:
 def live_through_everything(lab: KubernetesLab) -> None:
     """What happens to an agent in its life, so that it needs each of its rights."""
     lab.apply(cluster_network_policies())
-    lab.kubectl("wait", "--for=condition=Established", "crd/clusternetworkpolicies.policy.networking.k8s.io").ok()
+    kind = "crd/clusternetworkpolicies.policy.networking.k8s.io"
+    # At first a CRD has null for conditions, which `kubectl wait` for one of them gives up.
+    lab.kubectl("wait", "--for=jsonpath={.status.acceptedNames.plural}=clusternetworkpolicies", kind).ok()
+    lab.kubectl("wait", "--for=condition=Established", kind).ok()
     # The first agent of a cluster makes its identity; one that was made without a GUID it completes.
     lab.kubectl("delete", CLUSTER_INFORMATION, "default").ok()
     start_anew(lab)
@@ -72,7 +75,7 @@ def live_through_everything(lab: KubernetesLab) -> None:
         patch = {"spec": {"nodeSelector": "!has(no-longer-here)"}}
         lab.kubectl("patch", "ippools.crd.projectcalico.org", pool, "--type=merge", f"-p={json.dumps(patch)}").ok()
     lab.kubectl("label", "node", "n1", "no-longer-here=true").ok()
-    lab.kubectl("delete", "pod", "spoofer", "--timeout=20s").ok()
+    lab.kubectl("delete", "pod", "spoofer", "--timeout=50s").ok()
     lab.lab("pod rm", "default/one").ok()
     eventually(lambda: not lab.get("ipamblocks.crd.projectcalico.org")["items"], "the blocks are given back")
 
