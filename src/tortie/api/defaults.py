@@ -15,7 +15,7 @@ from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.felix import FelixConfiguration
 from tortie.api.formats import parse_as_number
 from tortie.api.ippool import IPPool
-from tortie.api.kubernetes import KubernetesNetworkPolicy
+from tortie.api.kubernetes import KubernetesNetworkPolicy, Namespace
 from tortie.api.names import workload_endpoint_name
 from tortie.api.node import Node
 from tortie.api.policy import (
@@ -37,6 +37,7 @@ from tortie.base.net import Family, parse_prefix
 TIER_LABEL = "projectcalico.org/tier"
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
+NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 DEFAULT_TIER_ORDER = 1_000_000.0
 DEFAULT_BLOCK_SIZE = {Family.V4: 26, Family.V6: 122}
 
@@ -218,6 +219,12 @@ def _kubernetes_policy(policy: KubernetesNetworkPolicy | StagedKubernetesNetwork
     return replace(policy, spec=replace(policy.spec, policy_types=types))
 
 
+def _namespace(namespace: Namespace) -> Resource:
+    """Policies select namespaces by this label everywhere, because every API server of Kubernetes writes it."""
+    name = namespace.metadata.name
+    return replace(namespace, metadata=_labelled(namespace.metadata, {NAMESPACE_NAME_LABEL: name}))
+
+
 def _labelled(metadata: Metadata, labels: dict[str, str]) -> Metadata:
     return replace(metadata, labels=metadata.labels | labels)
 
@@ -238,4 +245,5 @@ _FILL: dict[type[Resource], Callable[..., Any]] = {
     BGPPeer: _bgp_peer,
     KubeControllersConfiguration: _controllers,
     KubernetesNetworkPolicy: _kubernetes_policy,
+    Namespace: _namespace,
 }

@@ -4,13 +4,13 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from tortie.api.defaults import with_defaults
 from tortie.api.kinds import KINDS
 from tortie.api.kubernetes import Namespace, Pod, ServiceAccount
 from tortie.api.resource import Metadata, Resource, Update
 from tortie.convert.feed import convert_update
 from tortie.convert.pods import is_networked, workload_endpoint
 
-NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_SERVICE_ACCOUNT = "default"
 
@@ -49,7 +49,7 @@ def complete(resources: Iterable[Resource]) -> Iterator[Resource]:
         meta = resource.metadata
         if isinstance(resource, Namespace):
             known.add(meta.name)
-            yield _named(resource)
+            yield with_defaults(resource)
             continue
         if isinstance(resource, ServiceAccount):
             accounts.add((meta.namespace, meta.name))
@@ -59,7 +59,7 @@ def complete(resources: Iterable[Resource]) -> Iterator[Resource]:
             named.add(meta.namespace)
         yield resource
     for name in sorted(named - known):
-        yield _named(Namespace(metadata=Metadata(name=name)))
+        yield with_defaults(Namespace(metadata=Metadata(name=name)))
     for namespace, name in sorted(wanted - accounts):
         yield ServiceAccount(metadata=Metadata(namespace=namespace, name=name))
 
@@ -69,9 +69,3 @@ def _with_namespace(resource: Resource) -> Resource:
         return resource
     metadata = msgspec.structs.replace(resource.metadata, namespace=DEFAULT_NAMESPACE)
     return msgspec.structs.replace(resource, metadata=metadata)
-
-
-def _named(namespace: Namespace) -> Namespace:
-    meta = namespace.metadata
-    metadata = msgspec.structs.replace(meta, labels={**meta.labels, NAMESPACE_NAME_LABEL: meta.name})
-    return msgspec.structs.replace(namespace, metadata=metadata)

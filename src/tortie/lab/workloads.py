@@ -38,8 +38,7 @@ class StoredWorkloads:
 
     async def add_namespace(self, name: str, labels: dict[str, str]) -> None:
         """A Kubernetes Namespace and its default ServiceAccount."""
-        full = {"kubernetes.io/metadata.name": name, **labels}
-        await operations.apply(self._client, Namespace(metadata=Metadata(name=name, labels=full)))
+        await operations.apply(self._client, with_defaults(Namespace(metadata=Metadata(name=name, labels=labels))))
         await self._add_service_account(name, "default")
 
     async def add_pods(self, pods: Sequence[tuple[PodSpec, str]]) -> dict[str, PodState]:

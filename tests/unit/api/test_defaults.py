@@ -11,7 +11,9 @@ from tortie.api.documents import decode, encode
 from tortie.api.endpoint import WorkloadEndpoint
 from tortie.api.ippool import IPPool
 from tortie.api.kinds import KINDS
+from tortie.api.kubernetes import Namespace
 from tortie.api.policy import NetworkPolicy
+from tortie.api.resource import Metadata
 
 
 def _filled(kind: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
@@ -145,6 +147,13 @@ def test_what_an_api_server_would_fill_in_from_the_schemas_is_filled_in() -> Non
     felix = _filled("FelixConfiguration", {})["spec"]
     assert (felix["nftablesMode"], felix["nftablesFlowTableOffload"]) == ("Auto", "Disabled")
     assert _filled("FelixConfiguration", {"nftablesMode": "Enabled"})["spec"]["nftablesMode"] == "Enabled"
+
+
+@pytest.mark.parametrize("labels", [{}, {"team": "a"}, {"kubernetes.io/metadata.name": "somebody-else"}])
+def test_a_namespace_carries_its_name_as_a_label(labels: dict[str, str]) -> None:
+    filled = with_defaults(Namespace(metadata=Metadata(name="shop", labels=labels)))
+    assert filled.metadata.labels == labels | {"kubernetes.io/metadata.name": "shop"}
+    assert with_defaults(filled) == filled
 
 
 def test_kubernetes_policy_types_follow_the_kubernetes_rule() -> None:
