@@ -101,8 +101,10 @@ def bgp_environment(options: AgentOptions) -> BgpEnvironment:
         options.environment.get(name, "").strip() for name in ("CALICO_ROUTER_ID", "CALICO_ADVERTISE_CLUSTER_IPS")
     )
     try:
-        if router_id not in ("", "hash") and parse_address(router_id).family is not Family.V4:
-            raise ValueError
+        if router_id not in ("", "hash"):
+            given = parse_address(router_id)
+            if given.family is not Family.V4 or given.value == 0:  # BIRD takes the latter for none
+                raise ValueError
     except ValueError as error:
         raise AgentError(f"CALICO_ROUTER_ID={router_id!r}: hash or an id such as 192.0.2.1 is expected") from error
     try:

@@ -40,7 +40,8 @@ def test_calicos_variables_about_bgp_are_read_and_wrong_ones_refused_by_name() -
     found = bgp_environment(read_options(environment, node="n"))
     assert found == BgpEnvironment(speaks=False, router_id="hash", log_level="debug", cluster_ips="10.96.0.0/12")
     assert bgp_environment(read_options({"CALICO_ROUTER_ID": "192.0.2.1"}, node="n")) == BgpEnvironment(router_id="192.0.2.1")
-    for name, value in (("CALICO_ROUTER_ID", "fd00::1"), ("CALICO_ROUTER_ID", "7"), ("CALICO_ADVERTISE_CLUSTER_IPS", "a,b")):
+    wrong = [("CALICO_ROUTER_ID", text) for text in ("fd00::1", "7", "0.0.0.0")]
+    for name, value in (*wrong, ("CALICO_ADVERTISE_CLUSTER_IPS", "a,b")):
         with pytest.raises(AgentError, match=name):
             bgp_environment(read_options({name: value}, node="n"))
 
