@@ -260,7 +260,7 @@ class _Filler:
             return _FUNCTIONS[content](*arguments)
         except GoTemplateError:
             raise
-        except (TypeError, ValueError, IndexError, KeyError) as error:
+        except (TypeError, AttributeError, ValueError, IndexError, KeyError) as error:
             raise GoTemplateError(f"template: error calling {content}: {error}") from error
 
     def _term(self, term: _Term, dot: Any) -> Any:

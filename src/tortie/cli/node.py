@@ -120,6 +120,8 @@ async def ask(run_dir: Path) -> NodeReport:
         said = json.loads(text) if text else {}
     except ValueError as error:
         raise InputError(f"{run_dir / 'status.json'} is not JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise InputError(f"{run_dir / 'status.json'} is no agent's status")
     try:
         peers: Sequence[PeerStatus] | None = await Bird(run_dir / "bird").peers()
     except BgpError:

@@ -67,7 +67,9 @@ def test_a_template_that_cannot_be_read_is_refused_at_once(broken: str) -> None:
         GoTemplate(broken)
 
 
-@pytest.mark.parametrize("wrong", ["{{.Foo}}", "{{range .}}{{.Spec.Frob}}{{end}}", "{{index . 7}}", "{{$y}}", "{{lt . 1}}"])
+@pytest.mark.parametrize(
+    "wrong", ["{{.Foo}}", "{{range .}}{{.Spec.Frob}}{{end}}", "{{index . 7}}", "{{$y}}", "{{lt . 1}}", "{{join . 2}}"]
+)
 def test_what_is_not_there_is_an_error(wrong: str) -> None:
     with pytest.raises(GoTemplateError):
         GoTemplate(wrong).text(nodes(), config={})

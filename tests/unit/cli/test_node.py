@@ -134,12 +134,15 @@ def test_json_tells_the_peers_as_values(tortie: Tortie) -> None:
     ]
 
 
-def test_a_status_that_is_damaged_is_told(tortie: Tortie, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"), [("{", "status.json is not JSON"), ("[]", "status.json is no agent's"), ("null", "is no agent's")]
+)
+def test_a_status_that_is_damaged_is_told(tortie: Tortie, tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "status.json").write_text("{")
+    (tmp_path / "run" / "status.json").write_text(content)
     answer = tortie("node", "status", "--run-dir", "run")
     assert answer.code == 1
-    assert "status.json is not JSON" in answer.err
+    assert said in answer.err
 
 
 def test_stopping_needs_root(tortie: Tortie, monkeypatch: pytest.MonkeyPatch) -> None:
