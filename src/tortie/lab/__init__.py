@@ -8,7 +8,7 @@ kubernetes_plane (its control plane as processes), kubectl (our way to its API s
 else's cluster), kubernetes_store (a lab's Kubernetes), stores (the datastore, whichever), state (what is remembered between
 commands), kubernetes_objects (pods and nodes as documents), kubelet_step (what a kubelet does next), kubelet (the lab as the
 kubelet of its nodes), workloads and kubernetes_workloads (namespaces and pods, without an API server and with one), network
-(what it is asked to be and what the kernels have), convergence (every node knows the way to every block), cluster (one lab, up
+(what it is asked to be and what the kernels have), convergence (nodes know ways and have policies), cluster (one lab, up
 to down), overview (its state), residue (what it left), probe (who reaches whom, observed), questions (lists of probes, truth
 tables), stream (counted traffic), capture (frames off the fabric), demo (the show), modes (how packets cross in each),
 demo_expected, demo_checks, demo_faults, demo_kubernetes, demo_modes, demo_reflectors (its steps), report (what a person sees

@@ -18,7 +18,7 @@ from tortie.datastore.client import Client
 from tortie.datastore.initialize import ensure_initialized
 from tortie.kernel import netns
 from tortie.lab import fabric, kubernetes_store, settings, stores
-from tortie.lab.convergence import wait_for_routes
+from tortie.lab.convergence import wait_for_policies, wait_for_routes
 from tortie.lab.kubernetes_workloads import KubernetesWorkloads
 from tortie.lab.names import LabNames, netns_path
 from tortie.lab.residue import lab_processes
@@ -100,6 +100,8 @@ class Lab:
             await self._add_pods(spec.pods, nodes)
         for path in spec.apply:
             await self.apply_file(Path(path))
+        if spec.apply:
+            await wait_for_policies(self.client, self.names, spec)
         save_state(self.names, self.state)
         if spec.pods:
             progress("routes")
