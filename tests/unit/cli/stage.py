@@ -25,6 +25,8 @@ def command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("TORTIE_SQLITE_PATH", str(tmp_path / "store" / "t.sqlite"))
     monkeypatch.delenv("DATASTORE_TYPE", raising=False)
     monkeypatch.chdir(tmp_path)
+    # How far it has come, a command tells when it takes long, which is the machine's doing here.
+    monkeypatch.setattr("tortie.cli.progress._FIRST_SECONDS", 3600.0)
 
     def call(*arguments: str, stdin: str = "") -> Answer:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))

@@ -27,8 +27,9 @@ def tortie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 def offered(*words: str, shell: str = "bash", **environment: str) -> list[str]:
     """What the completion of the last word offers, as the shell's script would ask."""
     asked = {"COMP_WORDS": " ".join(("tortie", *words)), "COMP_CWORD": str(len(words)), "_TORTIE_COMPLETE": f"{shell}_complete"}
+    patient = "from tortie.cli import completing; completing._PATIENCE_SECONDS = 30.0"  # a machine may be busy
     done = subprocess.run(
-        [sys.executable, "-c", "from tortie.cli.main import tortie; tortie(prog_name='tortie')"],
+        [sys.executable, "-c", f"{patient}; from tortie.cli.main import tortie; tortie(prog_name='tortie')"],
         env=os.environ | asked | environment,
         capture_output=True,
         text=True,
