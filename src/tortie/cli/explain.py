@@ -8,7 +8,7 @@ import click
 
 from tortie.base.errors import TortieError
 from tortie.base.net import Family
-from tortie.cli.worlds import inputs, open_world
+from tortie.cli.worlds import inputs, open_world, tell_protocols
 from tortie.convert.cluster_policies import NOT_UNDERSTOOD
 from tortie.insight.document import explanation_document, owner_name
 from tortie.insight.explain import Explanation, Half
@@ -55,6 +55,7 @@ def explain(
     except TortieError as error:
         click.echo(f"tortie explain: {error}", err=True)
         sys.exit(FAILED)
+    tell_protocols([question])
     if output == "json":
         click.echo(json.dumps(explanation_document(explanation), indent=2))
     else:

@@ -5,7 +5,17 @@ from collections.abc import Iterator, Sequence
 import click
 
 from tortie.cli.output import as_json
-from tortie.cli.worlds import NO, YES, inputs, live_resources_told, live_world, live_world_with, open_world, read_files
+from tortie.cli.worlds import (
+    NO,
+    YES,
+    inputs,
+    live_resources_told,
+    live_world,
+    live_world_with,
+    open_world,
+    read_files,
+    tell_protocols,
+)
 from tortie.insight.diff import Change, Difference, difference_document, staged_enforced
 from tortie.insight.diff import diff as compare
 from tortie.insight.errors import InsightError
@@ -52,6 +62,7 @@ def diff(
     Exit code: 0 no differences, 2 differences, 1 error.
     """
     questions = [parse_question(text) for text in ports]
+    tell_protocols(ports)
     before, after = _worlds(places, live=live, staged=staged, paths=paths, config_file=config_file)
     require_named_ports([before, after], questions)
     found = compare(before, after, ports=asked(questions), outside=not pods_only)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import click
 
 from tortie.base.net import Family, parse_address
-from tortie.cli.worlds import inputs, open_world, staged_option
+from tortie.cli.worlds import inputs, open_world, staged_option, tell_protocols
 from tortie.insight.diff import staged_enforced
 from tortie.insight.ends import End, find, of_workload
 from tortie.insight.errors import InsightError
@@ -56,6 +56,7 @@ def matrix(
     """
     asked = Family(int(family)) if family else None
     questions = [parse_question(text, family=asked) for text in ports]
+    tell_protocols(ports)
     world = open_world(paths, config_file)
     require_named_ports([world], questions)
     if staged:

@@ -49,6 +49,13 @@ def inputs(command: _F) -> _F:
 staged_option = click.option("--staged", is_flag=True, help="Answer as if every staged policy were enforced.")
 
 
+def tell_protocols(written: Iterable[str]) -> None:
+    """A line on stderr about each question that is a number alone: most who write one mean a port."""
+    for text in written:
+        if text.isdecimal():
+            click.echo(f"Note: {text} is asked about as the number of a protocol; write tcp/{text} for a port.", err=True)
+
+
 def open_world(paths: Sequence[str], config_file: str | None) -> World:
     """From files if there are any, else from the datastore. Says on stderr what was not looked at."""
     if not paths:

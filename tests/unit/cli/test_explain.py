@@ -64,6 +64,12 @@ def test_standard_input_is_a_file_too() -> None:
     assert run("dev/client", "prod/web", "icmp", "-f", "-", text=PODS).exit_code == 0
 
 
+@pytest.mark.parametrize(("question", "told"), [("80", True), ("tcp/80", False), ("icmp", False), ("udplite", False)])
+def test_a_number_alone_is_said_to_be_that_of_a_protocol(folder: Path, question: str, told: bool) -> None:
+    result = run("dev/client", "prod/web", question, "-f", str(folder))
+    assert ("write tcp/80 for a port" in result.stderr) is told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
