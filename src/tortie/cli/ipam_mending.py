@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from tortie import __version__
 from tortie.api.cluster import ClusterInformation
@@ -93,15 +94,38 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield from (f"  {text}" for text in plan.left)
 
 
+class _Allocation(msgspec.Struct, rename="camel"):
+    # Where a report does not say whether an address is in use, it is no reason to release it.
+    in_use: bool
+    handle: str | None = None
+    sequence_number: int | None = None
+    cooling_down: bool = False
+
+
+class _Handle(msgspec.Struct):
+    id: str = msgspec.field(name="ID")
+    revision: str = msgspec.field(name="Revision")
+
+
+class _Contents(msgspec.Struct, rename="camel"):
+    """What of a report is acted upon."""
+
+    allocations: dict[str, list[_Allocation]]
+    leaked_handles: list[_Handle] | None = None
+
+
 def _report(name: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(Path(name).read_text(encoding="utf-8"))
+        text = Path(name).read_text(encoding="utf-8")
+        found = json.loads(text)
+        msgspec.json.decode(text, type=_Contents)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--from-report: cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
-    except ValueError as error:
+    except msgspec.ValidationError as error:
+        raise InputError(f"--from-report: {name} is no report of `ipam check -o`: {error}") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"--from-report: {name} is not JSON: {error}") from error
-    if not isinstance(found, dict) or not isinstance(found.get("allocations"), dict):
-        raise InputError(f"--from-report: {name} is no report of `ipam check -o`")
+    assert isinstance(found, dict)
     return found
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.cli.stage import Tortie, command_line
@@ -125,3 +126,22 @@ def test_a_report_releases_what_nobody_uses_and_only_under_the_lock(tortie: Tort
     assert answer.out.splitlines()[:2] == ["Released 1 IPs successfully", "1 IPs were left alone:"]
     assert tortie("ipam", "show", "--ip", "10.0.0.17").out == "10.0.0.17 is not assigned\n"
     assert tortie("ipam", "release").code == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"leakedHandles": 5},
+        {"leakedHandles": [5]},
+        {"allocations": None},
+        {"allocations": {"10.0.0.17": [{}]}},
+        {"allocations": {"10.0.0.17": [{"inUse": False, "sequenceNumber": "x"}]}},
+    ],
+)
+def test_a_damaged_report_releases_nothing(tortie: Tortie, tmp_path: Path, damage: dict[str, Any]) -> None:
+    tortie("ipam", "check", "-o", "report")
+    (tmp_path / "report").write_text(json.dumps(json.loads((tmp_path / "report").read_text()) | damage))
+    answer = tortie("ipam", "release", "--from-report", "report", "--force")
+    assert (answer.code, answer.out) == (1, "")
+    assert "report is no report of `ipam check -o`: " in answer.err
+    assert "is in use" in tortie("ipam", "show", "--ip", "10.0.0.17").out

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import socket
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from tortie.api.documents import load_raw
 from tortie.convert.names import DEFAULT_INTERFACE_PREFIX
@@ -118,6 +119,7 @@ def read_settings(env: Mapping[str, str], file: Mapping[str, Any]) -> Settings:
     server = (server if "://" in server else f"https://{server}").rstrip("/")
     if not server.startswith(("https://", "http://")):
         raise InvalidRequest(f"API server {server!r} must begin with https:// or http://")
+    _check_address(server)
     return Settings(
         server=server,
         login=login,
@@ -130,6 +132,16 @@ def read_settings(env: Mapping[str, str], file: Mapping[str, Any]) -> Settings:
         use_pod_cidr=given.flag("usePodCIDR"),
         interface_prefix=env.get("FELIX_INTERFACEPREFIX") or DEFAULT_INTERFACE_PREFIX,
     )
+
+
+def _check_address(server: str) -> None:
+    try:
+        parts = urlsplit(server)
+        complete = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise InvalidRequest(f"API server {server!r} is no address: {error}") from error
+    if not complete:
+        raise InvalidRequest(f"API server {server!r} is no address: https://10.0.0.1:6443 is a good one")
 
 
 class _Given:

@@ -85,6 +85,9 @@ def test_the_file_of_calicoctl_says_the_same_things_with_its_own_names(tmp_path:
         ({"USE_POD_CIDR": "maybe"}, "USE_POD_CIDR"),
         ({"CALICO_API_GROUP": "v4"}, "CALICO_API_GROUP"),
         ({"K8S_API_ENDPOINT": "ftp://x"}, "https://"),
+        ({"K8S_API_ENDPOINT": "https://[::1"}, "is no address"),
+        ({"K8S_API_ENDPOINT": "https://10.0.0.1:99999"}, "is no address"),
+        ({"K8S_API_ENDPOINT": "https://:6443"}, "is no address"),
         ({"K8S_CA_FILE": "/nonexistent/ca"}, "K8S_CA_FILE"),
     ],
 )
