@@ -132,7 +132,9 @@ async def _check(own: str, target: Target, size: int) -> Check | None:
             told = f"{target.address} does not answer echo requests by {way}: down, or closed to ICMP; nothing was measured"
             return Check(name, "note", told)
         patience = min(_PATIENCE_SECONDS, max(_LEAST_PATIENCE_SECONDS, 5 * seconds))
-        if await _echo(target, size, patience=patience) is None:
+        # Where small ones were quick, large ones are at first expected to be; a problem is told only after patience.
+        late = await _echo(target, size, patience=patience) is None
+        if late and await _echo(target, size, patience=_PATIENCE_SECONDS) is None:
             return _too_small(name, way, target, size, await _largest(target, size, patience))
         by_device, by_hand = [partial(_refuses, target, by_hand=each, patience=patience) for each in (False, True)]
         if await by_device() or not await by_hand():
