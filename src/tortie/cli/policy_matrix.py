@@ -55,13 +55,13 @@ def matrix(
     tortie policy matrix --port tcp/80 -f cluster/ -o html > table.html
     """
     asked = Family(int(family)) if family else None
-    questions = [parse_question(text, family=asked) for text in ports]
+    questions = list(dict.fromkeys(parse_question(text, family=asked) for text in ports))
     tell_protocols(ports)
     world = open_world(paths, config_file)
     require_named_ports([world], questions)
     if staged:
         world = staged_enforced(world)
-    outside = [_external(world, text) for text in external]
+    outside = [_external(world, text) for text in dict.fromkeys(external)]
     table = build(world, _ends(world, source, outside), _ends(world, destination, outside), questions=questions)
     if output == "json":
         click.echo("\n".join(matrix_json(table)))

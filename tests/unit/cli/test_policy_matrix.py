@@ -103,6 +103,13 @@ def test_what_cannot_be_asked_is_an_error_that_names_it(tortie: Tortie, argument
     assert word in answer.err
 
 
+def test_what_is_asked_twice_is_answered_once(tortie: Tortie) -> None:
+    once = ("--port", "tcp/80", "--external", "192.0.2.7")
+    twice = (*once, "--port", "TCP/80", "--external", "192.0.2.7")
+    answers = [tortie("policy", "matrix", "-f", "web.yaml", "-o", "json", *arguments).out for arguments in (once, twice)]
+    assert answers[0] == answers[1]
+
+
 def test_without_files_the_datastore_is_asked(tortie: Tortie) -> None:
     answer = tortie("policy", "matrix", "--port", "tcp/80")
     assert answer.code == 0
