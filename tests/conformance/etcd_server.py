@@ -111,7 +111,7 @@ class Member:
         body = {name: base64.b64encode(value).decode() if isinstance(value, bytes) else value for name, value in fields.items()}
         request = urllib.request.Request(f"{self.url}/v3/{what}", data=json.dumps(body).encode())
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self.tls))
-        with opener.open(request, timeout=5) as answer:
+        with opener.open(request, timeout=30) as answer:
             return json.load(answer)
 
     @property

@@ -24,12 +24,12 @@ CLUSTER_NETWORK_POLICY = Place("policy.networking.k8s.io/v1alpha2", "clusternetw
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=30)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(30)
         self.sock.connect(self._path)
 
 
