@@ -206,9 +206,14 @@ def _ipam_resources(said: Any, origin: str) -> Iterable[Resource]:
         raise InputError(f"{origin}: IPAM's data must be a mapping of {', '.join(IPAM.values())}")
     for field in IPAM.values():
         entries = said.get(field) or []
+        if not isinstance(entries, (dict, list)):
+            raise InputError(f"{origin}: {field} must be a list")
         for entry in [entries] if isinstance(entries, dict) else entries:
             path = entry.get("Key") if isinstance(entry, dict) else None
             key = layout.key_of(path) if isinstance(path, str) else None
             if key is None or IPAM.get(key.kind) != field:
                 raise InputError(f"{origin}: {field}: Key {path!r} is not a key of IPAM's")
-            yield codec.decode(key, str(path), json.dumps(entry.get("Value") or {}).encode(), revision="")
+            resource = codec.decode(key, str(path), json.dumps(entry.get("Value") or {}).encode(), revision="")
+            if layout.path_of(resource) != path:
+                raise InputError(f"{origin}: {field}: Value at Key {path!r} is of another block: its Key would be another")
+            yield resource

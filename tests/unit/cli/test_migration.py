@@ -176,6 +176,10 @@ def test_the_imported_cluster_is_the_same_cluster_and_stays_locked(
             '===\n{"apiVersion":"projectcalico.org/v3","kind":"ClusterInformation"}\n===\n{"blocks":[{"Key":"/x"}]}\n',
             "blocks: Key '/x' is not a key of IPAM's",
         ),
+        (
+            '===\n{"apiVersion":"projectcalico.org/v3","kind":"ClusterInformation"}\n===\n{"handles":5}\n',
+            "handles must be a list",
+        ),
     ],
 )
 def test_a_broken_file_is_named_and_nothing_is_written(tortie: Tortie, content: str, words: str) -> None:
@@ -183,6 +187,18 @@ def test_a_broken_file_is_named_and_nothing_is_written(tortie: Tortie, content: 
     assert answer.code == 1
     assert words in answer.err
     assert "Unable to detect" in tortie("version").out
+
+
+def test_a_block_at_another_blocks_key_is_not_imported(filled: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resources, information, ipam = dumped(filled).split("\n===\n")
+    said = json.loads(ipam)
+    said["blocks"][0]["Value"]["cidr"] = "x"
+    (tmp_path / "dump").write_text("\n===\n".join((resources, information, json.dumps(said))))
+    use_another(tmp_path, monkeypatch, "b")
+    answer = filled("datastore", "migrate", "import", "-f", "dump")
+    assert (answer.code, answer.out) == (1, "")
+    assert "is of another block" in answer.err
+    assert "Unable to detect" in filled("version").out, "nothing was written"
 
 
 def test_policies_lose_the_prefix_of_the_default_tier(tortie: Tortie) -> None:
