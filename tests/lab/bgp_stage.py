@@ -23,6 +23,15 @@ OUTSIDE = "172.18.0.1"
 API = "projectcalico.org/v3"
 
 
+def bfd_is_fast(control: Path) -> bool:
+    """A BIRD's sessions of BFD are up, and would notice silence well within a second: they begin with a packet a second."""
+    shown = subprocess.run(
+        ["birdc", "-s", str(control), "show", "bfd", "sessions"], capture_output=True, text=True, check=False, timeout=30
+    ).stdout
+    found = [line.split()[-2:] for line in shown.splitlines() if " Up " in line]
+    return bool(found) and all(float(interval) < 0.4 and float(patience) < 1.0 for interval, patience in found)
+
+
 def eventually(condition: Callable[[], bool], what: Callable[[], object] | str, *, seconds: float = 40.0) -> None:
     """Fail with `what` unless `condition` comes true in time."""
     deadline = time.monotonic() + seconds

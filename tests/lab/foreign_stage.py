@@ -58,6 +58,10 @@ class Frr:
         except ValueError:
             return {}
 
+    def pids(self) -> list[int]:
+        """Its daemons."""
+        return [int((self.folder / f"{name}.pid").read_text()) for name in ("zebra", "bfdd", "bgpd")]
+
     def configure(self, *lines: str) -> None:
         """Configuration commands, from the top."""
         words = [word for line in ("configure terminal", *lines) for word in ("-c", line)]

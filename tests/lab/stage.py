@@ -5,11 +5,14 @@ import os
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,6 +85,19 @@ class RunningLab:
         items: list[dict[str, Any]] = answered.json()["items"]
         return items
 
+    def until_in_force(self, policies: str) -> None:
+        """Return when each of these documents that is a policy is in the kernel of a node: agents follow a moment later."""
+        documents = [each for each in yaml.safe_load_all(policies) if not each["kind"].startswith("Staged")]
+        missing = {each["metadata"]["name"] for each in documents if each["kind"].endswith("NetworkPolicy")}
+        spaces = [name for name in namespaces_of(self.name) if ".node." in name]
+        deadline = time.monotonic() + 30
+        while missing:
+            assert time.monotonic() < deadline, f"not in any kernel: {missing}"
+            for space in spaces:
+                command = ["nsenter", f"--net=/run/netns/{space}", "nft", "list", "table", "inet", "tortie"]
+                table = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+                missing = {name for name in missing if f"/{name}" not in table}
+
     def status(self, node: str) -> dict[str, Any]:
         """The last report of a node's agent."""
         report: dict[str, Any] = json.loads((self.folder / node / "status.json").read_text())
@@ -96,7 +112,9 @@ def case_lab(folder: Path, *, case: str, policy: str) -> Iterator[RunningLab]:
     name = unique_name()
     try:
         tortie("lab", "up", "-f", str(folder / "lab.yaml"), "--name", name).ok()
-        yield RunningLab(name)
+        running = RunningLab(name)
+        running.until_in_force(policy)
+        yield running
     finally:
         tortie("lab", "down", "--name", name).ok()
         assert namespaces_of(name) == []

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.lab.bgp_stage import eventually
 from tests.lab.stage import RunningLab, case_lab, tortie, unique_name
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -133,11 +134,15 @@ def test_a_changed_policy_reaches_the_kernel(running: RunningLab, tmp_path: Path
         "metadata": {"name": "no-carts"},
         "spec": {"selector": "app == 'cart'", "types": ["Ingress"], "ingress": [{"action": "Deny"}]},
     }
-    assert running.probe(tmp_path, question)[0]["outcome"] == "allowed"
+
+    def outcome() -> object:
+        return running.probe(tmp_path, question)[0]["outcome"]
+
+    assert outcome() == "allowed"
     running.tortie("apply", "-f", "-", stdin=json.dumps(policy)).ok()
-    assert running.probe(tmp_path, question)[0]["outcome"] == "denied"
+    eventually(lambda: outcome() == "denied", "the policy is in force")
     running.tortie("delete", "-f", "-", stdin=json.dumps(policy)).ok()
-    assert running.probe(tmp_path, question)[0]["outcome"] == "allowed"
+    eventually(lambda: outcome() == "allowed", "the policy is gone")
 
 
 def test_routes_come_from_bird_as_blocks_and_nothing_of_ours_is_outside(running: RunningLab) -> None:

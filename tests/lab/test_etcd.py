@@ -52,6 +52,7 @@ def test_a_lab_on_etcd_works_and_a_dead_etcd_changes_nothing_in_the_kernel(tmp_p
     expected = ["allowed", "allowed", "denied", "denied"]
     try:
         tortie("lab", "up", "-f", str(tmp_path / "lab.yaml"), "--name", name).ok()
+        running.until_in_force(POLICY)
         assert [item["outcome"] for item in running.probe(tmp_path, QUESTIONS)] == expected
         assert "web-only-from-cart" in running.tortie("get", "networkpolicies", "-n", "shop").ok().out
         assert not (running.folder / "datastore").exists()

@@ -116,7 +116,7 @@ def test_the_same_through_vxlan_with_the_smaller_mtu_for_new_pods(lab: BgpLab, t
     (web,) = lab.addresses("shop/web")
     eventually(lambda: talks(lab, tmp_path) == EXPECTED, "policy is in force through VXLAN")
     assert "vxlan.calico" not in lab.on("node/n1", "ip", "-o", "link").ok().out, "there is no IPv4 to carry"
-    assert lab.status("n1")["mtu"]["pods"] == 1430
+    eventually(lambda: lab.status("n1")["mtu"]["pods"] == 1430, "n1 knows what fits")
     lab.lab("pod add", "--labels", "app=customer", "--node", "n1", "shop/late").ok()
     assert "mtu 1430" in lab.on("shop/late", "ip", "link", "show", "dev", "eth0").ok().out
     # An older pod still sends what fitted before; the kernel tells it what fits now.

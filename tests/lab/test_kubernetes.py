@@ -46,7 +46,7 @@ class Stage:
     def run(self, name: str, *words: str) -> None:
         """kubectl run; returns when the pod is ready."""
         self.kubectl("-n", "prod", "run", name, "--image=none", "--port=8080", *words)
-        self.kubectl("-n", "prod", "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=30s")
+        self.kubectl("-n", "prod", "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=50s")
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def stage() -> Iterator[Stage]:
         tortie("lab", "up", "--name", name, "--nodes", "2", "--datastore", "kubernetes", timeout=120).ok()
         stage = Stage(name)
         stage.kubectl("create", "namespace", "prod")
-        stage.kubectl("-n", "prod", "wait", "--for=create", "serviceaccount/default", "--timeout=20s")
+        stage.kubectl("-n", "prod", "wait", "--for=create", "serviceaccount/default", "--timeout=50s")
         yield stage
     finally:
         tortie("lab", "down", "--name", name).ok()
@@ -97,7 +97,7 @@ def test_policy_by_kubectl_holds_for_packets_and_ends_with_its_deletion(stage: S
 def test_a_deleted_pod_is_unwired_and_its_name_can_be_used_again(stage: Stage) -> None:
     stage.run("brief", '--overrides={"spec":{"nodeName":"n1"}}')
     first = stage.get("-n", "prod", "pod", "brief")["metadata"]["uid"]
-    stage.kubectl("-n", "prod", "delete", "pod", "brief", "--timeout=30s")
+    stage.kubectl("-n", "prod", "delete", "pod", "brief", "--timeout=50s")
     assert "NotFound" in stage.kubectl("-n", "prod", "get", "pod", "brief", ok=False)
     stage.run("brief")
     assert stage.get("-n", "prod", "pod", "brief")["metadata"]["uid"] != first
@@ -121,8 +121,8 @@ def test_a_kubelet_that_was_killed_goes_on_with_what_has_changed_meanwhile(stage
     stage.kubectl("-n", "prod", "run", "comes", "--image=none")
     assert stage.get("-n", "prod", "pod", "comes")["status"]["phase"] == "Pending"
     asyncio.run(kubernetes_store.start_kubelet(names))
-    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/comes", "--timeout=30s")
-    stage.kubectl("-n", "prod", "wait", "--for=delete", "pod/goes", "--timeout=30s")
+    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/comes", "--timeout=50s")
+    stage.kubectl("-n", "prod", "wait", "--for=delete", "pod/goes", "--timeout=50s")
     assert stage.get("-n", "prod", "pod", "stays")["status"]["podIPs"] == addresses
     assert not any(space.endswith("pod.prod.goes") for space in namespaces_of(stage.name))
 
@@ -142,7 +142,7 @@ def test_a_pod_that_cannot_be_wired_says_why_and_runs_once_it_can(stage: Stage) 
         _until(lambda: _waiting(stage.get("-n", "prod", "pod", "early")) == "FailedCreatePodSandBox")
     finally:
         asyncio.run(stop_agent(start=True))
-    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/early", "--timeout=30s")
+    stage.kubectl("-n", "prod", "wait", "--for=condition=Ready", "pod/early", "--timeout=50s")
 
 
 def test_a_pod_in_its_nodes_network_has_its_nodes_addresses(stage: Stage) -> None:
@@ -157,7 +157,7 @@ def _waiting(pod: Any) -> str:
     return str(statuses[0].get("state", {}).get("waiting", {}).get("reason", ""))
 
 
-def _until(holds: Any, *, seconds: float = 15.0) -> None:
+def _until(holds: Any, *, seconds: float = 40.0) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "it does not come to hold"

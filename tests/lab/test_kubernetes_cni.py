@@ -21,7 +21,7 @@ CNI = "cni.projectcalico.org/"
 @pytest.fixture(scope="module")
 def lab() -> Iterator[KubernetesLab]:
     with kubernetes_lab(1, filled=False) as lab:
-        lab.kubectl("-n", "default", "wait", "--for=create", "serviceaccount/default", "--timeout=20s").ok()
+        lab.kubectl("-n", "default", "wait", "--for=create", "serviceaccount/default", "--timeout=50s").ok()
         yield lab
 
 
@@ -69,7 +69,7 @@ def test_a_new_container_of_a_pod_takes_the_old_ones_place_and_the_old_ones_dele
         assert not annotations(lab, "reborn")[f"{CNI}podIP"]
     finally:
         netns.delete(space)
-        lab.kubectl("delete", "pod", "reborn", "--timeout=30s").ok()
+        lab.kubectl("delete", "pod", "reborn", "--timeout=50s").ok()
 
 
 def test_delete_repeated_and_for_a_pod_that_is_gone_succeeds(lab: KubernetesLab) -> None:

@@ -85,10 +85,10 @@ def test_an_api_server_that_dies_while_pods_are_wired_loses_no_pod_and_no_addres
     time.sleep(0.7)
     with lab.dead("apiserver"):
         time.sleep(1)
-    lab.kubectl("wait", "--for=condition=Ready", "--timeout=40s", *(f"pod/{name}" for name in names)).ok()
+    lab.kubectl("wait", "--for=condition=Ready", "--timeout=50s", *(f"pod/{name}" for name in names)).ok()
     assert {f"default/{name}" for name in names} <= set(lab.pods())
     assert "found 0 problems" in lab.tortie("ipam", "check").ok().out
-    lab.kubectl("delete", "pod", *names, "--timeout=30s").ok()
+    lab.kubectl("delete", "pod", *names, "--timeout=50s").ok()
     assert "found 0 problems" in lab.tortie("ipam", "check").ok().out
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.lab.bgp_stage import eventually
 from tests.lab.stage import RunningLab, case_lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(120)]
@@ -88,6 +89,8 @@ def test_the_table_is_the_one_that_packets_see_and_a_preview_comes_true(running:
     path = tmp_path / "enforced.yaml"
     path.write_text(ENFORCED)
     running.tortie("apply", "-f", str(path)).ok()
+    running.until_in_force(ENFORCED)
+    eventually(lambda: seen(running, "46") != before, "the policy is in force")
     after = seen(running, "46")
     assert {key for key in after if after[key] != before[key]} == {("ops/bot", "shop/web", "tcp", 80)}
     assert after == wanted

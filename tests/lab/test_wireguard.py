@@ -12,13 +12,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.lab.bgp_stage import API, BgpLab, eventually
-from tests.lab.stage import tortie, unique_name
+from tests.lab.stage import contents, tortie, unique_name
 
 from tortie.base.net import parse_address
 from tortie.kernel import netns, sysctl
@@ -278,9 +278,8 @@ def test_a_new_key_costs_a_moment_and_nothing_goes_in_clear_meanwhile(lab: Wireg
         time.sleep(0.3)
         lab.tortie("node", "wireguard", "rotate-key", "--run-dir", str(lab.folder / "n2")).ok()
         time.sleep(0.7)
-    after = lab.public_keys("n2")
-    assert not set(before) & set(after)
-    assert all(after)
+    eventually(lambda: all(lab.public_keys("n2")), "the new keys are told")
+    assert not set(before) & set(lab.public_keys("n2"))
     lost = {count.name: count.lost for count in counts}
     print(f"packets lost at {RATE}/s by a new key: {lost}")
     assert max(lost.values()) < LIMIT_SECONDS * RATE, lost
@@ -292,18 +291,22 @@ def test_a_killed_agent_costs_nothing_and_the_next_one_keeps_sessions_and_correc
     eventually(lambda: all(lab.handshakes("n1").values()), "every peer has shaken hands")
     before = lab.handshakes("n1")
     with lab.traffic(*FLOWS, rate=RATE) as counts:
-        os.kill(lab.status("n1")["pid"], signal.SIGKILL)
+        lab.kill_agent("n1")
         lab.start_agent("n1")
         time.sleep(0.2)
     lost = {count.name: count.lost for count in counts}
-    assert (lab.public_keys("n1"), lab.handshakes("n1")) == (keys, before)
+    assert lab.public_keys("n1") == keys
+    after = lab.handshakes("n1")
+    assert after.keys() == before.keys()
+    # A session that goes on is renewed when it is two minutes old.
+    assert all(after[peer] == before[peer] or after[peer] - before[peer] > 119 for peer in before), (before, after)
     assert max(lost.values()) == 0, lost
 
-    os.kill(lab.status("n1")["pid"], signal.SIGKILL)
+    lab.kill_agent("n1")
     lab.tortie("patch", "node", "n1", "-p", json.dumps({"status": {"wireguardPublicKey": keys[1]}})).ok()
     assert lab.public_keys("n1")[0] == keys[1]
     lab.start_agent("n1")
-    eventually(lambda: lab.public_keys("n1") == keys, "the key is the device's again", seconds=10)
+    eventually(lambda: lab.public_keys("n1") == keys, "the key is the device's again")
 
 
 def test_a_wireguard_go_that_dies_is_replaced_under_traffic(lab: WireguardLab) -> None:
@@ -338,9 +341,10 @@ def test_no_private_key_is_anywhere_but_in_its_file(lab: WireguardLab) -> None:
     keys = [path for path in lab.folder.rglob("*.key") if path.parent.name == "wireguard"]
     assert len(keys) == 2 * len(NODES)
     secrets = [key.read_text().strip().encode() for key in keys]
-    for path in lab.folder.rglob("*"):
-        if path.is_file() and path not in keys:
-            content = path.read_bytes()
+    for path, content in contents(lab.folder):
+        if path not in keys:
             assert not any(secret in content for secret in secrets), path
-    arguments = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
-    assert not any(secret in arguments for secret in secrets)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # a process that has ended meanwhile
+            arguments = path.read_bytes()
+            assert not any(secret in arguments for secret in secrets), path
