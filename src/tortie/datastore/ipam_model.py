@@ -15,6 +15,7 @@ from tortie.api.ipam import (
     IPAMHandleSpec,
 )
 from tortie.api.resource import Key, Metadata, Resource
+from tortie.base.net import parse_prefix
 from tortie.datastore.layout import affinity_of
 
 
@@ -126,6 +127,7 @@ def _block_out(spec: IPAMBlockSpec) -> _Block:
 
 
 def _block_in(stored: _Block) -> IPAMBlockSpec:
+    parse_prefix(stored.cidr)  # of a block that is nowhere nothing can be said
     affinity = stored.affinity
     if affinity is None and stored.host_affinity:
         affinity = f"host:{stored.host_affinity}"

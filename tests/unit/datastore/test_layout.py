@@ -73,6 +73,13 @@ def test_nulls_where_go_writes_them_are_read_as_empty() -> None:
     assert empty.spec.state == "confirmed"
 
 
+@pytest.mark.parametrize("cidr", ["", "x", "10.0.0.1/30", "10.0.0.0/33"])
+def test_a_block_without_a_range_cannot_be_read(cidr: str) -> None:
+    path = "/calico/ipam/v2/assignment/ipv4/block/10.0.0.0-30"
+    with pytest.raises(Incompatible, match="cannot be read"):
+        decode(Key("IPAMBlock", "", "10-0-0-0-30"), path, json.dumps({"cidr": cidr}).encode(), revision="1")
+
+
 def test_a_missing_flag_of_a_stored_ipam_configuration_is_false() -> None:
     config = decode(Key("IPAMConfiguration", "", "default"), "/calico/ipam/v2/config", b"{}", revision="1")
     assert msgspec.to_builtins(config)["spec"] == {"autoAllocateBlocks": False}
