@@ -303,6 +303,16 @@ def test_a_long_list_comes_in_pages_of_one_moment(api: Api) -> None:
     assert _raw(api, f"{path}?limit=500&continue=bm9uc2Vuc2U=")[0] == 400
 
 
+def test_a_list_of_one_version_is_of_that_version_or_none(api: Api) -> None:
+    url = "/apis/projectcalico.org/v3/tiers?resourceVersion="
+    now = _raw(api, url)[1]["metadata"]["resourceVersion"]
+    assert _raw(api, f"{url}{now}&resourceVersionMatch=Exact")[1]["metadata"]["resourceVersion"] == now
+    code, said = _raw(api, f"{url}1&resourceVersionMatch=Exact")
+    assert (code, said["reason"]) == (410, "Expired")
+    assert _raw(api, f"{url}1&resourceVersionMatch=NotOlderThan")[0] == 200
+    assert _raw(api, f"{url}nonsense")[0] == 400
+
+
 def test_namespaces_are_served_so_that_kubectl_can_choose_one(api: Api) -> None:
     api.kubectl("create", "namespace", "shop")
     api.kubectl("label", "namespace", "shop", "team=a")

@@ -50,6 +50,12 @@ def newer(revision: str, than: str) -> bool:
     return any(number > theirs.get(name, -1) for name, number in ours.items())
 
 
+def check_revision(revision: str) -> None:
+    """Raise Refusal (400) for text that is no store's revision."""
+    if revision:
+        _parts(revision)
+
+
 def seen(change: Change, matches: Callable[[Resource], bool]) -> Seen | None:
     """What a change means for somebody who sees only what matches."""
     was = change.before is not None and matches(change.before)

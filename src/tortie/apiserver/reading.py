@@ -8,7 +8,7 @@ from tortie.api.policy import DEFAULT_TIER
 from tortie.api.resource import Key, Resource
 from tortie.apiserver.access import TierAccess
 from tortie.apiserver.errors import Refusal
-from tortie.apiserver.hub import Hub
+from tortie.apiserver.hub import Hub, check_revision
 from tortie.apiserver.pages import Page, Pages
 from tortie.apiserver.selecting import FieldSelector, LabelSelector
 from tortie.apiserver.served import Served
@@ -120,6 +120,7 @@ def check_version(match: str, revision: str) -> None:
         raise Refusal(400, "resourceVersionMatch is forbidden unless resourceVersion is provided")
     if match == "Exact" and revision == "0":
         raise Refusal(400, "resourceVersionMatch Exact is forbidden for resourceVersion 0")
+    check_revision(revision)
 
 
 def _in(item: Resource, namespace: str) -> bool:

@@ -19,7 +19,7 @@ from tortie.apiserver import protobuf, self_review
 from tortie.apiserver import question as asked
 from tortie.apiserver.access import Attributes, Authorizer, TierAccess, User, require
 from tortie.apiserver.answers import Answers, status_success, unenforced_warnings, warnings
-from tortie.apiserver.errors import Refusal, Subject, refusal_of
+from tortie.apiserver.errors import Refusal, Subject, expired, refusal_of
 from tortie.apiserver.hub import Hubs, Subscription, newer, seen
 from tortie.apiserver.identity import Trust, identify, read_peer
 from tortie.apiserver.patching import ACCEPTED, APPLY_PATCHES
@@ -152,7 +152,8 @@ class Service:
         self, request: web.Request, question: Question, user: User, *, access: TierAccess, shape: Shape
     ) -> web.Response:
         query = request.query
-        check_version(query.get("resourceVersionMatch", ""), query.get("resourceVersion", ""))
+        match, revision = query.get("resourceVersionMatch", ""), query.get("resourceVersion", "")
+        check_version(match, revision)
         chosen = await self._selection(request, question, access, verb="list")
         page = await self._listings.page(
             chosen,
@@ -162,6 +163,8 @@ class Service:
             user=user.name,
             scope=f"{question.namespace}/{query.get('labelSelector', '')}/{query.get('fieldSelector', '')}",
         )
+        if match == "Exact" and page.revision != revision:
+            raise expired(f"the state of resource version {revision} is gone: it is {page.revision} now")
         return _answered(await self._answers.list(question.served, page, shape, _include(request), whole=chosen.is_whole))
 
     async def _watch(self, request: web.Request, question: Question, *, access: TierAccess, shape: Shape) -> web.StreamResponse:
