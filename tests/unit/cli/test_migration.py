@@ -192,7 +192,7 @@ def test_a_broken_file_is_named_and_nothing_is_written(tortie: Tortie, content: 
 def test_a_block_at_another_blocks_key_is_not_imported(filled: Tortie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resources, information, ipam = dumped(filled).split("\n===\n")
     said = json.loads(ipam)
-    said["blocks"][0]["Value"]["cidr"] = "x"
+    said["blocks"][0]["Value"]["cidr"] = "192.0.2.0/26"
     (tmp_path / "dump").write_text("\n===\n".join((resources, information, json.dumps(said))))
     use_another(tmp_path, monkeypatch, "b")
     answer = filled("datastore", "migrate", "import", "-f", "dump")
