@@ -162,7 +162,10 @@ class BgpLab(RunningLab):
                 stderr=log,
             )  # fmt: skip
         self._agents.append(process)
-        eventually(lambda: (run_dir / "status.json").exists() and bool(self.status(node)["ready"]), f"agent of {node} is ready")
+        eventually(
+            lambda: (run_dir / "status.json").exists() and bool(self.status(node)["ready"]),
+            lambda: f"agent of {node} is ready:\n{(run_dir / 'agent.log').read_text()[-3000:]}",
+        )
 
     def reap(self) -> None:
         """Collect the agents that `start_agent` made, after `lab down`."""
