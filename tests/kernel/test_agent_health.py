@@ -180,6 +180,7 @@ def test_the_log_level_changes_live_and_logs_are_json_on_demand(node: AgentNode)
     node.until(lambda: node.get("/readiness", port=HEALTH)[0] == 200)
     assert len(node.log()) == size
     node.configure(log_severity_screen="Info", health_enabled=False)
+    node.until(lambda: node.get("/readiness", port=HEALTH)[0] == 0)  # two changes at once would be none
     node.configure(log_severity_screen="Info", health_enabled=True)
     node.until(lambda: "health: listening" in node.log()[size:])
     for line in node.log().splitlines():
