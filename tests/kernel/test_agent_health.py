@@ -23,7 +23,7 @@ from tortie.api.resource import Key, Metadata
 from tortie.base.net import Family
 from tortie.datastore.client import Client
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
 HEALTH, METRICS = 9099, 9091
 
 

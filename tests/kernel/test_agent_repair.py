@@ -21,7 +21,7 @@ from tortie.kernel.nft.decode import KernelTable
 from tortie.kernel.nft.read import read_table
 from tortie.lab.stream import Stream
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
 
 WITHIN_SECONDS = 1.0
 OPEN, SHUT = 80, 81
