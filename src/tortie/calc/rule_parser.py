@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from tortie.api.policy import EntityRule, ICMPFields, PortText, ProtocolText, ServiceMatch
 from tortie.api.policy import Rule as ApiRule
 from tortie.api.selector import Selector, SelectorError, parse_selector
+from tortie.base.decimals import number_up_to
 from tortie.base.net import FAMILIES, Prefix, parse_prefix
 from tortie.calc.ip_sets import SetSpec
 from tortie.calc.protocols import ICMP, ICMPV6, WITH_PORTS, protocol_number
@@ -213,7 +214,7 @@ def _port(text: PortText, field: str) -> PortRange | str:
         return first
     if colon and not last.isdecimal():
         raise _Unenforceable(f"{field}: {text!r} is not a range such as 8000:8080")
-    ports = PortRange(int(first), int(last) if colon else int(first))
-    if not 1 <= ports.first <= ports.last <= _HIGHEST_PORT:
+    lowest, highest = number_up_to(first, _HIGHEST_PORT), number_up_to(last if colon else first, _HIGHEST_PORT)
+    if lowest is None or highest is None or not 1 <= lowest <= highest:
         raise _Unenforceable(f"{field}: {text!r} does not lie within 1 to {_HIGHEST_PORT}")
-    return ports
+    return PortRange(lowest, highest)

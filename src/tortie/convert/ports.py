@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tortie.api.cluster_policy import DestinationPort, ProtocolMatch
 from tortie.api.kubernetes import NetworkPolicyPort
 from tortie.api.policy import PortText
+from tortie.base.decimals import number_up_to
 from tortie.convert.errors import ConversionError
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -80,10 +81,10 @@ def _port(entry: NetworkPolicyPort) -> tuple[int, int] | str | None:
         if entry.end_port is not None:
             raise ConversionError(f"ports: endPort cannot follow the named port {entry.port!r}")
         return entry.port
-    first = int(entry.port)
+    first = number_up_to(str(entry.port), 65535)
     last = first if entry.end_port is None else entry.end_port
-    if not 1 <= first <= last <= 65535:
-        raise ConversionError(f"ports: {first} to {last} is not a range within 1 to 65535")
+    if first is None or last is None or not 1 <= first <= last <= 65535:
+        raise ConversionError(f"ports: {entry.port} to {last or entry.port} is not a range within 1 to 65535")
     return first, last
 
 

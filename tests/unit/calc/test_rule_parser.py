@@ -13,6 +13,7 @@ from tortie.intent.keys import PolicyId
 from tortie.intent.policy import Action, Direction, Icmp, Match, Origin, PortRange
 from tortie.intent.sets import SetKind
 
+DIGITS = "9" * 5000  # more than int() takes
 ORIGIN = Origin(PolicyId("GlobalNetworkPolicy", "", "g"), Direction.INGRESS, 3)
 
 
@@ -184,6 +185,11 @@ def test_annotations_become_comments_and_text_is_readable() -> None:
         ({"protocol": "TCP", "destination": {"ports": ["90:80"]}}, "destination.ports"),
         ({"protocol": "TCP", "destination": {"ports": ["80:web"]}}, "destination.ports"),
         ({"protocol": "TCP", "destination": {"notPorts": [-1]}}, "destination.notPorts"),
+        ({"protocol": "TCP", "destination": {"ports": [DIGITS]}}, "destination.ports"),
+        ({"protocol": "TCP", "destination": {"notPorts": [f"1:{DIGITS}"]}}, "destination.notPorts"),
+        ({"protocol": "TCP", "destination": {"ports": ["٨٠:٩٠"]}}, "destination.ports"),
+        ({"protocol": DIGITS}, "protocol"),
+        ({"source": {"nets": [f"10.0.0.0/{DIGITS}"]}}, "source.nets"),
         ({"destination": {"services": {"name": "x"}}}, "destination.services.namespace"),
         ({"destination": {"services": {"namespace": "x"}}}, "destination.services.name"),
         ({"source": {"services": {"name": "x", "namespace": "y"}, "nets": ["10.0.0.0/8"]}}, "source.services"),

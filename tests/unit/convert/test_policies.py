@@ -61,6 +61,7 @@ def test_a_pod_selector_that_cannot_be_converted_denies_every_pod_of_the_namespa
         {"from": [{}]},
         {"from": [{"podSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}]},
         {"ports": [{"port": 0}]},
+        {"ports": [{"port": "9" * 5000}]},
         {"ports": [{"port": 90, "endPort": 80}]},
         {"ports": [{"port": "web", "endPort": 80}]},
         {"ports": [{"endPort": 80}]},
