@@ -57,6 +57,32 @@ def test_a_route_of_others_in_our_table_is_told_and_stays(nodes: tuple[Node, Nod
 
 
 @pytest.mark.parametrize("family", [V4, V6])
+def test_a_rule_of_others_that_overtakes_ours_is_told_at_once_and_stays(nodes: tuple[Node, Node], family: Family) -> None:
+    one, two = nodes
+    with listening(one) as (rules, _):
+        ip(one, family, "rule", "add", "priority", "200", "lookup", "main")
+        one.tell(one.own(families=(family,)), two.as_peer(family, two.wireguard_key()))
+        one.publish()
+        name = f"{DEVICES[family]} rule"
+        assert name not in one.manager.problems, "one behind ours takes nothing"
+        rules.read()
+        words = ("priority", "90", "lookup", "main", "suppress_prefixlength", "0")
+        for extra in (("priority", "50", "to", BLOCKS[family].format(2), "lookup", "main"), words):
+            ip(one, family, "rule", "add", *extra)
+        assert one.manager.rules_changed(rules.read())
+        one.apply()
+        assert f"rule 50: from all to {BLOCKS[family].format(2)} lookup 254" in one.manager.problems[name]
+        assert f"IPv{family.value} rule 90 to the main table" in one.manager.problems[name]
+        assert "wireguardRoutingRulePriority" in one.manager.problems[name]
+        assert "50:" in ip(one, family, "rule", "show")
+        for priority in ("50", "90"):
+            ip(one, family, "rule", "del", "priority", priority)
+        assert one.manager.rules_changed(rules.read())
+        one.apply()
+        assert name not in one.manager.problems
+
+
+@pytest.mark.parametrize("family", [V4, V6])
 def test_a_device_without_its_address_for_a_while_keeps_its_routes(nodes: tuple[Node, Node], family: Family) -> None:
     meet(nodes)
     settle(nodes, family)

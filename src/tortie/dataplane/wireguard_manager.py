@@ -25,7 +25,7 @@ from tortie.kernel.errors import KernelError, Unsupported
 from tortie.kernel.link import Links
 from tortie.kernel.route import THROW, Route, RouteChange, Routes
 from tortie.kernel.rtnetlink import SCOPE_LINK
-from tortie.kernel.rule import RuleChange, Rules
+from tortie.kernel.rule import FoundRule, RuleChange, Rules
 from tortie.kernel.wireguard.device import Peer
 from tortie.kernel.wireguard.devices import WireguardDevices
 from tortie.kernel.wireguard.key_files import KeyFiles
@@ -196,11 +196,13 @@ class WireguardManager:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By device, by device and node, and by device and table."""
+        """By device, by device and node, by device and table, and by device and rule."""
         found = dict(self._problems)
         for family, state in self._families.items():
             if state.routes.strangers:
                 found[f"{state.place.device} table {state.place.table}"] = _told(state.routes.strangers)
+            if state.routes.overtaken:
+                found[f"{state.place.device} rule"] = _told_of_rules(state.routes.overtaken)
             if state.device.silence and self._end(family) is not None:
                 found.setdefault(state.place.device, state.device.silence)
             for line in self._peer_lines(family, state):
@@ -448,4 +450,15 @@ def _told(strangers: Sequence[Route]) -> str:
     return (
         f"others have routes in WireGuard's table, and all packets of this node that match follow them: {listed}: "
         "remove them, or give routeTableRanges indices that nobody else uses"
+    )
+
+
+def _told_of_rules(rules: Sequence[FoundRule]) -> str:
+    listed = ", ".join(
+        str(each.rule or f"IPv{each.family.value} rule {each.priority} to the main table") for each in rules[:_FEW]
+    )
+    more = f" and {len(rules) - _FEW} more" if len(rules) > _FEW else ""
+    return (
+        f"rules of others come before WireGuard's, and what they match leaves in clear: {listed}{more}: "
+        "remove them, or give wireguardRoutingRulePriority a smaller number"
     )

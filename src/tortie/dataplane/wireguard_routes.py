@@ -6,15 +6,16 @@ wireguard-go that died, a hand that deleted it), and packets would else be looke
 
 from collections.abc import Iterable, Set
 from dataclasses import replace
+from itertools import takewhile
 
 from tortie.base.net import Family, Prefix, masked
 from tortie.intent.endpoint import Endpoint
 from tortie.intent.keys import EndpointId
 from tortie.intent.routes import ClusterRoute, Way
 from tortie.kernel.errors import KernelError
-from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, PROTOCOL, THROW, Route, RouteChange, Routes
+from tortie.kernel.route import BLACKHOLE, GUARD_PROTOCOL, MAIN_TABLE, PROTOCOL, THROW, Route, RouteChange, Routes
 from tortie.kernel.route_table import RouteTable
-from tortie.kernel.rule import Rule, RuleChange, Rules, RuleTable
+from tortie.kernel.rule import FoundRule, Rule, RuleChange, Rules, RuleTable
 
 _GUARD_METRIC = 1 << 20
 
@@ -35,6 +36,8 @@ class WireguardRoutes:
         self._looked = False
         self.strangers: tuple[Route, ...] = ()
         """Others' routes in the table, as found when it was last read back: they take packets that are not theirs to take."""
+        self.overtaken: tuple[FoundRule, ...] = ()
+        """Others' rules before ours that look up the main table: what they match never comes to WireGuard."""
 
     def want(self, routes: Iterable[Route], *, mark: int) -> None:
         """These routes, for all packets without the mark."""
@@ -55,7 +58,7 @@ class WireguardRoutes:
         if not self._swept:
             self._sweep()
         if not self._routes.desired:
-            self.strangers, self._looked = (), False
+            self.strangers, self.overtaken, self._looked = (), (), False
         elif not self._looked:
             self._look_for_strangers()
         if self._routes.desired:
@@ -84,8 +87,11 @@ class WireguardRoutes:
         self._routes.link_changed(device)
 
     def rules_changed(self, changes: Iterable[RuleChange]) -> bool:
-        """Another process did this to rules. True if it concerns ours: the next `apply` repairs it."""
-        return self._rule.rules_changed(changes)
+        """Another process did this to rules. True if it concerns ours: the next `apply` repairs it, or says what it cannot."""
+        changes = list(changes)
+        overtaken = any(self._overtakes(change.found) for change in changes)
+        self._looked = self._looked and not overtaken
+        return self._rule.rules_changed(changes) or overtaken
 
     def routes_changed(self, changes: Iterable[RouteChange]) -> bool:
         """Another process did this to routes. True if it was in our table: it is read back at the next `apply`."""
@@ -101,10 +107,16 @@ class WireguardRoutes:
         ours = (PROTOCOL, GUARD_PROTOCOL)
         try:
             found = self._kernel.list(table=self._table, families=(self._family,))
+            rules = self._rules.list(families=(self._family,))
         except KernelError:
             return  # the next `apply` tries again
+        before = takewhile(lambda each: (each.priority, each.table) != (self._priority, self._table), rules)
+        self.overtaken = tuple(filter(self._overtakes, before))
         self.strangers = tuple(route for route in found if route.protocol not in ours and route.kind != THROW)
         self._looked = True
+
+    def _overtakes(self, found: FoundRule) -> bool:
+        return found.family is self._family and found.priority <= self._priority and found.table == MAIN_TABLE
 
     def _sweep(self) -> None:
         """An agent before us may have had another priority: its rules go, by our protocol, their table and form."""
