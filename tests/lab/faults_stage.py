@@ -116,7 +116,11 @@ class FaultyLab(RunningLab):
 
     def eventually_ready(self, *nodes: str, seconds: float = 40) -> None:
         for node in nodes or ("n1", "n2"):
-            eventually(lambda node=node: bool(self.status_or_none(node).get("ready")), f"{node} is ready", seconds=seconds)  # type: ignore[misc]
+            try:
+                eventually(lambda node=node: bool(self.status_or_none(node).get("ready")), f"{node} is ready", seconds=seconds)  # type: ignore[misc]
+            except AssertionError as error:
+                log = (self.folder / node / "agent.log").read_text()[-4000:]
+                raise AssertionError(f"{error}: {self.status_or_none(node).get('reasons', 'it says nothing')}\n{log}") from None
 
     def eventually_connected(self, *nodes: str, seconds: float = 40) -> None:
         """The agents follow the datastore: what a test says of its failures is about its own."""

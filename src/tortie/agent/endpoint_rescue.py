@@ -29,6 +29,7 @@ from tortie.datastore.identity import Identity
 from tortie.datastore.syncer import Batch, Sink
 from tortie.ipam.allocator import Ipam
 from tortie.ipam.errors import AlreadyAssigned, Contention, IpamError
+from tortie.kernel.errors import kernel_error
 from tortie.kernel.link import Links
 
 _log = log.get(__name__)
@@ -41,7 +42,8 @@ _AGAIN = "delete the pod and create it again"
 _USE = "Workload"
 
 Attached = Callable[[WorkloadEndpoint], str]
-"""The handle under which an endpoint's addresses are booked in IPAM, if its interface is here and its own; else ""."""
+"""The handle under which an endpoint's addresses are booked in IPAM, if its interface is here and its own; else "".
+Raises TortieError when nobody can look now."""
 
 
 class Lost(TortieError):
@@ -67,13 +69,13 @@ class Written:
 
 
 def attached(endpoint: WorkloadEndpoint) -> str:
-    """See `Attached`: the remark on the node's end of the cable tells whose it is."""
+    """See `Attached`: the remark on the node's end of the cable tells whose it is. Raises KernelError."""
     spec = endpoint.spec
     try:
         with Links() as links:
             link = links.find(spec.interface_name)
-    except TortieError:  # who cannot look knows of no living pod
-        return ""
+    except OSError as error:  # out of descriptors, say
+        raise kernel_error(error.errno or 0, f"look for {spec.interface_name}") from error
     remark = read_remark(link.alias) if link is not None else None
     return handle_in(remark[0], spec.container_id) if remark is not None and remark[1] == spec.container_id else ""
 
@@ -162,7 +164,7 @@ class EndpointRescue:
         self._identity = identity
         self._attached = attached
         self._sink = sink
-        self._holds = Holds(node, lambda endpoint: bool(attached(endpoint)))
+        self._holds = Holds(node, self._may_live)
         self._waiting: dict[Key, str] = {}
         """Why what is held is not written yet."""
         self._written: dict[Key, Written] = {}
@@ -219,8 +221,8 @@ class EndpointRescue:
 
     async def _attempt(self, key: Key, endpoint: WorkloadEndpoint) -> bool:
         """Try to bring one back. False if the datastore is not there for anybody."""
-        handle = self._attached(endpoint)
         try:
+            handle = self._attached(endpoint)
             if not handle:
                 raise Lost("its interface is gone")
             await self._bring_back(key, endpoint, handle)
@@ -275,10 +277,10 @@ class EndpointRescue:
     async def _look_after(self) -> None:
         """A pod may be deleted while it is written again: what its DEL could not find is taken back here."""
         for key, (endpoint, _) in list(self._holds.lost.items()):
-            if not self._attached(endpoint):
+            if not self._may_live(endpoint):
                 self._holds.lost.pop(key, None)
         for key, written in list(self._written.items()):
-            if self._attached(written.endpoint):
+            if self._may_live(written.endpoint):
                 self._written[key] = replace(written, gone_since=None)
                 if self._now() >= written.until:
                     del self._written[key]
@@ -294,6 +296,13 @@ class EndpointRescue:
                 _log.warning("%s, whose interface is gone, cannot be removed yet: %s", key, error)
             else:
                 del self._written[key]
+
+    def _may_live(self, endpoint: WorkloadEndpoint) -> bool:
+        """False if its pod's interface is gone for certain: who cannot look now takes nothing from anybody."""
+        try:
+            return bool(self._attached(endpoint))
+        except TortieError:
+            return True
 
     @staticmethod
     def _now() -> float:

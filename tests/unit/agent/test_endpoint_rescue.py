@@ -1,6 +1,7 @@
 """An older copy of the datastore takes nothing from pods that live here, unless their address is another's by now."""
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tortie.agent import endpoint_rescue
 from tortie.agent.endpoint_rescue import HOLD_SECONDS, OTHERS_SECONDS, EndpointRescue, Holds
 from tortie.api.cluster import ClusterInformation, ClusterInformationSpec
 from tortie.api.endpoint import WorkloadEndpoint, WorkloadEndpointSpec
@@ -21,6 +23,7 @@ from tortie.datastore.identity import Identity
 from tortie.datastore.sqlite.client import SqliteClient
 from tortie.datastore.syncer import Batch, Syncer
 from tortie.ipam.allocator import Ipam
+from tortie.kernel.errors import KernelError
 
 ADDRESS = parse_address("10.65.0.7")
 AFFINITY = Key("BlockAffinity", "", "n2-10-65-0-0-26")
@@ -119,15 +122,20 @@ class World:
         self.path.parent.mkdir()
         self.client = Flaky(str(self.path))
         self.has_interface = True
+        self.is_blind = False
         self.told: list[bool] = []
         self.in_sync = asyncio.Event()
         identity = Identity()
         self.rescue = EndpointRescue(
-            self.client, "n1", identity=identity, sink=self.sink,
-            attached=lambda each: handle_in("net", each.spec.container_id) if self.has_interface else "",
+            self.client, "n1", identity=identity, sink=self.sink, attached=self.attached,
         )  # fmt: skip
         kinds = ("WorkloadEndpoint", "IPPool")
         self.syncer = Syncer(self.client, kinds, convert=lambda update: update, identity=identity)
+
+    def attached(self, found: WorkloadEndpoint) -> str:
+        if self.is_blind:
+            raise KernelError("too many open files")
+        return handle_in("net", found.spec.container_id) if self.has_interface else ""
 
     async def sink(self, batch: Batch) -> None:
         self.told += [update.value is not None for update in batch.updates if update.key == endpoint().key]
@@ -253,6 +261,44 @@ def test_a_pod_that_is_deleted_while_it_is_held_is_gone_and_keeps_no_address(tmp
         assert world.rescue.problems == {}
 
     play(tmp_path, scenario)
+
+
+def test_an_agent_that_cannot_look_takes_nothing_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        world.is_blind = True
+        await world.go_back()
+        await until(lambda: "too many open files" in world.rescue.problems.get(str(endpoint().key), ""))
+        assert world.told == [True]
+        world.is_blind = False
+        await until(lambda: world.told == [True, True])
+        assert await world.holder() == "net.c1"
+
+    play(tmp_path, scenario)
+
+
+def test_an_agent_that_cannot_look_any_more_leaves_what_it_has_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_rescue, "_GONE_SECONDS", 0.1)
+    monkeypatch.setattr(endpoint_rescue, "_RETRY_SECONDS", 0.1)
+
+    async def scenario(world: World) -> None:
+        await world.go_back()
+        await until(lambda: world.told == [True, True])
+        world.is_blind = True
+        await asyncio.sleep(1.0)
+        assert await world.is_stored()
+        world.is_blind, world.has_interface = False, False
+        await until(lambda: world.told == [True, True, False])
+
+    play(tmp_path, scenario)
+
+
+def test_without_descriptors_nobody_says_that_an_interface_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(endpoint_rescue, "Links", refused)
+    with pytest.raises(KernelError, match="look for calid: Too many open files"):
+        endpoint_rescue.attached(endpoint())
 
 
 def test_an_ordinary_deletion_is_passed_on(tmp_path: Path) -> None:
