@@ -12,6 +12,7 @@ from tests.lab.kubernetes_stage import KubernetesLab, kubernetes_lab
 from tortie.kernel import netns
 from tortie.lab.names import LabNames
 from tortie.lab.runtime import Runtime, Sandbox
+from tortie.lab.spec import LabError
 from tortie.lab.state import load_kubelet_pods
 
 pytestmark = [pytest.mark.lab, pytest.mark.kubernetes, pytest.mark.timeout(240)]
@@ -46,6 +47,15 @@ def test_add_repeated_gives_the_same_addresses_and_check_finds_all_in_order(lab:
     assert notes[f"{CNI}podIPs"].split(",") == [f"{address}/{128 if ':' in address else 32}" for address in sandbox.addresses]
 
 
+def checks(runtime: Runtime, sandbox: Sandbox) -> bool:
+    """CHECK succeeds."""
+    try:
+        asyncio.run(runtime.check(sandbox))
+    except LabError:
+        return False
+    return True
+
+
 def test_a_new_container_of_a_pod_takes_the_old_ones_place_and_the_old_ones_delete_harms_nothing(lab: KubernetesLab) -> None:
     """As when a sandbox dies: the runtime makes a new one, and deletes the old one after."""
     old = add_pod(lab, "reborn")
@@ -62,7 +72,8 @@ def test_a_new_container_of_a_pod_takes_the_old_ones_place_and_the_old_ones_dele
         status = {"podIP": new.addresses[0], "podIPs": [{"ip": address} for address in new.addresses]}
         patch = json.dumps({"status": status})
         lab.kubectl("patch", "pod", "reborn", "--subresource=status", "--type=merge", f"-p={patch}").ok()
-        asyncio.run(runtime.check(new))
+        # The agent hears of the status by its watch.
+        eventually(lambda: checks(runtime, new), "the new container is not as it was set up")
         handles = [item["metadata"]["name"] for item in lab.get("ipamhandles.crd.projectcalico.org")["items"]]
         assert not [name for name in handles if old.container_id in name], "the old container's addresses were not given back"
         asyncio.run(runtime.delete(new))
