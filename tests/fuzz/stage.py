@@ -11,7 +11,6 @@ packet to a socket and drops it, so that the node answers nobody.
 import contextlib
 import os
 import secrets
-import select
 import socket
 import struct
 import subprocess
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 
 from tests.fuzz.frames import MAGIC, number_of
 from tests.fuzz.layout import LAYOUT, NOBODY, STRANGERS, WORKLOADS
+from tests.kernel import barrier
+from tests.kernel.barrier import Barrier
 from tests.kernel.spaces import on_one_processor, until_ipv6
 
 from tortie.kernel import netns
@@ -46,12 +47,8 @@ table inet observer {{
     }}
 }}
 """
-_PATIENCE_SECONDS = 20.0
-_PACKET_OUTGOING = 4
 _SO_RCVBUFFORCE = 33
 _ETH_P_ALL = 3
-_ETH_P_BARRIER = 0x88B5  # for local experiments
-_BARRIER = b"\xff" * 6 + bytes(6) + struct.pack("!H", _ETH_P_BARRIER) + bytes(46)
 _NETLINK_NETFILTER = 12
 _IPV6_HDRINCL = 36
 _FLUSH_CONNTRACK = struct.pack("=IHHIIBBH", 20, 0x0102, 0x5, 1, 0, 0, 0, 0)
@@ -83,7 +80,8 @@ class Stage:
         self._build(node, far)
         self._senders = netns.run_in_named(far, lambda: {name: _packet_socket(f"p-{name}") for name in self.macs})
         self._receiver = netns.run_in_named(far, _receiver)
-        self._turn = netns.run_in_named(node, lambda: _packet_socket("ext0", _ETH_P_BARRIER))
+        self._turn = netns.run_in_named(node, lambda: _packet_socket("ext0", barrier.PROTOCOL))
+        self._barrier = Barrier(self._senders["ext0"], self._turn, self._receiver)
         self._own = netns.run_in_named(node, _own_senders)
         self._taken_in = netns.run_in_named(node, _log_socket)
         self._netlink = netns.run_in_named(node, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER))
@@ -110,17 +108,7 @@ class Stage:
 
     def _arrivals(self) -> dict[int, str]:
         arrived: dict[int, str] = {}
-        self._senders["ext0"].send(_BARRIER)
-        _wait(self._turn)
-        self._turn.recv(2048)
-        self._turn.send(_BARRIER)
-        while True:
-            _wait(self._receiver)
-            content, (device, protocol, kind, *_) = self._receiver.recvfrom(2048)
-            if kind == _PACKET_OUTGOING:
-                continue
-            if protocol == _ETH_P_BARRIER:
-                break
+        for content, device in self._barrier.arrivals():
             number = number_of(content)
             if number is not None:
                 arrived[number] = device.removeprefix("p-")
@@ -245,8 +233,3 @@ def _numbers(logged: bytes) -> Iterator[int]:
     while at >= 0:
         yield int(struct.unpack_from("!I", logged, at + len(MAGIC))[0])
         at = logged.find(MAGIC, at + len(MAGIC))
-
-
-def _wait(opened: socket.socket) -> None:
-    if not select.select([opened], [], [], _PATIENCE_SECONDS)[0]:
-        raise TimeoutError("the stage lost its own barrier: nothing can be concluded")

@@ -133,7 +133,8 @@ class Machine:
 
 @contextlib.contextmanager
 def cluster(prefix: str, first: str, second: str, *, order: Sequence[Kind] = ORDER) -> Iterator[tuple[Machine, Machine, int]]:
-    """Two machines that carry IPIP as is said, and the namespace of the router between them (n1 at eth1, n2 at eth2)."""
+    """Two machines that carry IPIP as is said and know each other, and the namespace of the router between them (n1 at eth1,
+    n2 at eth2)."""
     with contextlib.ExitStack() as stack:
         names = [stack.enter_context(named_space(prefix)) for _ in range(5)]
         router = stack.enter_context(netns.opened(names[0]))
@@ -145,7 +146,10 @@ def cluster(prefix: str, first: str, second: str, *, order: Sequence[Kind] = ORD
             for machine in machines:
                 _wire(machine, links, router)
         sysctl.write_many({"net/ipv4/ip_forward": 1}, netns_fd=router)
-        yield machines[0], machines[1], router
+        one, two = machines
+        one.tell(two)
+        two.tell(one)
+        yield one, two, router
 
 
 def _wire(machine: Machine, router: Links, router_fd: int) -> None:

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.kernel import barrier
+from tests.kernel.barrier import Barrier
 from tests.kernel.spaces import on_one_processor, until_ipv6
 from tests.kernel.statement_packets import Seen, families_of, packet, read, what
 
@@ -82,11 +84,7 @@ CLUSTER = """
 {kind: Node, apiVersion: projectcalico.org/v3, metadata: {name: node1},
  spec: {bgp: {ipv4Address: 192.0.2.254/24, ipv6Address: "2001:db8:9::fe/64"}}}
 """
-_PATIENCE_SECONDS = 20.0
-_ETH_P_BARRIER = 0x88B5  # for local experiments
-_BARRIER = b"\xff" * 6 + bytes(6) + struct.pack("!H", _ETH_P_BARRIER) + bytes(46)
 _ETHER_TYPES = {4: b"\x08\x00", 6: b"\x86\xdd"}
-_PACKET_OUTGOING = 4
 _ETH_P_ALL = 3
 _IPV6_HDRINCL = 36
 _FLUSH_CONNTRACK = struct.pack("=IHHIIBBH", 20, 0x0102, 0x5, 1, 0, 0, 0, 0)
@@ -142,8 +140,9 @@ class Ground:
             far, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
         )
         self._local, self._from_host, self._netlink = netns.run_in_named(node, _host_sockets)
-        self._turn = netns.run_in_named(node, lambda: _bound("ext0", _ETH_P_BARRIER))
-        own = (self._receiver, self._turn, self._netlink)
+        turn = netns.run_in_named(node, lambda: _bound("ext0", barrier.PROTOCOL))
+        self._barrier = Barrier(self._senders["out"], turn, self._receiver)
+        own = (self._receiver, turn, self._netlink)
         for opened in (*self._senders.values(), *self._local, *self._from_host.values(), *own):
             self._stack.enter_context(opened)
         self._number = secrets.randbits(16) << 12
@@ -311,17 +310,7 @@ class Ground:
     def _arrivals(self) -> Iterator[Arrival]:
         """What has come by the time that a frame sent last has gone to the node and back."""
         by_device = {f"p-{device}": name for name, device in DEVICES.items()}
-        self._senders["out"].send(_BARRIER)
-        _wait(self._turn)
-        self._turn.recv(2048)
-        self._turn.send(_BARRIER)
-        while True:
-            _wait(self._receiver)
-            content, (device, protocol, kind, *_) = self._receiver.recvfrom(4096)
-            if kind == _PACKET_OUTGOING:
-                continue
-            if protocol == _ETH_P_BARRIER:
-                break
+        for content, device in self._barrier.arrivals():
             seen = read(content[14:]) if device in by_device else None
             if seen is not None and not seen.is_multicast:  # the node's own, of neighbour discovery
                 yield Arrival(by_device[device], seen)
@@ -483,10 +472,6 @@ def _bound(device: str, protocol: int = 0) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     made.bind((device, protocol))
     return made
-
-
-def _wait(opened: socket.socket) -> None:
-    assert select.select([opened], [], [], _PATIENCE_SECONDS)[0], "the ground lost its own barrier: nothing can be concluded"
 
 
 def _ip(namespace: str, lines: list[str]) -> None:

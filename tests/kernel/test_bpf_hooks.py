@@ -29,9 +29,6 @@ FOREIGN = "protocol ip prio 5 u32 match ip protocol 99 0xff flowid 1:1"
 @pytest.fixture
 def pair(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with cluster("txh-", "ebpf", "ebpf", order=getattr(request, "param", ORDER)) as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 

@@ -50,18 +50,12 @@ ARRIVAL, OVERTAKING = 10.0, 0.1
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Cluster]:
     with cluster("txk-", "ebpf", "ebpf") as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 
 @pytest.fixture
 def fresh(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with cluster("txf-", "ebpf", "ebpf", order=getattr(request, "param", ORDER)) as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 

@@ -36,9 +36,6 @@ ICMP, _MTU, _MTU_DISCOVER, _DO, _DONT = 1, 14, 10, 2, 0
 @pytest.fixture
 def wide() -> Iterator[Cluster]:
     with cluster("txp-", "ebpf", "ebpf") as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 

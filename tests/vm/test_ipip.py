@@ -46,18 +46,12 @@ def own_devices_everywhere() -> None:
 @pytest.fixture(scope="module", params=CARRIERS, ids="-".join)
 def pair(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     with cluster("h4v-", *request.param) as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 
 @pytest.fixture
 def by_kernel() -> Iterator[Cluster]:
     with cluster("h4w-", "kernel", "kernel") as made:
-        one, two, _ = made
-        one.tell(two)
-        two.tell(one)
         yield made
 
 
@@ -79,11 +73,8 @@ def test_streams_cross_whole_both_ways(pair: Cluster) -> None:
 def test_a_stream_crosses_whole_where_the_way_is_narrower_than_the_uplinks(sender: str, receiver: str) -> None:
     """The kernel's device hears of it from the kernel, our programs from their agent. What they have learned stays: hence
     nodes of this test's own."""
-    with cluster("h4n-", sender, receiver) as (one, two, router), narrowed(router, 1400):
-        one.tell(two)
-        two.tell(one)
-        with hearing(one):
-            assert transfers(one, two, size=2 << 20)
+    with cluster("h4n-", sender, receiver) as (one, two, router), narrowed(router, 1400), hearing(one):
+        assert transfers(one, two, size=2 << 20)
 
 
 def test_programs_hang_where_this_kernel_has_a_place_for_them(pair: Cluster) -> None:

@@ -79,7 +79,8 @@ async def follow_routes(
 
 
 async def follow_rules(monitor: RuleMonitor, wireguard: WireguardManager, applier: Applier) -> None:
-    """Put WireGuard's rules back whenever another process took one, without end: nobody's packets are encrypted without."""
+    """Put WireGuard's rules back whenever another process took one, without end: nobody's packets are encrypted without. What
+    others put before them is told."""
 
     def on_readable() -> None:
         try:
@@ -88,7 +89,7 @@ async def follow_rules(monitor: RuleMonitor, wireguard: WireguardManager, applie
             applier.wake("rule notifications were lost")
             return
         if wireguard.rules_changed(changes):
-            _log.warning("somebody changed WireGuard's rules: what they say is put back")
+            _log.warning("somebody changed WireGuard's rules, or put others before them")
             applier.retry()
 
     await _read_forever(monitor, on_readable)

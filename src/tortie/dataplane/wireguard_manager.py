@@ -446,19 +446,20 @@ class WireguardManager:
 
 def _told(strangers: Sequence[Route]) -> str:
     """What others' routes in a table of ours do, and what can be done about them."""
-    listed = ", ".join(map(str, strangers[:_FEW])) + (f" and {len(strangers) - _FEW} more" if len(strangers) > _FEW else "")
     return (
-        f"others have routes in WireGuard's table, and all packets of this node that match follow them: {listed}: "
+        f"others have routes in WireGuard's table, and all packets of this node that match follow them: {_few(strangers)}: "
         "remove them, or give routeTableRanges indices that nobody else uses"
     )
 
 
 def _told_of_rules(rules: Sequence[FoundRule]) -> str:
-    listed = ", ".join(
-        str(each.rule or f"IPv{each.family.value} rule {each.priority} to the main table") for each in rules[:_FEW]
-    )
-    more = f" and {len(rules) - _FEW} more" if len(rules) > _FEW else ""
+    """The same of others' rules before ours."""
+    listed = [each.rule or f"IPv{each.family.value} rule {each.priority} to the main table" for each in rules]
     return (
-        f"rules of others come before WireGuard's, and what they match leaves in clear: {listed}{more}: "
+        f"rules of others come before WireGuard's, and what they match leaves in clear: {_few(listed)}: "
         "remove them, or give wireguardRoutingRulePriority a smaller number"
     )
+
+
+def _few(found: Sequence[object]) -> str:
+    return ", ".join(map(str, found[:_FEW])) + (f" and {len(found) - _FEW} more" if len(found) > _FEW else "")

@@ -60,7 +60,7 @@ class WireguardRoutes:
         if not self._routes.desired:
             self.strangers, self.overtaken, self._looked = (), (), False
         elif not self._looked:
-            self._look_for_strangers()
+            self._look_for_others()
         if self._routes.desired:
             self._guards.apply()
             self._routes.apply()
@@ -102,8 +102,8 @@ class WireguardRoutes:
             self._looked = False
         return concerned
 
-    def _look_for_strangers(self) -> None:
-        """The rule leads all of the node's packets here; what others' routes take does not go on to the main table."""
+    def _look_for_others(self) -> None:
+        """What their rules before ours take never comes here; what their routes here take does not go on to the main table."""
         ours = (PROTOCOL, GUARD_PROTOCOL)
         try:
             found = self._kernel.list(table=self._table, families=(self._family,))

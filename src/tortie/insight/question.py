@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tortie.base.decimals import number_up_to
 from tortie.base.net import Family
 from tortie.insight.errors import InsightError
 from tortie.verdict.packet import ICMP, ICMPV6, PROTOCOL_NAMES, PROTOCOLS_WITH_PORTS, protocol_name
@@ -32,7 +33,7 @@ def parse_question(text: str, *, source_port: int = EPHEMERAL_PORT, family: Fami
     `icmp` is of either family, as its ends are; `icmpv6` is IPv6's alone.
     """
     name, *rest = text.lower().split("/")
-    protocol = _NUMBERS.get(name) or (int(name) if is_number(name) and 0 < int(name) < 256 else None)
+    protocol = _NUMBERS.get(name) or number_up_to(name, 255) or None
     if protocol is None:
         raise InsightError(f"protocol {name!r} is unknown: use {', '.join(_NUMBERS)} or a number from 1 to 255")
     if protocol in (ICMP, ICMPV6):
@@ -61,6 +62,7 @@ def is_number(text: str) -> bool:
 
 
 def _number(text: str, highest: int, what: str) -> int:
-    if not is_number(text) or int(text) > highest:
+    number = number_up_to(text, highest)
+    if number is None:
         raise InsightError(f"{text!r}: {what} must be a number from 0 to {highest}")
-    return int(text)
+    return number
